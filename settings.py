@@ -1,0 +1,292 @@
+"""One frozen, typed settings class per mode; every front validates here and nowhere else.
+
+A field's type, bounds, default, label, description and unit are declared once; the page's controls, the command
+line's options, the API's parameters, the YAML keys and the metadata inside a video are all made from them.
+"""
+
+import json
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from errors import InvalidSettings
+
+MAX_SEED = 2**32 - 1
+MAX_PROMPT_CHARS = 2000
+# Frames x height x width: 64 frames of 1024x1024, or 1024 of 256x256. More does not fit a browser or a patience.
+MAX_PIXELS = 64 * 1024 * 1024
+TRAINING_TIMESTEPS = 1000
+
+Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "unipc", "lcm"]
+
+
+def _whole(value: Any) -> Any:
+    """JSON and sliders write 8 as 8.0; anything with a fraction stays a float and is refused."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Size = Annotated[int, BeforeValidator(_whole), Field(ge=64, le=2048, multiple_of=8)]
+
+
+def _about(label: str, unit: str | None = None, *, advanced: bool = False) -> dict[str, Any]:
+    return {"label": label, "unit": unit, "advanced": advanced}
+
+
+class Settings(BaseModel):
+    """What every mode has in common. ``None`` means "the checkpoint's own" or "what fits"; seed -1 is random."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    mode: ClassVar[str]
+
+    def resolved(self) -> Self:
+        """The same settings with a random seed drawn where it is -1."""
+        seed = getattr(self, "seed", 0)
+        return self if seed >= 0 else self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the mode as its tag; ``parse`` reads it back."""
+        return {"mode": self.mode, **self.model_dump(mode="json")}
+
+
+class TextToVideoSettings(Settings):
+    """Text2Video-Zero (arXiv 2303.13439): one sentence, one image checkpoint, several frames."""
+
+    mode: ClassVar[str] = "text_to_video"
+
+    prompt: str = Field(
+        max_length=MAX_PROMPT_CHARS,
+        description="What the video shows, in one sentence.",
+        json_schema_extra=_about("Prompt"),
+    )
+    negative_prompt: str = Field(
+        "",
+        max_length=MAX_PROMPT_CHARS,
+        description="What it should not show. Has no effect with guidance off.",
+        json_schema_extra=_about("Negative prompt", advanced=True),
+    )
+    model: str = Field(
+        "auto",
+        min_length=1,
+        max_length=300,
+        description="The image checkpoint that paints the frames; auto takes the best one at hand.",
+        json_schema_extra=_about("Model"),
+    )
+    num_frames: Whole = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Length of the video.",
+        json_schema_extra=_about("Frames", "frames"),
+    )
+    fps: Whole = Field(
+        4,
+        ge=1,
+        le=60,
+        description="Playback speed; changes nothing in the pictures.",
+        json_schema_extra=_about("Frame rate", "frames per second"),
+    )
+    seed: Whole = Field(
+        -1,
+        ge=-1,
+        le=MAX_SEED,
+        description="The same seed and settings give the same video; -1 draws a new one.",
+        json_schema_extra=_about("Seed"),
+    )
+    width: Size | None = Field(
+        None,
+        description="A multiple of 8; empty takes the checkpoint's own.",
+        json_schema_extra=_about("Width", "pixels", advanced=True),
+    )
+    height: Size | None = Field(
+        None,
+        description="A multiple of 8; empty takes the checkpoint's own.",
+        json_schema_extra=_about("Height", "pixels", advanced=True),
+    )
+    num_inference_steps: Whole = Field(
+        20,
+        ge=2,
+        le=100,
+        description="More steps take longer and draw a little cleaner.",
+        json_schema_extra=_about("Steps", "steps", advanced=True),
+    )
+    guidance_scale: float = Field(
+        7.5,
+        ge=0,
+        le=30,
+        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast.",
+        json_schema_extra=_about("Guidance scale", advanced=True),
+    )
+    scheduler: Scheduler = Field(
+        "dpm++ 2m",
+        description="The sampler that walks from noise to picture; the paper used ddim with 50 steps.",
+        json_schema_extra=_about("Scheduler", advanced=True),
+    )
+    motion_field_strength_x: float = Field(
+        12.0,
+        ge=-128,
+        le=128,
+        description="Motion to the right (negative: to the left) in each frame.",
+        json_schema_extra=_about("Motion x", "512ths of the width per frame"),
+    )
+    motion_field_strength_y: float = Field(
+        12.0,
+        ge=-128,
+        le=128,
+        description="Motion downwards (negative: upwards) in each frame.",
+        json_schema_extra=_about("Motion y", "512ths of the height per frame"),
+    )
+    motion_window: tuple[Whole, Whole] | None = Field(
+        None,
+        description="Between which two timesteps motion is written, as 'from, to' with 0 < from < to < 1000: later "
+        "is closer to the first frame, earlier is freer. Empty takes the checkpoint's own.",
+        json_schema_extra=_about("Motion window", "timesteps of 1000", advanced=True),
+    )
+    chunk_size: Whole | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Frames computed at once: changes memory and time, never the picture. Empty takes what fits.",
+        json_schema_extra=_about("Chunk size", "frames", advanced=True),
+    )
+    cross_frame_attention: bool = Field(
+        True,
+        description="Every frame attends to the first, which keeps appearance and identity.",
+        json_schema_extra=_about("Cross-frame attention", advanced=True),
+    )
+    motion_field: bool = Field(
+        True,
+        description="Frames start from the first one's moved latents; off, each starts from noise of its own.",
+        json_schema_extra=_about("Motion in latents", advanced=True),
+    )
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("is empty: write what the video shows, for example 'a red circle on green grass'")
+        return text
+
+    @field_validator("prompt", "negative_prompt", "model")
+    @classmethod
+    def _printable(cls, text: str) -> str:
+        for character in text:
+            hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
+            turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+            if hidden or turns_text:
+                raise ValueError(f"has the invisible control character U+{ord(character):04X}: remove it")
+        return text
+
+    @field_validator("motion_window", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("motion_window")
+    @classmethod
+    def _ordered(cls, window: tuple[int, int] | None) -> tuple[int, int] | None:
+        if window is not None and not 0 < window[0] < window[1] < TRAINING_TIMESTEPS:
+            raise ValueError(f"must be two timesteps with 0 < from < to < {TRAINING_TIMESTEPS}")
+        return window
+
+    @model_validator(mode="after")
+    def _affordable(self) -> Self:
+        if self.width is not None and self.height is not None:
+            check_pixels(self.num_frames, self.width, self.height)
+        return self
+
+
+# Every mode there is; a tagged union over ``mode``.
+MODES: dict[str, type[Settings]] = {TextToVideoSettings.mode: TextToVideoSettings}
+
+
+def check_pixels(num_frames: int, width: int, height: int) -> None:
+    """Raise ValueError where frames x width x height is past what one job may ask for."""
+    if num_frames * width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{num_frames} frames of {width}x{height} are too much at once: at most "
+            f"{MAX_PIXELS // (width * height)} frames of this size"
+        )
+
+
+def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Settings:
+    """Validated settings from plain values; a ``mode`` among them wins over the argument.
+
+    Raises InvalidSettings with one line that names the setting, the trouble and the bounds.
+    """
+    fields = dict(values)
+    kind = MODES.get(str(fields.pop("mode", mode)))
+    if kind is None:
+        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(_sentence(part) for part in error.errors()[:3])) from None
+
+
+def parse_text(text: str, mode: str = TextToVideoSettings.mode) -> Settings:
+    """Validated settings from a YAML or JSON text; raises InvalidSettings."""
+    return parse(read_mapping(text), mode)
+
+
+def read_mapping(text: str) -> dict[str, Any]:
+    """The mapping in a YAML or JSON text; raises InvalidSettings where it is something else."""
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InvalidSettings("settings must be a mapping of names to values, such as 'prompt: a red circle'")
+    return values
+
+
+def to_json(settings: Settings) -> str:
+    """One line of JSON, the form in which settings travel inside a video."""
+    return json.dumps(settings.to_dict(), ensure_ascii=True, allow_nan=False)
+
+
+def _sentence(error: Any) -> str:
+    """One readable line for one pydantic error."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    context, kind = error.get("ctx", {}), error["type"]
+    match kind:
+        case "missing":
+            message = "is missing"
+        case "extra_forbidden":
+            message = "is not a setting"
+        case "finite_number":
+            message = "must be a finite number"
+        case "value_error":
+            message = str(context["error"])
+        case "string_too_long":
+            message = f"is too long: at most {context['max_length']} characters"
+        case "string_unicode":
+            message = "is not valid text: it cannot be written as UTF-8"
+        case "greater_than_equal":
+            message = f"must be at least {context['ge']}, not {_shown(error['input'])}"
+        case "less_than_equal":
+            message = f"must be at most {context['le']}, not {_shown(error['input'])}"
+        case "multiple_of":
+            message = f"must be a multiple of {context['multiple_of']}, not {_shown(error['input'])}"
+        case "literal_error":
+            message = f"must be one of {context['expected']}"
+        case "int_type" | "int_from_float" | "int_parsing":
+            message = f"must be a whole number, not {_shown(error['input'])}"
+        case "float_type":
+            message = f"must be a number, not {_shown(error['input'])}"
+        case "bool_type":
+            message = f"must be true or false, not {_shown(error['input'])}"
+        case "string_type":
+            message = f"must be text, not {_shown(error['input'])}"
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{name}: {message}" if name else message
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else ascii(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,111 @@
+"""A training loop that can be killed: resumes where it stood, says how far it is and when it will be done."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """Anything with a state to keep: a module, an optimizer, a scheduler, an average."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class ExponentialAverage:
+    """The exponential moving average of a module's parameters, with a warm-up so that early steps count little."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.shadow = {name: value.detach().clone().float() for name, value in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: torch.nn.Module) -> None:
+        """Move the average towards the module's present parameters."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, value in module.named_parameters():
+            self.shadow[name].lerp_(value.float(), 1 - decay)
+
+    def copy_to(self, module: torch.nn.Module) -> None:
+        """Write the average into a module of the same architecture."""
+        missing = module.load_state_dict(self.shadow, strict=False)
+        if missing.unexpected_keys:
+            raise ValueError(f"not the averaged module: {missing.unexpected_keys[:3]}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "shadow": self.shadow}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps = state_dict["steps"]
+        for name, value in state_dict["shadow"].items():
+            self.shadow[name].copy_(value)
+
+
+def save_atomically(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a kill leaves either the old file or the new one."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def run_steps(
+    path: Path,
+    steps: int,
+    parts: dict[str, Stateful],
+    step: Callable[[int], dict[str, float]],
+    *,
+    save_every_s: float = 60.0,
+    log_every_s: float = 20.0,
+    device: str = "cpu",
+) -> None:
+    """Call ``step(index)`` up to ``steps`` times, keeping the state of ``parts`` in ``path``.
+
+    ``step`` must depend on its index alone for its data and noise; then a killed run continues on the very
+    course it would have taken. It returns numbers to log, which are averaged between two log lines.
+    """
+    done = 0
+    if path.exists():
+        state = torch.load(path, map_location=device, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        done = state["done"]
+        logger.info("%s: resuming after step %d of %d", path.stem, done, steps)
+
+    def save() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_atomically({"done": done} | {name: part.state_dict() for name, part in parts.items()}, path)
+
+    first, started = done, time.monotonic()
+    saved, logged = started, started
+    sums: dict[str, float] = {}
+    count = 0
+    while done < steps:
+        for name, value in step(done).items():
+            sums[name] = sums.get(name, 0.0) + value
+        done, count, now = done + 1, count + 1, time.monotonic()
+        if now - logged > log_every_s or done == steps:
+            rate = (done - first) / (now - started)
+            logger.info(
+                "%s: step %d/%d, %.2f steps/s, ready in %.1f min, %s",
+                path.stem,
+                done,
+                steps,
+                rate,
+                (steps - done) / rate / 60,
+                " ".join(f"{name} {value / count:.4f}" for name, value in sums.items()),
+            )
+            logged, sums, count = now, {}, 0
+        if now - saved > save_every_s:
+            save()
+            saved = time.monotonic()
+    if done > first:
+        save()

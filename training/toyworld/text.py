@@ -1,0 +1,190 @@
+"""The toy world's words: a CLIP tokenizer, and a small CLIP whose text half conditions the denoiser.
+
+The text encoder is trained first and then frozen, as CLIP is for Stable Diffusion: contrastively with an image
+encoder (Radford et al. 2021, section 2.3), and to predict the scene's attributes from its pooled token, without
+which "left" and "right" would end up as nearly the same vector.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import nn
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from training.loop import run_steps
+from training.toyworld.captions import caption
+from training.toyworld.data import SIZE_PX, Pool, scene_at
+from training.toyworld.scene import ACTIONS, BACKGROUNDS, BLOB, COLOURS, POSITIONS, SHAPES, SIZES, Scene
+
+logger = logging.getLogger(__name__)
+MAX_TOKENS = 32
+WIDTH = 128
+IMAGE_MEAN, IMAGE_STD = 0.5, 0.5
+
+_KINDS = ("one", "side by side", "one above the other", "figure")
+_SHAPES = (*SHAPES, BLOB)
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "kind": _KINDS,
+    "background": BACKGROUNDS,
+    "shape": _SHAPES,
+    "colour": tuple(COLOURS),
+    "size": tuple(SIZES),
+    "position": POSITIONS,
+    "second shape": _SHAPES,
+    "second colour": tuple(COLOURS),
+    "shirt": tuple(COLOURS),
+    "trousers": tuple(COLOURS),
+    "action": tuple(ACTIONS),
+}
+UNKNOWN = -100  # what cross entropy ignores
+
+
+def attributes(scene: Scene) -> list[int]:
+    """The scene's attributes as indices into ATTRIBUTES, UNKNOWN where one does not apply.
+
+    Of two objects the left or the upper one is the first.
+    """
+    named: dict[str, str | None] = {"background": scene.background}
+    if scene.figures:
+        figure = scene.figures[0]
+        named |= {"kind": "figure", "shirt": figure.shirt, "trousers": figure.trousers, "action": figure.action}
+    elif len(scene.objects) == 2:
+        first, second = scene.objects
+        sideways = abs(first.x - second.x) > abs(first.y - second.y)
+        if (second.x < first.x) if sideways else (second.y < first.y):
+            first, second = second, first
+        named |= {"kind": _KINDS[1] if sideways else _KINDS[2]}
+        named |= {"shape": first.shape, "colour": first.colour}
+        named |= {"second shape": second.shape, "second colour": second.colour}
+    else:
+        thing = scene.objects[0]
+        named |= {"kind": "one", "shape": thing.shape, "colour": thing.colour}
+        named |= {"size": thing.size, "position": thing.position}
+    values = (named.get(name) for name in ATTRIBUTES)
+    return [
+        UNKNOWN if value is None else options.index(value)
+        for value, options in zip(values, ATTRIBUTES.values(), strict=True)
+    ]
+
+
+def build_tokenizer(texts: list[str], vocabulary: int = 1024) -> CLIPTokenizer:
+    """A tokenizer in CLIP's format (lower case, byte-level BPE, ``</w>`` ends a word) learned from ``texts``."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.normalizer = normalizers.Lowercase()
+    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False)])
+    learner.decoder = decoders.BPEDecoder(suffix="</w>")
+    room = vocabulary - 2 * len(alphabet) - 2
+    learner.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        _, merges_path = learner.model.save(folder)
+        lines = Path(merges_path).read_text(encoding="utf-8").splitlines()
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#")][:room]
+    tokens = [*alphabet, *(f"{byte}</w>" for byte in alphabet), *dict.fromkeys("".join(pair) for pair in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    return CLIPTokenizer(vocab=vocab, merges=merges, pad_token="<|endoftext|>", model_max_length=MAX_TOKENS)
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Save in today's format and, for older readers and single-file tools, as ``vocab.json`` and ``merges.txt``."""
+    tokenizer.save_pretrained(folder)
+    tokenizer.backend_tokenizer.model.save(str(folder))
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+    """Token ids, int64 (texts, MAX_TOKENS), padded as Stable Diffusion pads."""
+    return tokenizer(
+        texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
+
+
+def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """A small CLIP: text and image transformers of four layers, 128 wide."""
+    shared = {"hidden_size": WIDTH, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 4 * WIDTH}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPConfig(
+        text_config=shared
+        | ends
+        | {
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": MAX_TOKENS,
+            "pad_token_id": tokenizer.pad_token_id,
+            "projection_dim": WIDTH,
+        },
+        vision_config=shared | {"image_size": SIZE_PX, "patch_size": 16, "projection_dim": WIDTH},
+        projection_dim=WIDTH,
+    )
+    return CLIPModel(config)
+
+
+def as_pixels(images: np.ndarray) -> torch.Tensor:
+    """uint8 (n, h, w, 3) to float32 (n, 3, h, w) in -1..1, the input of CLIP and the autoencoder alike."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(images)), "n h w c -> n c h w").float() / 127.5 - 1
+
+
+def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 192) -> tuple[CLIPTokenizer, CLIPModel]:
+    """The tokenizer and the trained CLIP, in float32 and evaluation mode; resumes from ``folder``."""
+    random = np.random.default_rng(0)
+    tokenizer = build_tokenizer([caption(scene_at(index), random) for index in range(6000)])
+    torch.manual_seed(0)
+    model = build_clip(tokenizer).to(device)
+    heads = nn.ModuleDict(
+        {
+            half: nn.ModuleList(nn.Linear(WIDTH, len(options)) for options in ATTRIBUTES.values())
+            for half in ("text", "image")
+        }
+    ).to(device)
+    optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=1e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps, pct_start=0.1)
+
+    def step(index: int) -> dict[str, float]:
+        random = np.random.default_rng([3, index])
+        chosen = np.sort(random.choice(len(pool), batch, replace=False))
+        scenes = [scene_at(int(number)) for number in chosen]
+        tokens = tokenize(tokenizer, [caption(scene, random) for scene in scenes]).to(device)
+        truth = torch.tensor([attributes(scene) for scene in scenes], device=device)
+        with torch.autocast(device, torch.bfloat16):
+            text = model.text_model(tokens).pooler_output
+            image = model.vision_model(as_pixels(pool.images[chosen]).to(device)).pooler_output
+            text_features = nn.functional.normalize(model.text_projection(text), dim=-1)
+            image_features = nn.functional.normalize(model.visual_projection(image), dim=-1)
+            logits = (model.logit_scale.exp().clamp(max=100) * text_features @ image_features.T).float()
+            guesses = {
+                half: [head(pooled).float() for head in heads[half]]
+                for half, pooled in (("text", text), ("image", image))
+            }
+        target = torch.arange(batch, device=device)
+        contrast = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+        described = sum(
+            nn.functional.cross_entropy(guess, truth[:, column], ignore_index=UNKNOWN)
+            for half in guesses.values()
+            for column, guess in enumerate(half)
+        )
+        (contrast + 0.5 * described).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        position = list(ATTRIBUTES).index("position")
+        known = truth[:, position] != UNKNOWN
+        right = guesses["text"][position].argmax(-1)[known] == truth[known, position]
+        return {
+            "contrast": contrast.item(),
+            "attributes": float(described),
+            "position from text": right.float().mean().item(),
+        }
+
+    parts = {"model": model, "heads": heads, "optimizer": optimizer, "schedule": schedule}
+    run_steps(folder / "clip.pt", steps, parts, step, device=device)
+    return tokenizer, model.float().eval()

@@ -65,12 +65,15 @@ def run_steps(
     *,
     save_every_s: float = 60.0,
     log_every_s: float = 20.0,
+    review: Callable[[], None] | None = None,
+    review_every_s: float = 600.0,
     device: str = "cpu",
 ) -> None:
     """Call ``step(index)`` up to ``steps`` times, keeping the state of ``parts`` in ``path``.
 
     ``step`` must depend on its index alone for its data and noise; then a killed run continues on the very
-    course it would have taken. It returns numbers to log, which are averaged between two log lines.
+    course it would have taken. It returns numbers to log, which are averaged between two log lines. ``review``
+    is called now and then, since the loss alone hides failure.
     """
     done = 0
     if path.exists():
@@ -85,7 +88,7 @@ def run_steps(
         save_atomically({"done": done} | {name: part.state_dict() for name, part in parts.items()}, path)
 
     first, started = done, time.monotonic()
-    saved, logged = started, started
+    saved, logged, reviewed = started, started, started
     sums: dict[str, float] = {}
     count = 0
     while done < steps:
@@ -107,5 +110,8 @@ def run_steps(
         if now - saved > save_every_s:
             save()
             saved = time.monotonic()
+        if review is not None and now - reviewed > review_every_s:
+            review()
+            reviewed = time.monotonic()
     if done > first:
         save()

@@ -80,7 +80,7 @@ def train_autoencoder(folder: Path, pool: Pool, steps: int, device: str, batch: 
         optimizer.zero_grad()
         schedule.step()
         average.update(model)
-        return {"psnr": float(psnr(images, decoded.float()).mean()), "kl": divergence.item()}
+        return {"psnr": psnr(images, decoded.detach().float()).mean().item(), "kl": divergence.item()}
 
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
     run_steps(folder / "autoencoder.pt", steps, parts, step, device=device)

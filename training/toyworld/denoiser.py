@@ -1,6 +1,7 @@
 """The toy world's UNet: learns to predict v on latents, first coarse (16x16), then at full size (32x32)."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +72,12 @@ def train_denoiser(
     batch: int = 32,
     device: str = "cpu",
     seed: int = 5,
+    review: Callable[[UNet2DConditionModel], None] | None = None,
 ) -> UNet2DConditionModel:
     """The UNet with averaged weights, in evaluation mode; resumes from ``path``.
 
     ``cells`` below 32 trains on latents averaged down to that size, four times as fast for half the size.
-    ``start`` are weights to begin with.
+    ``start`` are weights to begin with; ``review`` is given the averaged model every ten minutes.
     """
     torch.manual_seed(0)
     model = build_unet().to(device)
@@ -119,6 +121,13 @@ def train_denoiser(
         return {"loss": loss.item()}
 
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
-    run_steps(path, steps, parts, step, device=device)
-    average.copy_to(model)
-    return model.eval()
+
+    def averaged() -> UNet2DConditionModel:
+        copy = build_unet().to(device)
+        average.copy_to(copy)
+        return copy.eval()
+
+    run_steps(
+        path, steps, parts, step, device=device, review=None if review is None else lambda: review(averaged())
+    )
+    return averaged()

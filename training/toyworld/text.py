@@ -181,7 +181,7 @@ def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 1
         right = guesses["text"][position].argmax(-1)[known] == truth[known, position]
         return {
             "contrast": contrast.item(),
-            "attributes": float(described),
+            "attributes": described.item(),
             "position from text": right.float().mean().item(),
         }
 

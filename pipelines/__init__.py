@@ -1,0 +1,1 @@
+"""Text2Video-Zero as diffusers pipelines: parts (attention, motion, predictors, denoising) and one class per mode."""

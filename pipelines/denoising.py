@@ -1,0 +1,199 @@
+"""The one denoising loop, the samplers of a video, re-noising and timestep arithmetic.
+
+The loop takes callables. It knows nothing of text, ControlNets, guidance or pages; step outside, chunk inside,
+so that every frame is computed once per step whatever the chunk.
+"""
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from pipelines.attention import AnchorCache
+from pipelines.predictors import Predictor
+
+# Called with the step, the frames done within it and all latents so far; whatever it raises stops the run.
+Watch = Callable[[int, int, torch.Tensor], None]
+
+
+def set_timesteps(scheduler: Any, num_inference_steps: int, device: Any) -> torch.Tensor:
+    """Set up a scheduler and return its timesteps, from noise to picture.
+
+    Few-step (LCM) schedulers are told to distil from as many original steps as are asked for, where that is
+    more than their own.
+    """
+    options: dict[str, Any] = {}
+    original = getattr(scheduler.config, "original_inference_steps", None)
+    if original is not None:
+        options["original_inference_steps"] = max(original, num_inference_steps)
+    scheduler.set_timesteps(num_inference_steps, device=device, **options)
+    return scheduler.timesteps
+
+
+def window_to_indices(timesteps: torch.Tensor, window: tuple[int, int]) -> tuple[int, int]:
+    """The motion window in the steps of a scheduler.
+
+    Args:
+        timesteps: (steps,), falling.
+        window: (T', T) of section 3.3.1 as training timesteps, T' < T; 881 and 941 in the paper.
+
+    Returns:
+        (i, j), i < j: the steps whose timesteps are nearest to T and to T', at least one apart.
+    """
+    later, earlier = window
+    last = len(timesteps) - 1
+    start = int((timesteps.double() - earlier).abs().argmin())
+    end = int((timesteps.double() - later).abs().argmin())
+    start = min(start, last - 1)
+    return start, max(end, start + 1)
+
+
+class Sampler:
+    """The sampling of one video: one scheduler for the anchor frame, another for the frames that follow it.
+
+    The anchor's runs from the first step on, exactly as for a still image. The others join later with a scheduler
+    of their own, because a multistep method must not take the anchor's past for theirs. Frame k's random numbers
+    (for stochastic schedulers) come from its own generator, so they do not depend on how many frames follow.
+    The scheduler passed in is copied, never changed.
+    """
+
+    def __init__(
+        self,
+        scheduler: Any,
+        num_inference_steps: int,
+        device: Any,
+        generators: list[torch.Generator] | None = None,
+        eta: float = 0.0,
+    ) -> None:
+        self.anchor = copy.deepcopy(scheduler)
+        self.timesteps = set_timesteps(self.anchor, num_inference_steps, device)
+        self.initial = copy.deepcopy(self.anchor)
+        self.others: Any = None
+        self.generators = generators
+        parameters = inspect.signature(scheduler.step).parameters
+        self.takes_generator = "generator" in parameters
+        self.options = {"eta": eta} if "eta" in parameters else {}
+
+    @property
+    def init_noise_sigma(self) -> float:
+        """The standard deviation of the latents at the first step."""
+        return float(self.initial.init_noise_sigma)
+
+    def join(self, index: int) -> None:
+        """The frames after the anchor begin at this step. A scheduler that cannot begin late shares the
+        anchor's past, as in the authors' code."""
+        if hasattr(self.initial, "set_begin_index"):
+            self.others = copy.deepcopy(self.initial)
+            self.others.set_begin_index(index)
+        else:
+            self.others = copy.deepcopy(self.anchor)
+
+    def ahead(self) -> "Sampler":
+        """A copy with which the anchor can run ahead without this one noticing, its generators included."""
+        ahead = copy.copy(self)
+        ahead.anchor = copy.deepcopy(self.anchor)
+        if self.generators is not None:
+            ahead.generators = [generator.clone_state() for generator in self.generators[:1]]
+        return ahead
+
+    def scale(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Latents as the model wants them at this timestep."""
+        if self.others is not None:
+            self.others.scale_model_input(latents[1:], timestep)
+        return self.anchor.scale_model_input(latents, timestep)
+
+    def step(self, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """One step of all frames: (frames, c, h, w) each."""
+        stepped = [self._step(self.anchor, noise, timestep, latents, slice(0, 1))]
+        if len(latents) > 1:
+            stepped.append(self._step(self.others, noise, timestep, latents, slice(1, None)))
+        return torch.cat(stepped)
+
+    def _step(self, scheduler, noise, timestep, latents, frames: slice) -> torch.Tensor:
+        options = dict(self.options)
+        if self.takes_generator and self.generators is not None:
+            options["generator"] = self.generators[frames]
+        return scheduler.step(noise[frames], timestep, latents[frames], **options, return_dict=False)[0]
+
+    def renoise(self, latents: torch.Tensor, noise: torch.Tensor, start: int, end: int) -> torch.Tensor:
+        """Latents at step ``end`` taken back to the noisier step ``start`` by the forward process (equation 6).
+
+        Args:
+            latents, noise: (frames, c, h, w), the noise standard normal.
+            start, end: steps, start < end.
+        """
+        scheduler = self.initial
+        if not hasattr(scheduler, "sigmas"):
+            high, low = (int(self.timesteps[index]) for index in (start, end))
+            kept = torch.prod(scheduler.alphas[low:high])
+        else:
+            high, low = (scheduler.sigmas[index].double() for index in (start, end))
+            if self.init_noise_sigma != 1:  # variance exploding: latents are picture + sigma x noise
+                return latents + (high**2 - low**2).sqrt().to(latents) * noise
+            kept = (1 + low**2) / (1 + high**2)
+        return kept.sqrt().to(latents) * latents + (1 - kept).sqrt().to(latents) * noise
+
+
+def frame_generators(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    """A generator for each frame's random steps: the first continues ``generator`` where it stands, as for a
+    still image; the others are seeded by that state and their number. ``generator`` itself is not advanced."""
+    state = generator.get_state()
+    generators = [torch.Generator(generator.device)]
+    generators[0].set_state(state)
+    for frame in range(1, count):
+        digest = hashlib.blake2b(state.numpy().tobytes() + frame.to_bytes(4, "little"), digest_size=8).digest()
+        generators.append(torch.Generator(generator.device).manual_seed(int.from_bytes(digest, "little") >> 1))
+    return generators
+
+
+def denoise(
+    predict: Predictor,
+    sampler: Sampler,
+    latents: torch.Tensor,
+    steps: range,
+    *,
+    anchor: AnchorCache | None = None,
+    chunk_size: int | None = None,
+    watch: Watch | None = None,
+) -> torch.Tensor:
+    """Denoise all frames together over some of the sampler's steps.
+
+    Args:
+        predict: scaled latents of some frames, timestep and which frames they are, to noise.
+        sampler: scales and steps.
+        latents: (frames, c, h, w) at the first of ``steps``; frame 0 is the anchor.
+        steps: indices into ``sampler.timesteps``.
+        anchor: where the anchor frame's keys and values are kept between chunks.
+        chunk_size: frames predicted at once, all by default; changes memory, not the result.
+        watch: called before every prediction and after every step.
+
+    Returns:
+        (frames, c, h, w) after the last step.
+    """
+    frames = len(latents)
+    chunk = min(chunk_size or frames, frames)
+    for index in steps:
+        timestep = sampler.timesteps[index]
+        scaled = sampler.scale(latents, timestep)
+        noise = []
+        for start in range(0, frames, chunk):
+            if watch is not None:
+                watch(index, start, latents)
+            part = slice(start, min(start + chunk, frames))
+            with chunk_anchor(anchor, start, chunk < frames):
+                noise.append(predict(scaled[part], timestep, part))
+        latents = sampler.step(torch.cat(noise), timestep, latents)
+        if watch is not None:
+            watch(index, frames, latents)
+    return latents
+
+
+def chunk_anchor(anchor: AnchorCache | None, start: int, chunked: bool):
+    """How a chunk meets the anchor: it holds it and keeps it for the others, or finds it kept."""
+    if anchor is None or not chunked:
+        return nullcontext()
+    return anchor.record() if start == 0 else anchor.reuse()

@@ -1,0 +1,123 @@
+"""Train the toy world's checkpoint from nothing: ``python -m training.toyworld``.
+
+Draws the pictures, then trains text encoder, autoencoder and denoiser, and exports them in Stable Diffusion's
+format. Every stage keeps its state in ``--work`` and resumes there after a kill. On two CPU cores it takes
+about two hours, most of it the denoiser; with CUDA it uses that.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from training.toyworld.autoencoder import encode_pool, train_autoencoder
+from training.toyworld.data import MASK_CELLS, SIZE_PX, load_pool
+from training.toyworld.denoiser import build_scheduler, train_denoiser
+from training.toyworld.measure import contact_sheet, held_out_scenes, measure, report, save_picture
+from training.toyworld.text import save_tokenizer, train_clip
+
+logger = logging.getLogger("training.toyworld")
+
+
+def text_half(clip: CLIPModel) -> CLIPTextModel:
+    """The text encoder of a CLIP as Stable Diffusion wants it."""
+    encoder = CLIPTextModel(clip.config.text_config)
+    encoder.load_state_dict(clip.text_model.state_dict())
+    return encoder.eval()
+
+
+def assemble(autoencoder, text_encoder, tokenizer, unet) -> StableDiffusionPipeline:
+    """A plain Stable Diffusion pipeline of the four parts."""
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def export(pipeline: StableDiffusionPipeline, clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the pipeline, and the CLIP it was conditioned by into ``clip`` beside it, in fp16 safetensors."""
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    clip.half().save_pretrained(folder / "clip")
+    # Stored in half precision, to be loaded in full unless asked otherwise, as the UNet and the autoencoder are.
+    for path in (folder / "text_encoder" / "config.json", folder / "clip" / "config.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".training/toyworld"), help="state and drawn pictures")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/toyworld"), help="the finished checkpoint")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--pictures", type=int, default=60_000, help="how many scenes to draw")
+    parser.add_argument("--clip-steps", type=int, default=450)
+    parser.add_argument("--autoencoder-steps", type=int, default=2600)
+    parser.add_argument("--coarse-steps", type=int, default=2200, help="denoiser steps on 16x16 latents, batch 64")
+    parser.add_argument("--steps", type=int, default=4000, help="denoiser steps at full size, batch 32")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    work, device = options.work, options.device
+
+    pool = load_pool(work, options.pictures)
+    tokenizer, clip = train_clip(work, pool, options.clip_steps, device)
+    text_encoder = text_half(clip).to(device)
+    autoencoder = train_autoencoder(work, pool, options.autoencoder_steps, device)
+    latents = encode_pool(work, pool, autoencoder, device)
+
+    def review(unet) -> None:
+        pipeline = assemble(autoencoder, text_encoder, tokenizer, unet)
+        size_px = SIZE_PX * cells // MASK_CELLS
+        with torch.autocast(device, torch.bfloat16):
+            fidelity, images, right = measure(
+                pipeline, held_out_scenes(64), steps=20, guidance=5.0, size_px=size_px
+            )
+        logger.info("at %d cells, 64 captions: %s", cells, fidelity)
+        save_picture(contact_sheet(images, right, columns=16), work / f"review-{cells}.png")
+
+    cells = 16
+    coarse = train_denoiser(
+        work / "denoiser-16.pt",
+        pool,
+        latents,
+        tokenizer,
+        text_encoder,
+        steps=options.coarse_steps,
+        cells=cells,
+        floor=0.4,
+        batch=64,
+        device=device,
+        review=review,
+    )
+    cells = 32
+    unet = train_denoiser(
+        work / "denoiser-32.pt",
+        pool,
+        latents,
+        tokenizer,
+        text_encoder,
+        steps=options.steps,
+        start=coarse.state_dict(),
+        learning_rate=1e-3,
+        seed=6,
+        device=device,
+        review=review,
+    )
+    export(assemble(autoencoder, text_encoder, tokenizer, unet), clip, tokenizer, options.out)
+    finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(device)
+    finished.set_progress_bar_config(disable=True)
+    logger.info("%s", report(finished, options.out)["fidelity"])
+
+
+if __name__ == "__main__":
+    main()

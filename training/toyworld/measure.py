@@ -1,0 +1,187 @@
+"""How often a checkpoint draws what it was asked for: fidelity per attribute, confusions, a contact sheet."""
+
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from training.toyworld.autoencoder import psnr
+from training.toyworld.captions import caption
+from training.toyworld.data import HELD_OUT_SEED, scene_at
+from training.toyworld.detector import detect
+from training.toyworld.render import render
+from training.toyworld.scene import BLOB, Scene, random_background, random_object
+from training.toyworld.text import as_pixels
+
+logger = logging.getLogger(__name__)
+ATTRIBUTES = ("colour", "shape", "background", "position")
+
+
+@dataclass
+class Fidelity:
+    """Counts of what was asked for and found, over the attributes of ATTRIBUTES; ``overlap`` is the mean
+    intersection over union of the found outline with the ideal one."""
+
+    asked: int = 0
+    right: Counter = field(default_factory=Counter)
+    confusions: Counter = field(default_factory=Counter)
+    overlaps: list[float] = field(default_factory=list)
+
+    def add(self, scene: Scene, image: np.ndarray) -> bool:
+        """Count one picture of a scene with one object; returns whether everything was right."""
+        thing = scene.objects[0]
+        wanted = {name: getattr(thing, name) for name in ("colour", "shape", "position")}
+        wanted["background"] = scene.background
+        detection = detect(image)
+        found = {"background": detection.background}
+        if detection.things:
+            largest = detection.things[0]
+            found |= {name: getattr(largest, name) for name in ("colour", "shape", "position")}
+            self.overlaps.append(largest.overlap)
+        self.asked += 1
+        for name, value in wanted.items():
+            if found.get(name) == value:
+                self.right[name] += 1
+            else:
+                self.confusions[name, value, found.get(name, "nothing")] += 1
+        return all(found.get(name) == value for name, value in wanted.items())
+
+    def shares(self) -> dict[str, float]:
+        """The share of right pictures per attribute, and the mean overlap."""
+        shares = {name: self.right[name] / self.asked for name in ATTRIBUTES}
+        return shares | {"overlap": float(np.mean(self.overlaps)) if self.overlaps else 0.0}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
+
+
+def held_out_scenes(count: int, *, unseen_pairs: bool = False) -> list[Scene]:
+    """Scenes with one named shape that training never showed; ``unseen_pairs``: colour and shape never together."""
+    if unseen_pairs:
+        scenes = []
+        for index in range(count):
+            random = np.random.default_rng([HELD_OUT_SEED, 10**6 + index])
+            background = random_background(random)
+            scenes.append(Scene(background, (random_object(random, background, held_out=True),)))
+        return scenes
+    candidates = (scene_at(index, HELD_OUT_SEED) for index in range(20 * count + 100))
+    named = (scene for scene in candidates if len(scene.objects) == 1 and scene.objects[0].shape != BLOB)
+    return [scene for scene, _ in zip(named, range(count), strict=False)]
+
+
+def captions_of(scenes: list[Scene]) -> list[str]:
+    """The complete caption of each scene."""
+    random = np.random.default_rng(0)
+    return [caption(scene, random, complete=True) for scene in scenes]
+
+
+def draw(
+    pipeline: StableDiffusionPipeline,
+    captions: list[str],
+    *,
+    steps: int,
+    guidance: float,
+    size_px: int | None = None,
+    batch: int = 8,
+) -> np.ndarray:
+    """One still picture per caption, seeded by its number: uint8 (captions, height, width, 3)."""
+    images = []
+    for start in range(0, len(captions), batch):
+        texts = captions[start : start + batch]
+        generators = [torch.Generator().manual_seed(start + offset) for offset in range(len(texts))]
+        result = pipeline(
+            texts,
+            height=size_px,
+            width=size_px,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=generators,
+            output_type="np",
+        )
+        images.append(np.rint(result.images * 255).astype(np.uint8))
+    return np.concatenate(images)
+
+
+def measure(
+    pipeline: StableDiffusionPipeline,
+    scenes: list[Scene],
+    *,
+    steps: int = 50,
+    guidance: float = 7.5,
+    size_px: int | None = None,
+) -> tuple[Fidelity, np.ndarray, list[bool]]:
+    """Fidelity over ``scenes``, the pictures, and which of them are right in everything."""
+    images = draw(pipeline, captions_of(scenes), steps=steps, guidance=guidance, size_px=size_px)
+    fidelity = Fidelity()
+    right = [fidelity.add(scene, image) for scene, image in zip(scenes, images, strict=True)]
+    return fidelity, images, right
+
+
+def detector_accuracy(count: int = 500) -> Fidelity:
+    """The same measure on true renderings: what the yardstick itself is worth."""
+    fidelity = Fidelity()
+    for scene in held_out_scenes(count):
+        fidelity.add(scene, render(scene).image)
+    return fidelity
+
+
+@torch.no_grad()
+def reconstruction_psnr(autoencoder: AutoencoderKL, count: int = 200) -> float:
+    """Mean PSNR in dB of the autoencoder on scenes it never saw."""
+    images = np.stack([render(scene_at(index, HELD_OUT_SEED)).image for index in range(count)])
+    values = []
+    for start in range(0, count, 20):
+        pixels = as_pixels(images[start : start + 20]).to(autoencoder.device, autoencoder.dtype)
+        decoded = autoencoder.decode(autoencoder.encode(pixels).latent_dist.mean).sample
+        values.append(psnr(pixels.float(), decoded.float()))
+    return float(torch.cat(values).mean())
+
+
+def contact_sheet(images: np.ndarray, right: list[bool] | None = None, columns: int = 10) -> np.ndarray:
+    """The pictures in a grid, uint8 RGB; a red bar above those that are wrong somewhere."""
+    cells = []
+    for index, image in enumerate(images):
+        cell = np.pad(image, ((6, 2), (2, 2), (0, 0)), constant_values=255)
+        if right is not None and not right[index]:
+            cell[:5, 2:-2] = (220, 0, 0)
+        cells.append(cell)
+    while len(cells) % columns:
+        cells.append(np.full_like(cells[0], 255))
+    return np.concatenate(
+        [np.concatenate(cells[start : start + columns], axis=1) for start in range(0, len(cells), columns)]
+    )
+
+
+def save_picture(image: np.ndarray, path: Path) -> None:
+    """Write RGB pixels as a PNG or JPEG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
+        raise OSError(f"cannot write {path.name}")
+
+
+def report(pipeline: StableDiffusionPipeline, folder: Path, count: int = 200, pairs: int = 100) -> dict:
+    """Measure everything the model card states, write ``fidelity.json`` and the contact sheet into ``folder``."""
+    fidelity, images, right = measure(pipeline, held_out_scenes(count))
+    unseen, _, _ = measure(pipeline, held_out_scenes(pairs, unseen_pairs=True))
+    result = {
+        "captions": count,
+        "steps": 50,
+        "guidance_scale": 7.5,
+        "fidelity": fidelity.shares(),
+        "unseen_pairs": {"captions": pairs} | unseen.shares(),
+        "detector_on_renderings": detector_accuracy().shares(),
+        "autoencoder_psnr_db": reconstruction_psnr(pipeline.vae),
+        "confusions": [
+            {"attribute": name, "asked": asked, "found": found, "times": times}
+            for (name, asked, found), times in fidelity.confusions.most_common()
+        ],
+    }
+    (folder / "fidelity.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save_picture(contact_sheet(images[:100], right[:100]), folder / "sheet.jpg")
+    return result

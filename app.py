@@ -1,0 +1,98 @@
+"""The web page: one tab per mode, and the options it is started with."""
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+import app_text_to_video
+import serve
+from errors import UserError
+from model import Model
+from video_io import read_metadata
+
+HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
+<p>Videos from image models, with no video training.</p></div>"""
+TABS = (("Text to video", app_text_to_video.create_demo),)
+
+
+def create_app(model: Model, output_dir: Path | None = None) -> gr.Blocks:
+    """The whole page around one model; nothing is loaded before the first job."""
+    default = model.default()
+    with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
+        gr.HTML(HEADER)
+        for label, create_demo in TABS:
+            with gr.Tab(label):
+                create_demo(model.generate, model.rows, default, read_metadata, output_dir)
+    return page
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Start the page; a mistake in the options is one line and exit code 2."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("serve").setLevel(logging.INFO)
+    options = _parser().parse_args(arguments)
+    with serve.exit_on_user_error():
+        address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
+        model = Model(models=options.model, device=options.device)
+        serve.serve(create_app(model, _writable(options.output_dir)), address)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
+    parser.add_argument("--host", default=host, help="address to listen on; 0.0.0.0 for every network of this machine")
+    parser.add_argument("--port", type=_number(1, 65535), default=port, help="port to listen on")
+    parser.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
+    parser.add_argument(
+        "--auth", type=_user_and_password, metavar="USER:PASSWORD", help="ask for this user and password"
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        help="a Hub id, a folder or a .safetensors file to offer as well; may be repeated",
+    )
+    parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
+    parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")
+    parser.add_argument(
+        "--queue-size", type=_number(1, 1000), default=20, help="jobs that may wait before the page says it is busy"
+    )
+    return parser
+
+
+def _number(low: int, high: int):
+    def number(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    return number
+
+
+def _user_and_password(text: str) -> tuple[str, str]:
+    user, colon, password = text.partition(":")
+    if not (user and colon and password):
+        raise argparse.ArgumentTypeError("must be user:password")
+    return user, password
+
+
+def _writable(folder: Path | None) -> Path | None:
+    """The folder, made if it is not there; raises UserError where videos cannot be written to it."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--output-dir {folder}: {error.strerror}") from None
+    return folder
+
+
+if __name__ == "__main__":
+    main()

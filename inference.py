@@ -1,0 +1,294 @@
+"""The command line: one sentence in, one video file out.
+
+Every setting is an option made from the settings class, a key of the YAML file given with --config, and inside the
+videos read with --from; options win over the file, and the file over the video. A user's mistake is one line on
+the error output and exit code 2; Ctrl-C ends the job within a step, with exit code 130 and no file.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from errors import Cancelled, InvalidSettings, InvalidVideo, ModelUnavailable, UserError
+from settings import Settings, TextToVideoSettings, parse, read_mapping
+from video_io import SUFFIXES, read_metadata
+
+AUTO = "auto"
+OUTPUT_FOLDER = Path("outputs")
+BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the options, the file and the video ask for together; ``models`` are those that the operator named."""
+
+    settings: Settings
+    models: tuple[str, ...]
+    device: str | None
+    output: Path | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make one video and return the exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        _run(read_job(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        sys.stderr.write(f"error: {_one_line(str(error))}\n")
+        return 2
+    except (Cancelled, KeyboardInterrupt):
+        sys.stderr.write("cancelled, nothing was written\n")
+        return 130
+    return 0
+
+
+def read_job(arguments: Sequence[str], kind: type[Settings] = TextToVideoSettings) -> Job:
+    """Everything that was asked for, checked; raises UserError."""
+    options = _parser(kind).parse_args(_with_dashes(arguments))
+    given = {name: value for name, value in vars(options).items() if name in kind.model_fields}
+    from_video = _read_video(options.video) if options.video else {}
+    from_file = read_config(options.config) if options.config else {}
+    output = Path(options.output) if options.output is not None else _new_path(from_file.get("output"))
+    by_operator = {**from_file, **given}
+    by_operator.pop("output", None)
+    settings = parse({**from_video, **by_operator}, kind.mode)
+    named = (by_operator["model"],) if by_operator.get("model", AUTO) != AUTO else ()
+    return Job(settings, (*options.models, *named), options.device, output)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a YAML file sets, with ``randomize_seed: true`` written as seed -1; raises UserError."""
+    try:
+        values = read_mapping(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"--config {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidSettings(f"--config {path}: is not a text in UTF-8") from None
+    randomize = values.pop("randomize_seed", False)
+    if not isinstance(randomize, bool):
+        raise InvalidSettings("randomize_seed: must be true or false")
+    return {**values, "seed": -1} if randomize else values
+
+
+def _run(job: Job) -> None:
+    """Generate, save, and say where; an output that cannot be written is refused before anything is loaded."""
+    _check_output(job.output or OUTPUT_FOLDER / "any.mp4")
+    from model import Model
+
+    with _cancel_on_interrupt() as cancel:
+        model = Model(models=job.models, device=job.device)
+        settings = _choose_model(job.settings, model.rows)
+        try:
+            clip = model.generate(settings, on_step=_draw_progress, cancel=cancel)
+        finally:
+            _draw("")
+        if cancel.is_set():
+            raise Cancelled
+    path = job.output or _unused_path(clip.settings.seed)
+    try:
+        clip.save(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    for note in clip.notes:
+        sys.stderr.write(f"note: {_one_line(note)}\n")
+    sys.stdout.write(f"{_one_line(str(path))}  seed {clip.settings.seed}  {clip.seconds:.1f} s\n")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in the options like every other mistake of the user."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidSettings(message)
+
+
+def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
+    parser = _Parser(description="Make a video of what one sentence says.", allow_abbrev=False, add_help=False)
+    parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help=_help(kind, "prompt"))
+    _add_job_options(parser)
+    group = parser.add_argument_group("settings")
+    for name, field in kind.model_fields.items():
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(kind, name)}
+        if field.annotation is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            value_type = _facts(kind, name)["type"]
+            options["metavar"] = {"string": "TEXT", "array": "N,N"}.get(value_type, "N")
+            options["type"] = str if value_type == "string" else _plain_value
+        group.add_argument(f"--{name.replace('_', '-')}", **options)
+    return parser
+
+
+def _add_job_options(parser: argparse.ArgumentParser) -> None:
+    """What is no setting: files, and what the operator of this machine decides."""
+    group = parser.add_argument_group("files and machine")
+    target = f"The video, {' or '.join(SUFFIXES)}; one that is there is replaced. "
+    target += f"[default {OUTPUT_FOLDER}/<time>-<seed>.mp4]"
+    group.add_argument("-o", "--output", metavar="FILE", help=target)
+    config = "Settings in YAML under the names of the options; config.example.yaml has them all."
+    group.add_argument("--config", type=Path, metavar="FILE", help=config)
+    video = "A video of this program, which is made again from the settings inside it."
+    group.add_argument("--from", dest="video", type=Path, metavar="FILE", help=video)
+    models = "A Hub id, folder or .safetensors file that the video of --from may ask for; may be repeated."
+    group.add_argument("--models", action="append", default=[], metavar="MODEL", help=models)
+    group.add_argument("--device", help="cuda, mps or cpu. [default: the best there is]")
+    group.add_argument("-h", "--help", action="help", help="Show this and exit.")
+
+
+def _facts(kind: type[Settings], name: str) -> dict[str, Any]:
+    """What the settings class declares of a field, as a flat JSON schema; None is no type of its own.
+
+    The bounds of an optional number stand there under pydantic's names (ge, le), not under JSON schema's.
+    """
+    declared = kind.model_json_schema()["properties"][name]
+    variants = declared.get("anyOf", [declared])
+    return {**declared, **next(variant for variant in variants if variant["type"] != "null")}
+
+
+def _help(kind: type[Settings], name: str) -> str:
+    """Description, unit, choices or bounds, and default of a field."""
+    facts = _facts(kind, name)
+    parts = [facts["unit"], ", ".join(f'"{choice}"' for choice in facts.get("enum", ()))]
+    bounds = [facts.get("minimum", facts.get("ge")), facts.get("maximum", facts.get("le"))]
+    if None not in bounds:
+        parts.append(f"{bounds[0]} to {bounds[1]}")
+    if facts.get("default", "") != "":
+        parts.append(f"default {_shown(facts['default'])}")
+    details = "; ".join(part for part in parts if part)
+    return (facts["description"] + (f" [{details}]" if details else "")).replace("%", "%%")
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "automatic" if default is None else str(default)
+
+
+def _plain_value(text: str) -> Any:
+    """A number, a list of numbers, or None; what is none of them stays text, which ``parse`` refuses."""
+    if text.strip().lower() in ("", "none", "null"):
+        return None
+    numbers = [_number(part) for part in text.split(",")]
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _with_dashes(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with --num_frames written --num-frames, up to a lone --."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = []
+    for argument in arguments[:end]:
+        name, equals, value = argument.partition("=")
+        options.append(name.replace("_", "-") + equals + value if argument.startswith("--") else argument)
+    return [*options, *arguments[end:]]
+
+
+def _read_video(path: Path) -> dict[str, Any]:
+    """The settings inside a video; raises InvalidVideo."""
+    try:
+        return read_mapping(read_metadata(path)["settings"])
+    except (InvalidVideo, InvalidSettings, KeyError) as error:
+        reason = error if isinstance(error, InvalidVideo) else "this video carries no settings of this program"
+        raise InvalidVideo(f"--from {path}: {reason}") from None
+
+
+def _new_path(output: Any) -> Path | None:
+    """The output that a file asks for, which must not be there yet: only -o replaces."""
+    if output is not None and not isinstance(output, str):
+        raise InvalidSettings("output: must be text")
+    path = None if output is None else Path(output)
+    with suppress(OSError, ValueError):  # a name that cannot be one is refused with every other
+        if path and path.exists():
+            raise InvalidSettings(f"output: {path} is already there; choose another name, or give -o to replace it")
+    return path
+
+
+def _check_output(path: Path) -> None:
+    """Make the folder and see that it can be written, before minutes of work; raises InvalidSettings."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InvalidSettings(f"output: {path} must end in {' or '.join(SUFFIXES)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+        with suppress(FileNotFoundError):
+            path.lstat()
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"output: cannot write {path}: {getattr(error, 'strerror', error)}") from None
+    if path.is_dir():
+        raise InvalidSettings(f"output: {path} is a folder")
+
+
+def _unused_path(seed: int) -> Path:
+    """A name of its own for every video, by the time it was finished."""
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{seed}"
+    path, number = OUTPUT_FOLDER / f"{stem}.mp4", 2
+    while path.exists():
+        path, number = OUTPUT_FOLDER / f"{stem}-{number}.mp4", number + 1
+    return path
+
+
+def _choose_model(settings: Settings, rows: Mapping[str, Any]) -> Settings:
+    """The settings with the model under the name of its row, which for a file or folder is only its last part.
+
+    A video may have come from anywhere, so what it asks for is not loaded unless the operator has named it.
+    """
+    wanted = getattr(settings, "model", AUTO)
+    if wanted == AUTO:
+        return settings
+    for name, row in rows.items():
+        if wanted in (name, row.source):
+            return settings.model_copy(update={"model": name})
+    raise ModelUnavailable(f"the video was made with {wanted!r}: allow that with --models, or choose with --model")
+
+
+@contextmanager
+def _cancel_on_interrupt() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that the job ends by itself; the second one ends the program."""
+    cancel = threading.Event()
+
+    def stop(*_: Any) -> None:
+        cancel.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _draw_progress(progress: Any) -> None:
+    """A bar by work done, the step, and the time left."""
+    bar = "#" * round(progress.fraction * BAR_CHARS)
+    left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
+    _draw(f"[{bar:.<{BAR_CHARS}}] step {progress.step} of {progress.total}{left}")
+
+
+def _draw(text: str) -> None:
+    """Put a text in place of the line before it; logs and pipes get none of this."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text:<{TERMINAL_CHARS}}" if text else f"\r{'':{TERMINAL_CHARS}}\r")
+        sys.stderr.flush()
+
+
+def _one_line(text: str) -> str:
+    """The text as one printable line, whatever was in it."""
+    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return shown if len(shown) <= MESSAGE_CHARS else f"{shown[:MESSAGE_CHARS]}..."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

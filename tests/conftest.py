@@ -1,0 +1,90 @@
+"""Tiny random networks in the real formats: everything a pipeline needs, in milliseconds on a CPU."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from training.toyworld.text import build_tokenizer
+
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny matrices are faster on one thread, and sums then have one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def components():
+    """The parts of a Stable Diffusion pipeline with random weights: 8x autoencoder, 16x16 latents."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(["a red circle on green grass", "a blue star at night"], vocabulary=560)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    ).eval()
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=2,
+        cross_attention_dim=16,
+        norm_num_groups=4,
+    ).eval()
+    autoencoder = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 4, 4),
+        norm_num_groups=2,
+        sample_size=128,
+    ).eval()
+    return {
+        "vae": autoencoder,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "unet": unet,
+        "scheduler": DDIMScheduler(**SCHEDULER),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+
+
+@pytest.fixture
+def video_pipeline(components):
+    """A TextToVideoPipeline of the tiny parts."""
+    from pipelines.text_to_video import TextToVideoPipeline
+
+    return quiet(TextToVideoPipeline(**components))
+
+
+@pytest.fixture
+def still_pipeline(components):
+    """The still-image pipeline of the same parts."""
+    return quiet(StableDiffusionPipeline(**components))
+
+
+def quiet(pipeline):
+    """A pipeline that shows no progress bar."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -1,0 +1,69 @@
+"""A stand-in for Model that paints plain frames in no time, for tests of what is around it."""
+
+import hashlib
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errors import Cancelled, ModelUnavailable
+from model import Clip, Progress
+from registry import models
+from settings import to_json
+
+
+class FakeClip(Clip):
+    """Its file is the settings and the frames, byte for byte, so that equal jobs give equal files."""
+
+    def save(self, path: Path) -> Path:
+        path.write_bytes(to_json(self.settings).encode() + self.frames.tobytes())
+        return path
+
+
+ENDLESS = "a job that ends only when it is cancelled"
+
+
+class FakeModel:
+    """One job at a time; ``before_step`` may wait or raise, which is how tests reach into a job."""
+
+    def __init__(self, before_step: Callable[[Any, int], None] = lambda settings, step: None):
+        self.rows = models()
+        self.before_step = before_step
+        self.lock = threading.Lock()
+        self.log: list[tuple[str, str]] = []  # ("start" or "stop", prompt), in the order it happened
+
+    def default(self) -> tuple[Any, str]:
+        return self.rows["toyworld"], "Chosen because there is no GPU here."
+
+    def generate(self, settings, source=None, on_step=None, cancel=None) -> FakeClip:
+        if settings.model != "auto" and settings.model not in self.rows:
+            raise ModelUnavailable("model: not in the list")
+        with self.lock:
+            self.log.append(("start", settings.prompt))
+            try:
+                return self._paint(settings.resolved().model_copy(update={"model": "toyworld"}), on_step, cancel)
+            finally:
+                self.log.append(("stop", settings.prompt))
+
+    def _paint(self, settings, on_step, cancel) -> FakeClip:
+        self._denoise(settings, on_step, cancel)
+        digest = hashlib.sha256(to_json(settings).encode()).digest()
+        frames = np.frombuffer(digest * 6, np.uint8).reshape(1, 8, 8, 3)
+        return FakeClip(frames.repeat(settings.num_frames, axis=0), settings, seconds=0.1)
+
+    def _denoise(self, settings, on_step, cancel) -> None:
+        begun = time.monotonic()
+        for step in itertools.count() if settings.prompt == ENDLESS else range(settings.num_inference_steps):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
+            self.before_step(settings, step)
+            time.sleep(0.01 if settings.prompt == ENDLESS else 0)
+            if on_step is not None:
+                preview = np.zeros((2, 8, 8, 3), np.uint8)
+                total, frames = settings.num_inference_steps, settings.num_frames
+                fraction = min(1.0, (step + 1) / total)
+                on_step(Progress(step + 1, total, 0, frames, fraction, time.monotonic() - begun, 1.0, preview))

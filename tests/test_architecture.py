@@ -1,0 +1,157 @@
+"""Imports go one way, as the table of the design says, and importing a module does nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FACTS = ["settings", "errors", "registry", "utils"]
+PARTS = [
+    *("video_io", "annotators", "annotators.*", "director", "loading"),
+    *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
+]
+MODES = ["pipelines.text_to_video", "pipelines.controlnet", "pipelines.pix2pix"]
+# Each module (a pattern) and the modules of the project that it may import: section 3 of the design. The first row
+# that fits counts. Being a package's __init__ gives no right to anything.
+MAY_IMPORT = {
+    "settings": ["errors"],
+    "errors": [],
+    "registry": [],
+    "utils": ["errors"],
+    "video_io": ["errors"],
+    "annotators": [],
+    "annotators.*": ["annotators.base", "errors", "utils"],
+    "director": ["errors"],
+    "pipelines": [],
+    "pipelines.attention": [],
+    "pipelines.motion": [],
+    "pipelines.predictors": [],
+    "pipelines.denoising": ["pipelines.attention"],
+    "pipelines.text_to_video": [*FACTS, *PARTS],
+    "pipelines.controlnet": [*FACTS, *PARTS],
+    "pipelines.pix2pix": [*FACTS, *PARTS],
+    "loading": ["registry", "errors", "utils"],
+    "model": [*FACTS, *PARTS, *MODES],
+    "jobs": ["settings"],
+    "serve": ["errors"],
+    "ui": ["settings", "errors", "jobs"],
+    "app_*": ["ui", "settings", "registry"],
+    "app": ["app_*", "model", "serve", "errors", "video_io"],
+    "inference": ["settings", "errors", "model", "video_io"],
+    # Beside the program, and imported by nothing of it: they may use all of it.
+    **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
+}
+# A tab that runs alone puts itself together as the whole page does.
+MAY_IMPORT_WHEN_RUN = {"app_*": ["model", "serve", "video_io"]}
+LIGHT = ["settings", "errors", "registry", "utils", "video_io", "inference"]
+HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
+
+
+def module_of(path: Path) -> str:
+    """The name under which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def project_modules() -> dict[str, Path]:
+    """All Python files of the project by module name; virtual environments and hidden folders are not of it."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    own = [folder for folder in folders if not (folder / "pyvenv.cfg").exists()]
+    files = [*ROOT.glob("*.py"), *(path for folder in own for path in folder.rglob("*.py"))]
+    return {module_of(path): path for path in sorted(files)}
+
+
+MODULES = project_modules()
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Every module, or name in a module, that is imported anywhere in the tree, inside functions as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def project_imports(tree: ast.AST, module: str, known: dict[str, Path]) -> set[str]:
+    """The modules of the project among them: of each name, the longest beginning that is one."""
+    is_package = module in known and known[module].name == "__init__.py"
+    package = module if is_package else module.rpartition(".")[0]
+    found = set()
+    for name in imports(tree, package):
+        parts = name.split(".")
+        beginnings = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        found |= set([beginning for beginning in beginnings if beginning in known][:1])
+    return found - {module}
+
+
+def row(table: dict[str, list[str]], module: str) -> list[str] | None:
+    """The first row whose pattern fits the module."""
+    return next((allowed for pattern, allowed in table.items() if fnmatchcase(module, pattern)), None)
+
+
+def forbidden_imports(source: str, module: str, known: dict[str, Path]) -> set[str]:
+    """What the source of a module imports although no row says that it may."""
+    tree = ast.parse(source)
+    guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
+    when_run = project_imports(ast.Module(guarded, []), module, known)
+    tree.body = [node for node in tree.body if node not in guarded]
+    allowed = row(MAY_IMPORT, module) or []
+    allowed_when_run = [*allowed, *(row(MAY_IMPORT_WHEN_RUN, module) or [])]
+    return {
+        name
+        for names, patterns in ((project_imports(tree, module, known), allowed), (when_run, allowed_when_run))
+        for name in names
+        if not any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_row_allows(module):
+    """Lower layers never import higher ones, so that each can be read and tested without what is above it."""
+    assert row(MAY_IMPORT, module) is not None, f"{module} has no row: say in MAY_IMPORT what it may import"
+    assert forbidden_imports(MODULES[module].read_text("utf-8"), module, MODULES) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "forbidden"),
+    [
+        ("settings", "import errors", set()),
+        ("settings", "def late():\n    import model", {"model"}),
+        ("errors", "from settings import parse as read", {"settings"}),
+        ("pipelines.motion", "from .attention import x", {"pipelines.attention"}),
+        ("pipelines.motion", "from . import attention", {"pipelines.attention"}),
+        ("pipelines.motion", "import torch, numpy, pipelines.attention", {"pipelines.attention"}),
+        ("pipelines.denoising", "from pipelines import attention, motion", {"pipelines.motion"}),
+        ("pipelines.text_to_video", "from pipelines.attention import x\nimport utils", set()),
+        ("pipelines.text_to_video", "if True:\n    from pipelines.pix2pix import x", {"pipelines.pix2pix"}),
+        ("model", "from training.toyworld import scene", {"training.toyworld.scene"}),
+        ("app_pose", "import model", {"model"}),
+        ("app_pose", "if __name__ == '__main__':\n    import model, app", {"app"}),
+        ("training.toyworld.scene", "import model", set()),
+    ],
+)
+def test_a_forbidden_import_is_seen(module, source, forbidden):
+    """The reader of imports is not fooled by functions, packages, several names or relative forms."""
+    names = ["settings", "errors", "utils", "model", "app", "app_pose", "training.toyworld", "training.toyworld.scene"]
+    names += [f"pipelines.{name}" for name in ("attention", "motion", "denoising", "text_to_video", "pix2pix")]
+    known = {name: Path(f"{name.replace('.', '/')}.py") for name in names} | {
+        "pipelines": Path("pipelines/__init__.py")
+    }
+    assert forbidden_imports(source, module, known) == forbidden
+
+
+def test_importing_does_nothing_heavy():
+    """Facts, parts and the command line start in a moment: a mistake in an option is told before PyTorch is read."""
+    present = [name for name in LIGHT if name in MODULES]
+    code = f"import sys\nimport {', '.join(present)}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -1,0 +1,182 @@
+"""The page as a person sees it: the real program and its bundled model, in Debian's Chromium.
+
+Chromium plays the H.264 that the program writes, so "the video plays" is asked of the browser and not assumed.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+ROOT = Path(__file__).parents[1]
+DESKTOP, PHONE = (1280, 900), (390, 844)
+OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+PATIENCE_SECONDS = 120
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``python app.py`` on a free port, until the tests are over."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server")
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    with (folder / "log").open("w") as log:
+        command = [sys.executable, "app.py", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            wait_for_answer(url, server, folder / "log")
+            yield url
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def wait_for_answer(url: str, server: subprocess.Popen, log: Path) -> None:
+    """Until the page is there; a server that died says why."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the page did not come up"
+            time.sleep(0.1)
+
+
+class Browser:
+    """A tab of Chromium with the page in it, and the few things a person does there."""
+
+    def __init__(self, url: str, size: tuple[int, int]):
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for option in OPTIONS:
+            options.add_argument(option)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.driver.get(url)
+        self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "textarea"))
+
+    def wait(self, condition):
+        """What the condition gives, once it is true."""
+        return WebDriverWait(self.driver, PATIENCE_SECONDS).until(lambda _: condition())
+
+    def run(self, script: str, *arguments):
+        return self.driver.execute_script(f"return {script}", *arguments)
+
+    def prompt(self):
+        return self.driver.find_element(By.CSS_SELECTOR, "textarea")
+
+    def write(self, text: str) -> None:
+        self.prompt().clear()
+        self.prompt().send_keys(text)
+
+    def press(self, label: str) -> None:
+        button = self.driver.find_element(By.XPATH, f"//button[contains(normalize-space(), '{label}')]")
+        self.run("arguments[0].scrollIntoView({block: 'center'})", button)
+        self.wait(button.is_enabled)
+        button.click()
+
+    def status(self) -> str:
+        return self.run("document.querySelector('.t2v-status')?.innerText ?? ''")
+
+    def video(self):
+        """The video on the page, once it can play."""
+        shown = "[...document.querySelectorAll('.t2v-result video')].find(v => v.offsetWidth && v.readyState >= 2)"
+        return self.wait(lambda: self.run(shown))
+
+    def requests(self) -> set[str]:
+        """Every address that was asked for since the last time."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+
+
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def browser(url: str, request: pytest.FixtureRequest) -> Iterator[Browser]:
+    browser = Browser(url, request.param)
+    yield browser
+    browser.driver.quit()
+
+
+def test_a_sentence_becomes_a_video_that_plays(browser: Browser, url: str):
+    """Type, press Generate, watch; on a desktop and on a phone, and with nothing fetched from elsewhere."""
+    browser.write("a red circle on green grass")
+    browser.press("Generate")
+    video = browser.video()
+    assert browser.run("arguments[0].videoWidth", video) >= 64
+    assert browser.run("arguments[0].error", video) is None
+    begun = browser.run("arguments[0].currentTime", video)
+    browser.wait(lambda: browser.run("arguments[0].currentTime", video) != begun)
+    browser.wait(lambda: "seed" in browser.status())
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert all(address.startswith((url, "data:", "blob:")) for address in browser.requests())
+    assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_mistake_is_said_on_the_page(browser: Browser):
+    """No prompt, no video, one sentence; the next try works."""
+    browser.press("Generate")
+    browser.wait(lambda: "is empty" in browser.status())
+    browser.press("a red circle on green grass")  # the example
+    browser.wait(lambda: browser.prompt().get_attribute("value") == "a red circle on green grass")
+    browser.press("Generate")
+    assert browser.video()
+
+
+def test_cancel_stops_a_long_job_and_the_next_one_runs(browser: Browser):
+    """A preview is shown while it denoises; after Cancel the model is free."""
+    frames = browser.driver.find_element(By.XPATH, "//label[.//span[normalize-space()='Frames']]//input")
+    frames.clear()
+    frames.send_keys("500")
+    browser.write("a red circle on green grass")
+    browser.press("Generate")
+    browser.wait(lambda: "Step" in browser.status())
+    browser.press("Cancel")
+    browser.wait(lambda: "Stopped" in browser.status())
+    frames.clear()
+    frames.send_keys("2")
+    browser.press("Generate")
+    assert browser.video()
+
+
+def test_a_video_brings_its_settings_back(browser: Browser, tmp_path: Path):
+    """Download a video, forget everything, give the file back: the prompt and the seed are there again."""
+    browser.write("a blue star at night")
+    browser.press("Generate")
+    source = browser.run("arguments[0].src", browser.video())
+    browser.wait(lambda: "seed" in browser.status())
+    seed = browser.status().split("seed ")[1].split()[0]
+    clip = tmp_path / "clip.mp4"
+    with urllib.request.urlopen(source) as answer:
+        clip.write_bytes(answer.read())
+    browser.write("something else")
+    browser.driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(clip))
+    browser.wait(lambda: "restored" in browser.status())
+    browser.wait(lambda: browser.prompt().get_attribute("value") == "a blue star at night")
+    field = browser.driver.find_element(By.XPATH, "//label[.//span[normalize-space()='Seed']]//input")
+    assert field.get_attribute("value") == seed

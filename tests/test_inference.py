@@ -1,0 +1,343 @@
+"""The command line: the same settings as everywhere, one file, and one clear line for a mistake."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+import inference
+from errors import Cancelled, GenerationFailed
+from registry import models
+from settings import TextToVideoSettings, to_json
+from video_io import read_metadata, write_video
+
+ROOT = Path(__file__).parents[1]
+
+
+class FakeModel:
+    """Paints one plain frame per frame, and remembers what it was asked; ``during`` reaches into the job."""
+
+    made: list["FakeModel"] = []
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, models_named=(), device=None):
+        self.rows, self.device = models(models_named), device
+        self.made.append(self)
+
+    @staticmethod
+    def during(cancel):
+        """What happens in the middle of a job."""
+
+    def generate(self, settings, on_step=None, cancel=None):
+        self.settings = settings.resolved()
+        on_step(SimpleNamespace(step=1, total=2, frame=8, frames=8, fraction=0.5, seconds=1.0, seconds_left=1.0))
+        self.during(cancel)
+        if cancel.is_set():
+            raise Cancelled
+        frames = np.full((settings.num_frames, 64, 64, 3), settings.num_frames, np.uint8)
+        metadata = {"settings": to_json(self.settings)}
+        return SimpleNamespace(
+            settings=self.settings,
+            seconds=1.25,
+            notes=self.notes,
+            save=lambda path: write_video(path, frames, settings.fps, metadata),
+        )
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch, tmp_path):
+    """The fake in place of model.py, an empty list of what was made, and a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("T2V_MODELS", raising=False)
+    kind = type("Model", (FakeModel,), {"made": []})
+    monkeypatch.setitem(
+        sys.modules, "model", SimpleNamespace(Model=lambda models=(), device=None: kind(models, device))
+    )
+    return kind
+
+
+def test_one_sentence_makes_one_video(model, capsys):
+    """The example of the README: a file where it was wanted, and one line that says where, the seed and the time."""
+    assert inference.main(["a red circle on green grass", "-o", "out.mp4", "--seed", "7"]) == 0
+    assert capsys.readouterr() == ("out.mp4  seed 7  1.2 s\n", "")
+    assert os.listdir() == ["out.mp4"]
+    assert model.made[0].settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7)
+
+
+def test_every_setting_is_an_option(model):
+    """Numbers, pairs, choices and switches arrive as what they are; both spellings of a name are one option."""
+    options = "--negative-prompt blue --model toyworld --num_frames 16 --fps=8 --seed 7 --width 136 --height 72 "
+    options += "--num-inference-steps 50 --guidance_scale 7 --motion-field-strength-x -3.5 --no-motion_field "
+    options += "--motion_field_strength_y=-1 --motion-window 600,700 --chunk-size 4 --no-cross-frame-attention"
+    assert (
+        inference.main([*options.split(), "--scheduler", "dpm++ 2m karras", "--prompt=a_b --c_d=e", "-o", "x.gif"]) == 0
+    )
+    settings = model.made[0].settings
+    assert settings == TextToVideoSettings(
+        prompt="a_b --c_d=e", negative_prompt="blue", model="toyworld", num_frames=16, fps=8, seed=7, width=136,
+        height=72, num_inference_steps=50, guidance_scale=7, scheduler="dpm++ 2m karras", chunk_size=4,
+        motion_field_strength_x=-3.5, motion_field_strength_y=-1, motion_window=(600, 700),
+        cross_frame_attention=False, motion_field=False,
+    )  # fmt: skip
+    left_at_default = [name for name, value in TextToVideoSettings(prompt="x") if getattr(settings, name) == value]
+    assert left_at_default == []
+
+
+def test_help_tells_every_setting_with_its_unit_bounds_and_default(capsys):
+    """Help is made from the settings class, so a new setting is in it by itself."""
+    with pytest.raises(SystemExit) as caught:
+        inference.main(["--help"])
+    assert caught.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for name, field in TextToVideoSettings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in said
+        assert field.description in said
+    assert "[frames; 1 to 1024; default 8]" in said
+    assert "[pixels; 64 to 2048; default automatic]" in said
+
+
+def test_a_file_sets_what_options_do_not(model):
+    """The shipped example runs as it is; an option on the command line wins over its line in the file."""
+    config = str(ROOT / "config.example.yaml")
+    assert inference.main(["--config", config, "--num-frames", "3", "-o", "x.mp4"]) == 0
+    assert model.made[0].settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7, num_frames=3)
+
+
+def test_a_file_may_ask_for_a_random_seed_and_a_place(model):
+    """randomize_seed is for those who keep a favourite seed in the file; a seed given as an option still wins."""
+    Path("my.yaml").write_text(yaml.safe_dump({"prompt": "x", "seed": 7, "randomize_seed": True, "output": "a/b.gif"}))
+    assert inference.read_config(Path("my.yaml"))["seed"] == -1
+    assert inference.main(["--config", "my.yaml", "--seed", "5"]) == 0
+    assert read_metadata(Path("a/b.gif"))["settings"] == to_json(model.made[0].settings)
+    assert model.made[0].settings.seed == 5
+
+
+def test_only_the_option_replaces_a_video(capsys):
+    """A file of settings run twice must not cost the first video; -o says so on purpose."""
+    Path("my.yaml").write_text("prompt: x\noutput: out.mp4\n")
+    assert inference.main(["--config", "my.yaml"]) == 0
+    before = Path("out.mp4").read_bytes()
+    assert_refused(capsys, ["--config", "my.yaml", "--num-frames", "2"], "out.mp4 is already there")
+    assert Path("out.mp4").read_bytes() == before
+    assert inference.main(["--config", "my.yaml", "--num-frames", "2", "-o", "out.mp4"]) == 0
+    assert Path("out.mp4").read_bytes() != before
+
+
+def test_without_a_name_every_video_gets_its_own(model, capsys):
+    """Same seed, same second: two files all the same."""
+    for _ in range(3):
+        assert inference.main(["x", "--seed", "7"]) == 0
+    assert len(os.listdir("outputs")) == 3
+    assert all(re.fullmatch(r"\d{8}-\d{6}-7(-\d)?\.mp4", name) for name in os.listdir("outputs"))
+    assert inference.main(["x"]) == 0
+    drawn = model.made[-1].settings.seed
+    assert re.search(rf"outputs.\d+-\d+-{drawn}\.mp4  seed {drawn}  1\.2 s\n$", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.gif"])
+def test_a_video_makes_itself_again(model, name):
+    """What it was made with travels inside it, emoji, quotes and drawn seed; an option changes one thing."""
+    prompt = 'a "red" circle: 🎬\nsecond line'
+    assert inference.main([prompt, "-o", name, "--motion-window", "600,700"]) == 0
+    assert inference.main(["--from", name, "-o", f"again-{name}"]) == 0
+    assert inference.main(["--from", name, "-o", f"other-{name}", "--num-frames", "3"]) == 0
+    first, again, other = (made.settings for made in model.made)
+    assert first == again == other.model_copy(update={"num_frames": 8})
+    assert (other.num_frames, first.prompt) == (3, prompt)
+    assert Path(name).read_bytes() == Path(f"again-{name}").read_bytes()
+
+
+def test_the_operator_may_name_any_model(model):
+    """On the command line the user is the operator: a file is loaded, and known by its last part as on the page."""
+    weights = Path("weights.safetensors").absolute()
+    weights.touch()
+    assert inference.main(["x", "--model", str(weights), "--models", "a/b", "--device", "cpu", "-o", "x.mp4"]) == 0
+    made = model.made[0]
+    assert made.settings.model == "weights.safetensors"
+    assert made.rows["weights.safetensors"].source == str(weights)
+    assert ("a/b" in made.rows, made.device) == (True, "cpu")
+
+
+def test_a_video_from_anywhere_does_not_choose_what_is_loaded(model, capsys):
+    """Somebody else's clip may ask for a checkpoint of theirs; only the operator lets it in."""
+    metadata = {"settings": to_json(TextToVideoSettings(prompt="x", model="evil/weights", seed=7))}
+    write_video(Path("clip.mp4"), np.zeros((1, 64, 64, 3), np.uint8), 4, metadata)
+    assert_refused(capsys, ["--from", "clip.mp4", "-o", "x.mp4"], "made with 'evil/weights': allow that with --models")
+    assert "evil/weights" not in model.made[0].rows
+    assert inference.main(["--from", "clip.mp4", "-o", "x.mp4", "--models", "evil/weights"]) == 0
+    assert inference.main(["--from", "clip.mp4", "-o", "x.mp4", "--model", "toyworld"]) == 0
+
+
+REFUSED = [
+    ([], "prompt: is missing"),
+    ([""], "prompt: is empty"),
+    (["  "], "prompt: is empty"),
+    (["x", "y"], "unrecognized arguments: y"),
+    (["x", "--seed"], "expected one argument"),
+    (["x", "--see", "7"], "unrecognized arguments"),
+    (["x", "--no-such-option"], "unrecognized arguments"),
+    (["x\nerror: y", "--a\nb"], r"unrecognized arguments: --a\nb"),
+    (["x", "--seed", "1.5"], "seed: must be a whole number"),
+    (["x", "--seed", "9" * 5000], "seed: must be"),
+    (["x", "--seed", str(2**64)], "seed: must be at most"),
+    (["x", "--seed", "none"], "seed: must be a whole number, not nothing"),
+    (["x", "--num-inference-steps", "nan"], "num_inference_steps: must be"),
+    (["x", "--num-inference-steps", "inf"], "num_inference_steps: must be"),
+    (["x", "--num-inference-steps", "many"], "num_inference_steps: must be a whole number, not 'many'"),
+    (["x", "--guidance-scale", "nan"], "guidance_scale: must be a finite number"),
+    (["x", "--guidance-scale", "1,2"], "guidance_scale: must be a number"),
+    (["x", "--width", "513"], "width: must be a multiple of 8"),
+    (["x", "--width", "1" + "0" * 30], "width: must be at most 2048"),
+    (["x", "--num-frames", "1024", "--width", "2048", "--height", "2048"], "too much at once"),
+    (["x", "--motion-window", "941,881"], "0 < from < to < 1000"),
+    (["x", "--motion-window", "941"], "motion_window"),
+    (["x", "--scheduler", "zz"], "scheduler: must be one of"),
+    (["half a sign \udcff"], "prompt: is not valid text"),
+    (["x", "--model", "\udcff"], "model: is not valid text"),
+    (["x\x1b[31m"], "U+001B"),
+    (["x" * 100_000], "prompt: is too long"),
+    (["x", "-o", "out.avi"], "must end in .mp4 or .gif"),
+    (["x", "-o", ""], "must end in .mp4 or .gif"),
+    (["x", "-o", "-"], "must end in .mp4 or .gif"),
+    (["x", "-o", "folder.mp4"], "is a folder"),
+    (["x", "-o", "file.txt/x.mp4"], "output: cannot write"),
+    (["x", "-o", "n" * 300 + ".mp4"], "output: cannot write"),
+    (["x", "-o", "nul\x00.mp4"], "output: cannot write"),
+    (["x", "--config", "missing.yaml"], "missing.yaml: No such file"),
+    (["x", "--config", "folder.mp4"], "folder.mp4: Is a directory"),
+    (["x", "--config", "binary.yaml"], "is not a text in UTF-8"),
+    (["x", "--config", "words.yaml"], "must be a mapping"),
+    (["x", "--config", "unknown.yaml"], "promt: is not a setting"),
+    (["x", "--config", "random.yaml"], "randomize_seed: must be true or false"),
+    (["x", "--config", "output.yaml"], "output: must be text"),
+    (["x", "--config", "surrogate.yaml"], "output: cannot write"),
+    (["--from", "missing.mp4"], "missing.mp4: there is no such file"),
+    (["--from", "file.txt"], "file.txt: this is not an MP4 or GIF video"),
+    (["--from", "plain.mp4"], "plain.mp4: this video carries no settings"),
+    (["--from", "foreign.mp4"], "foreign.mp4: this video carries no settings"),
+    (["--from", "future.mp4"], "mode: must be one of"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
+def test_a_mistake_is_one_line_and_exit_code_2(model, capsys, arguments, said):
+    """No traceback, nothing loaded and nothing written, whatever is on the command line or in the files."""
+    Path("folder.mp4").mkdir()
+    Path("file.txt").write_text("text")
+    Path("binary.yaml").write_bytes(b"prompt: \xff")
+    Path("words.yaml").write_text("just words")
+    Path("unknown.yaml").write_text("promt: x")
+    Path("random.yaml").write_text("randomize_seed: 1")
+    Path("output.yaml").write_text("output: [a]")
+    Path("surrogate.yaml").write_text(r'output: "\ud800.mp4"')
+    for name, metadata in (
+        ("plain", {}),
+        ("foreign", {"settings": "words"}),
+        ("future", {"settings": '{"mode": "x"}'}),
+    ):
+        write_video(Path(f"{name}.mp4"), np.zeros((1, 64, 64, 3), np.uint8), 4, metadata)
+    before = set(os.listdir())
+    assert_refused(capsys, arguments, said)
+    assert set(os.listdir()) == before
+    assert model.made == []
+
+
+def assert_refused(capsys, arguments, said):
+    """Exit code 2, and one readable line that begins with "error:"."""
+    capsys.readouterr()
+    assert inference.main(arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert re.fullmatch(r"error: [^\n]{1,510}\n", errors), errors
+    assert said in errors
+
+
+def test_a_job_that_breaks_down_tells_why(model, monkeypatch, capsys):
+    """Out of memory is the user's to mend; a bug is not, and keeps its traceback."""
+    monkeypatch.setattr(model, "during", staticmethod(raiser(GenerationFailed("out of memory: try fewer frames"))))
+    assert_refused(capsys, ["x", "-o", "x.mp4"], "out of memory: try fewer frames")
+    monkeypatch.setattr(model, "during", staticmethod(raiser(ZeroDivisionError("a bug"))))
+    with pytest.raises(ZeroDivisionError):
+        inference.main(["x", "-o", "x.mp4"])
+    assert os.listdir() == []
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    """Minutes of work are lost, but at least it is clear to what, and no half of a video is left."""
+    monkeypatch.setattr("video_io.os.replace", raiser(OSError(28, "No space left on device")))
+    assert_refused(capsys, ["x", "-o", "x.mp4"], "cannot write x.mp4: No space left on device")
+    assert os.listdir() == []
+
+
+def test_remarks_go_beside_the_result(model, monkeypatch, capsys):
+    """Standard output holds the result alone, for scripts."""
+    monkeypatch.setattr(model, "notes", ("the prompt was cut after 77 tokens",))
+    assert inference.main(["x", "-o", "x.mp4", "--seed", "7"]) == 0
+    assert capsys.readouterr() == ("x.mp4  seed 7  1.2 s\n", "note: the prompt was cut after 77 tokens\n")
+
+
+def test_interrupt_stops_the_job_and_writes_nothing(model, monkeypatch, capsys):
+    """Ctrl-C lets the model end its step and tidy up; what Ctrl-C did before is restored."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(model, "during", staticmethod(lambda cancel: signal.raise_signal(signal.SIGINT)))
+    assert inference.main(["x", "-o", "x.mp4"]) == 130
+    assert os.listdir() == []
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setattr(model, "during", staticmethod(FakeModel.during))
+    assert inference.main(["x", "-o", "x.mp4"]) == 0
+
+
+def test_a_second_interrupt_does_not_wait(model, monkeypatch):
+    """A model that takes minutes to load looks at nothing; who insists gets out."""
+
+    def twice(cancel):
+        signal.raise_signal(signal.SIGINT)
+        assert cancel.is_set()
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("still running")
+
+    monkeypatch.setattr(model, "during", staticmethod(twice))
+    assert inference.main(["x", "-o", "x.mp4"]) == 130
+    assert os.listdir() == []
+
+
+def test_an_interrupt_while_writing_leaves_nothing(monkeypatch):
+    """The frames are done, but half a file is worth nothing."""
+    monkeypatch.setattr("video_io.os.replace", raiser(KeyboardInterrupt()))
+    assert inference.main(["x", "-o", "x.mp4"]) == 130
+    assert os.listdir() == []
+
+
+def test_a_terminal_sees_a_bar_with_step_and_time_left(monkeypatch, capsys):
+    """It is drawn over itself and gone at the end; a pipe or log gets none of it (as all other tests here show)."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert inference.main(["x", "-o", "x.mp4"]) == 0
+    drawn = capsys.readouterr().err
+    assert "[############............] step 1 of 2, 1 s left" in drawn
+    assert drawn.endswith("\r")
+    assert "\n" not in drawn
+
+
+def test_bytes_that_are_no_text_are_refused_in_a_process_of_its_own(tmp_path):
+    """Python hides such bytes in half signs that cannot be printed, which must not end in a traceback."""
+    command = [sys.executable, str(ROOT / "inference.py"), b"\xff\xfe", b"--config", b"\xff"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert re.fullmatch(rb"error: [^\n]+\n", done.stderr), done.stderr
+
+
+def raiser(error: BaseException):
+    """A function that takes anything and raises."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail

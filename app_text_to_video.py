@@ -34,9 +34,9 @@ def create_demo(
         return examples[index] if isinstance(index, int) and 0 <= index < len(examples) else gr.skip()
 
     kind = TextToVideoSettings
-    choices = [(f"Automatic: {default[0].label}", AUTO), *((row.label, name) for name, row in rows.items())]
+    choices = [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())]
     with gr.Blocks(title="Text to video", analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
-        controls = {}
+        controls: dict[str, Any] = {}
         with gr.Column(elem_classes="t2v-ask"):
             controls["prompt"] = ui.control(kind, "prompt", lines=2, autofocus=True)
             with gr.Row():
@@ -69,26 +69,13 @@ def create_demo(
                 controls |= {name: ui.control(kind, name) for name in kind.model_fields if name not in controls}
 
         controls = {name: controls[name] for name in kind.model_fields}
-
-        def restore(upload: Any) -> dict[Any, Any]:
-            try:
-                values = ui.shown_values(ui.restored(kind, upload, read_metadata))
-            except Exception as error:
-                return {panel.status: ui.status_html(ui.error_line(error), "error")}
-            notes = []
-            if values["model"] not in rows:
-                notes = [f"The model it was made with is not offered here: {values.pop('model')}"]
-            done = ui.status_html("Settings restored; Generate makes this video again.", notes=notes)
-            return {panel.status: done, **{controls[name]: value for name, value in values.items()}}
-
-        ui.JobRunner(kind, generate, output_dir).connect(
-            [run.click, controls["prompt"].submit], {**controls, "format": output_format}, panel
-        )
+        runner = ui.JobRunner(kind, generate, output_dir)
+        runner.connect([run.click, controls["prompt"].submit], {**controls, "format": output_format}, panel)
+        runner.connect_restore(upload, controls, panel, read_metadata)
         controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
         examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
         randomize.click(None, None, controls["seed"], js="() => -1")
         reuse.click(None, [panel.facts, controls["seed"]], controls["seed"], js="(facts, seed) => facts?.seed ?? seed")
-        upload.upload(restore, upload, [panel.status, *controls.values()], preprocess=False, **ui.PAGE_ONLY)
     return demo
 
 

@@ -6,10 +6,12 @@ the error output and exit code 2; Ctrl-C ends the job within a step, with exit c
 """
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -291,4 +293,8 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
+    # The libraries' own remarks are for programmers, and would stand around the one line for the user.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    warnings.simplefilter("ignore")
     sys.exit(main())

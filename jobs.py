@@ -6,7 +6,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from settings import Settings
 Generate = Callable[..., Any]  # Model.generate: (settings, on_step=, cancel=) -> Clip
 
 
-async def run_job(generate: Generate, settings: Settings, suffix: str, output_dir: Path | None) -> AsyncIterator[Any]:
+async def run_job(
+    generate: Generate, settings: Settings, suffix: str, output_dir: Path | None
+) -> AsyncGenerator[Any, None]:
     """Generate in a thread; yields each Progress, at last ``(clip, path)``, whose file lives until the next step.
 
     Whoever closes this generator (Cancel, a closed tab, a server that stops) ends the job and waits until it has
     really ended: the place in the queue is not free while the model is not. What it wrote is gone then.
     """
-    loop, updates, cancel = asyncio.get_running_loop(), asyncio.Queue(), threading.Event()
+    loop, cancel = asyncio.get_running_loop(), threading.Event()
+    updates: asyncio.Queue[Any] = asyncio.Queue()
     with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
         path = Path(folder) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}.{suffix}"
 

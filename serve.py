@@ -1,6 +1,7 @@
 """How every page of this program looks, and how it is put on a port."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,9 +104,10 @@ def start(page: gr.Blocks, address: Address) -> str:
             theme=theme(),
             css=STYLE,
         )
-    except OSError as error:
+    except OSError:
+        place = f"{address.host}:{address.port}"
         raise UserError(
-            f"cannot serve on {address.host}:{address.port}, choose another --host or --port: {error}"
+            f"cannot serve on {place}, which is taken or not ours: choose another --host or --port"
         ) from None
     return public_url or url
 
@@ -121,7 +123,8 @@ def theme() -> gr.themes.Base:
 
 
 def serve(page: gr.Blocks, address: Address) -> None:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until Ctrl-C or SIGTERM, which both let a running job clean up."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logger.info("open %s", start(page, address))
     page.block_thread()
 

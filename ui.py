@@ -4,11 +4,8 @@ It knows settings and errors, and no models: a tab hands in ``generate`` and get
 shown, its job stopped when nobody waits for it any more, and its errors turned into one line.
 """
 
-import base64
-import html
-import io
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from gradio.components import Component
-from PIL import Image
 
 from errors import InvalidSettings, UserError
 from jobs import Generate, run_job
 from settings import Settings, parse, parse_text
+from views import PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +26,6 @@ FORMATS = ("mp4", "gif")
 WIDEST_SLIDER = 256  # values; a thumb cannot hit one of more
 MAX_NUMBER_CHARS = 100
 BROKEN = "Something broke on the server and this job was stopped; the server's log says what. The next job can start."
-PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # keeps the page from jumping later
 PAGE_ONLY: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 PROGRESS_FACTS = ("step", "total", "frame", "frames", "fraction", "seconds", "seconds_left")
 
@@ -46,7 +41,7 @@ def field_facts(kind: type[Settings]) -> dict[str, dict[str, Any]]:
     return facts
 
 
-def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] = (), **options: Any) -> Component:
+def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] = (), **options: Any) -> Any:
     """The control for one field; its help line is the field's unit and description.
 
     The bounds only guide the hand: a client can send anything, so what arrives is read by ``read_values``.
@@ -141,7 +136,7 @@ class ResultPanel:
 
     def show_progress(self, progress: Any) -> dict[Component, Any]:
         """How far it is, and what there is to see."""
-        shown = {self.status: progress_html(progress)}
+        shown: dict[Component, Any] = {self.status: progress_html(progress)}
         return shown if progress.preview is None else {**shown, self.stage: preview_html(progress.preview)}
 
     def show_clip(self, clip: Any, path: Path) -> dict[Component, Any]:
@@ -194,13 +189,13 @@ class JobRunner:
     generate: Generate
     output_dir: Path | None = None
 
-    def connect(self, run: Sequence[Any], controls: Mapping[str, Component], panel: ResultPanel) -> None:
+    def connect(self, run: Sequence[Any], controls: Mapping[str, Any], panel: ResultPanel) -> None:
         """Wire what starts a job (``run``: triggers) and Cancel, and open the endpoint named like the mode.
 
         Both ways in share one place: one job at a time.
         """
 
-        async def for_page(**values: Any) -> AsyncIterator[dict[Component, Any]]:
+        async def for_page(**values: Any) -> AsyncGenerator[dict[Component, Any], None]:
             yield {panel.status: status_html("Loading the model…", "running")}
             try:
                 async with aclosing(self._updates(values)) as updates:
@@ -209,7 +204,7 @@ class JobRunner:
             except Exception as error:
                 yield panel.show(status_html(error_line(error), "error"))
 
-        async def for_program(**values: Any) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
+        async def for_program(**values: Any) -> AsyncGenerator[tuple[str | None, dict[str, Any]], None]:
             try:
                 async with aclosing(self._updates(values)) as updates:
                     async for update in updates:
@@ -227,12 +222,9 @@ class JobRunner:
             return panel.show(status_html("Waiting for the server…"), busy=True)
 
         shown = [panel.status, panel.stage, panel.video, panel.picture, panel.facts, panel.cancel]
-        job = {
-            "inputs_kwargs": dict(controls),
-            "preprocess": False,
-            "concurrency_id": "generate",
-            "concurrency_limit": 1,
-        }
+        job: dict[str, Any] = dict(
+            inputs_kwargs=dict(controls), preprocess=False, concurrency_id="generate", concurrency_limit=1
+        )
         queued = {**PAGE_ONLY, "queue": True, "show_progress": "full", "show_progress_on": panel.stage}
         running = gr.on(run, waiting, None, shown, **PAGE_ONLY).then(for_page, None, shown, **queued, **job)
         running.failure(stopped, None, shown, **PAGE_ONLY)  # cancelled, or the queue was full
@@ -245,7 +237,24 @@ class JobRunner:
             **job,
         )
 
-    async def _updates(self, values: Mapping[str, Any]) -> AsyncIterator[Any]:
+    def connect_restore(
+        self, upload: gr.UploadButton, controls: Mapping[str, Any], panel: ResultPanel, read_metadata: Any
+    ) -> None:
+        """Fill the controls from the settings inside an uploaded video."""
+
+        def restore(file: Any) -> dict[Component, Any]:
+            try:
+                values = shown_values(restored(self.kind, file, read_metadata))
+            except Exception as error:
+                return {panel.status: status_html(error_line(error), "error")}
+            message = "Settings restored; Generate makes this video again."
+            if values["model"] not in (value for _, value in controls["model"].choices):
+                message = f"Settings restored, all but the model, which is not offered here: {values.pop('model')}"
+            return {panel.status: status_html(message), **{controls[name]: value for name, value in values.items()}}
+
+        upload.upload(restore, upload, [panel.status, *controls.values()], preprocess=False, **PAGE_ONLY)
+
+    async def _updates(self, values: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Check everything, then run; raises UserError before anything has started."""
         values = dict(values)
         suffix = values.pop("format", FORMATS[0])
@@ -255,48 +264,3 @@ class JobRunner:
         async with aclosing(run_job(self.generate, settings, suffix, self.output_dir)) as job:
             async for update in job:
                 yield update
-
-
-def status_html(text: str, tone: str = "", fraction: float | None = None, notes: Sequence[str] = ()) -> str:
-    """A line that is text whatever it holds, a bar while something runs, and remarks."""
-    bar = "" if fraction is None else f'<div class="t2v-bar"><div style="width:{fraction:.1%}"></div></div>'
-    remarks = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-    return f'<div class="t2v-status {tone}" role="status"><p>{html.escape(text)}</p>{bar}{remarks}</div>'
-
-
-def progress_html(progress: Any) -> str:
-    """The step it is at, the frames done in it where it takes several goes, and the time left."""
-    if progress.step == progress.total:
-        return status_html("Writing the video…", "running", progress.fraction)
-    parts = [f"Step {progress.step + 1} of {progress.total}"]
-    if progress.frame:
-        parts.append(f"frame {progress.frame} of {progress.frames}")
-    if progress.seconds_left is not None:
-        parts.append(f"about {duration(progress.seconds_left)} left")
-    return status_html(" · ".join(parts), "running", progress.fraction)
-
-
-def finished_html(clip: Any) -> str:
-    """Time, seed and shape of the video, and the model's remarks."""
-    frames, height, width = clip.frames.shape[:3]
-    shape = f"{frames} frame{'s' * (frames > 1)}, {clip.fps} fps, {width}x{height}"
-    return status_html(
-        f"Done in {duration(clip.seconds)} · seed {clip.settings.seed} · {shape}", "done", notes=clip.notes
-    )
-
-
-def preview_html(frames: np.ndarray) -> str:
-    """Some uint8 frames (n, h, w, 3), four to a row, inside the page itself: a preview leaves no file behind."""
-    columns = min(len(frames), 4)
-    blank = np.full_like(frames[:1], 255).repeat(-len(frames) % columns, axis=0)
-    rows = np.concatenate([frames, blank]).reshape(-1, columns, *frames.shape[1:])
-    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "JPEG", quality=90, subsampling=0)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<div class="t2v-stage"><img alt="The frames so far" src="data:image/jpeg;base64,{data}"></div>'
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

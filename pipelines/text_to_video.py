@@ -214,6 +214,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         together = torch.cat([latents, sampler.renoise(others, noise, start, end)])
         return denoise(predict, sampler, together, range(start, last), **run)
 
+    @torch.no_grad()
     def decode_frames(
         self, latents: torch.Tensor, before_each: Callable[[int], None] | None = None
     ) -> tuple[np.ndarray, list[bool] | None]:

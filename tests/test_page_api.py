@@ -4,6 +4,7 @@ The attacks are those that a page on the open internet gets. After each of them 
 no file is left, and the next ordinary job gives the same video as if nothing had happened.
 """
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -21,7 +22,7 @@ from gradio_client import Client
 
 import app_text_to_video
 import serve
-import ui
+import views
 from errors import InvalidVideo, UserError
 from settings import TextToVideoSettings, to_json
 
@@ -264,8 +265,18 @@ def test_nobody_gets_past_the_queue(page: Page):
 
 
 def test_a_request_of_30_megabytes_is_refused_before_it_is_read(page: Page):
-    """32: Gradio would keep what each session last sent in memory."""
+    """32: Gradio would keep what each session last sent in memory; not telling the length does not help."""
     assert page.client.post("/call/text_to_video", json={"data": ["a" * 30_000_000]}).status_code == 413
+
+    def unannounced() -> Iterator[bytes]:
+        yield b'{"data": ["'
+        for _ in range(30):
+            yield b"a" * 1_000_000
+        yield b'"]}'
+
+    headers = {"content-type": "application/json"}
+    with contextlib.suppress(httpx.TransportError):  # the server may hang up before everything is sent
+        assert page.client.post("/call/text_to_video", content=unannounced(), headers=headers).status_code >= 400
 
 
 def test_a_queue_that_is_full_says_so(folder: Path, tmp_path: Path):
@@ -361,7 +372,7 @@ def test_a_taken_port_is_one_clear_line():
 
 def test_messages_are_text_and_not_markup():
     """35: whatever a message, a model's name or a note holds, the page shows it and does not run it."""
-    assert "<script>" not in ui.status_html("<script>alert(1)</script>", notes=["<script>alert(2)</script>"])
+    assert "<script>" not in views.status_html("<script>alert(1)</script>", notes=["<script>alert(2)</script>"])
 
 
 @pytest.mark.parametrize(

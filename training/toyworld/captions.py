@@ -45,7 +45,10 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
             return choose(*PLACE_PHRASES[name])
         colour = name.removeprefix("plain ")
         return choose(
-            f"on a plain {colour} background", f"on {colour}", f"on a {colour} background", f"in front of {colour}"
+            f"on a plain {colour} background",
+            f"on {colour}",
+            f"on {with_article(colour)} background",
+            f"in front of {colour}",
         )
 
     def noun(thing: Object, size_chance: float) -> str:

@@ -13,10 +13,11 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from training.toyworld.autoencoder import psnr
 from training.toyworld.captions import caption
+from training.toyworld.card import model_card
 from training.toyworld.data import HELD_OUT_SEED, scene_at
 from training.toyworld.detector import detect
 from training.toyworld.render import render
-from training.toyworld.scene import BLOB, Scene, random_background, random_object
+from training.toyworld.scene import BLOB, HELD_OUT_PAIRS, Scene, random_background, random_object
 from training.toyworld.text import as_pixels
 
 logger = logging.getLogger(__name__)
@@ -165,23 +166,36 @@ def save_picture(image: np.ndarray, path: Path) -> None:
         raise OSError(f"cannot write {path.name}")
 
 
-def report(pipeline: StableDiffusionPipeline, folder: Path, count: int = 200, pairs: int = 100) -> dict:
-    """Measure everything the model card states, write ``fidelity.json`` and the contact sheet into ``folder``."""
+def report(
+    pipeline: StableDiffusionPipeline, folder: Path, training: dict, count: int = 200, unseen_count: int = 100
+) -> dict:
+    """Measure everything the model card states; write the card, ``fidelity.json`` and the contact sheet.
+
+    ``training`` says how the checkpoint came about: ``pictures`` (a number) and ``course`` (a phrase).
+    """
     fidelity, images, right = measure(pipeline, held_out_scenes(count))
-    unseen, _, _ = measure(pipeline, held_out_scenes(pairs, unseen_pairs=True))
+    unseen, _, _ = measure(pipeline, held_out_scenes(unseen_count, unseen_pairs=True))
+    parts = {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
     result = {
+        "training": training,
         "captions": count,
         "steps": 50,
         "guidance_scale": 7.5,
         "fidelity": fidelity.shares(),
-        "unseen_pairs": {"captions": pairs} | unseen.shares(),
+        "unseen_pairs": {"captions": unseen_count, "pairs": [" ".join(pair) for pair in HELD_OUT_PAIRS]}
+        | unseen.shares(),
         "detector_on_renderings": detector_accuracy().shares(),
         "autoencoder_psnr_db": reconstruction_psnr(pipeline.vae),
         "confusions": [
             {"attribute": name, "asked": asked, "found": found, "times": times}
             for (name, asked, found), times in fidelity.confusions.most_common()
         ],
+        "parts": [
+            {"name": name, "class": type(part).__name__, "parameters": sum(p.numel() for p in part.parameters())}
+            for name, part in parts.items()
+        ],
     }
     (folder / "fidelity.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(result), encoding="utf-8")
     save_picture(contact_sheet(images[:100], right[:100]), folder / "sheet.jpg")
     return result

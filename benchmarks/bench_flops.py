@@ -1,0 +1,170 @@
+"""How much arithmetic one video costs with Stable Diffusion 1.5 at 512x512: ours, diffusers', the original's.
+
+    python -m benchmarks.bench_flops
+
+Nothing is computed but shapes: the UNet stands on torch's meta device and FlopCounterMode adds up matrix products
+and convolutions, a multiply-add as two. Our pipeline and diffusers' run whole, on a UNet that answers with zeros.
+The original does not install any more; its calls are those that its published loops make.
+
+Predicted: 803 GFLOP per UNet evaluation of a frame, 2.51 TFLOP per decoded frame; evaluations in the default video
+of 8 frames and 50 steps: 778 with diffusers, 1,160 with the original at its chunk of 8, 2,336 at a chunk of 2.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import (
+    CrossFrameAttnProcessor2_0,
+    TextToVideoZeroPipeline,
+)
+from diffusers.utils import logging
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.full_size import AUTOENCODER, PROMPT, SCHEDULER, UNET, build_text
+from benchmarks.measuring import conditions, table
+from model import build_scheduler
+from pipelines.attention import cross_frame_attention
+from pipelines.text_to_video import TextToVideoPipeline
+from settings import TextToVideoSettings
+
+FRAMES, STEPS, BRANCHES = 8, 50, 2
+LATENT, TEXT = (4, 64, 64), (77, 768)
+WINDOW_STEPS = 48  # of 50: the timesteps up to t1 = 941, from which the original denoises all frames
+GIGA, TERA = 1e9, 1e12
+
+
+class CountingUNet(UNet2DConditionModel):
+    """A UNet of shapes alone: counts evaluations and FLOP, answers with zeros on the caller's device.
+
+    Attention processors are set on it, and run, as on any other.
+    """
+
+    evaluations: int = 0
+    flops: int = 0
+    _text: tuple[Any, Any] = (None, None)
+
+    def forward(self, sample, timestep, encoder_hidden_states, **_) -> UNet2DConditionOutput:
+        """Noise of zeros for (batch, c, h, w); the same text stays the same tensor, as for a real UNet."""
+        if self._text[0] is not encoder_hidden_states:
+            self._text = encoder_hidden_states, encoder_hidden_states.to("meta")
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            super().forward(sample.to("meta"), torch.empty((), device="meta"), self._text[1])
+        self.evaluations += len(sample)
+        self.flops += counter.get_total_flops()
+        return UNet2DConditionOutput(sample=torch.zeros_like(sample))
+
+    def count(self, run: Callable[[], Any]) -> tuple[int, int]:
+        """Evaluations and FLOP of a run."""
+        self.evaluations = self.flops = 0
+        run()
+        return self.evaluations, self.flops
+
+
+def main() -> None:
+    """Count, and print the tables."""
+    logging.set_verbosity_error()
+    with torch.device("meta"):
+        unet, autoencoder = CountingUNet(**UNET).eval(), AutoencoderKL(**AUTOENCODER).eval()
+    print(conditions(size="512x512", frames=FRAMES, guidance="on", counted="meta device, attention by its formula"))
+    with FlopCounterMode(display=False) as decoding, torch.no_grad():
+        autoencoder.decode(torch.empty(1, *LATENT, device="meta"))
+    decoded = decoding.get_total_flops()
+    unet.set_attn_processor(AttnProcessor2_0())
+    evaluated = unet.count(lambda: call(unet, 1))[1]
+    print(f"One UNet evaluation of a frame, as a still picture: {evaluated / GIGA:.1f} GFLOP (known: 803)  ")
+    print(f"One decoded frame: {decoded / TERA:.3f} TFLOP (known: 2.51)\n")
+    print(table(["per frame and branch, in a batch of 8 frames", "GFLOP", "less"], attention_rows(unet)))
+    print(table(["video", "evaluations", "known", "UNet TFLOP", "with decoding", "to ours"], video_rows(unet, decoded)))
+
+
+def call(unet: CountingUNet, batch: int, text: torch.Tensor | None = None) -> None:
+    """One call of the UNet for that many frames times branches."""
+    unet(torch.empty(batch, *LATENT, device="meta"), 0, torch.empty(batch, *TEXT, device="meta") if text is None else text)
+
+
+def attention_rows(unet: CountingUNet) -> list[tuple[str, str, str]]:
+    """What an evaluation costs under each way of attention. Folding frames into the query axis saves copies, not
+    FLOP; what is saved is the projection of keys and values."""
+    batch = FRAMES * BRANCHES
+    text = torch.empty(BRANCHES, *TEXT, device="meta")
+    counts = {}
+    unet.set_attn_processor(AttnProcessor2_0())
+    counts["still pictures (diffusers)"] = unet.count(lambda: call(unet, batch))[1]
+    unet.set_attn_processor(CrossFrameAttnProcessor2_0(batch_size=BRANCHES))
+    counts["cross-frame attention (diffusers)"] = unet.count(lambda: call(unet, batch))[1]
+    with cross_frame_attention(unet, branches=BRANCHES) as anchor, anchor.record():
+        counts["ours, first step: K and V of the anchor alone, of two texts"] = unet.count(
+            lambda: call(unet, batch, text)
+        )[1]
+        counts["ours, later steps: text K and V known"] = unet.count(lambda: call(unet, batch, text))[1]
+        with anchor.reuse():
+            counts["ours, later chunks: anchor K and V known"] = unet.count(lambda: call(unet, batch, text))[1]
+    full = counts["cross-frame attention (diffusers)"]
+    return [(name, f"{count / batch / GIGA:.1f}", f"{1 - count / full:.1%}") for name, count in counts.items()]
+
+
+def video_rows(unet: CountingUNet, decoded: int) -> list[tuple]:
+    """Evaluations and FLOP of one video, every way."""
+    parts = {"vae": AutoencoderKL(block_out_channels=(32,) * 4), **build_text(layers=1), "unet": unet}
+    parts |= {"scheduler": DDIMScheduler(**SCHEDULER), "safety_checker": None, "feature_extractor": None}
+    ours = TextToVideoPipeline(**parts, requires_safety_checker=False)
+    theirs = TextToVideoZeroPipeline(**parts, requires_safety_checker=False)
+    shared = {"prompt": PROMPT, "video_length": FRAMES, "height": 512, "width": 512, "output_type": "latent"}
+    for pipeline in (ours, theirs):
+        pipeline.set_progress_bar_config(disable=True)
+    default = TextToVideoSettings.model_fields
+    steps, scheduler = default["num_inference_steps"].default, default["scheduler"].default
+    counted = [
+        ("ours, all at once", None, *unet.count(lambda: ours(**shared)), FRAMES),
+        ("ours, chunks of 2", None, *unet.count(lambda: ours(**shared, chunk_size=2)), FRAMES),
+        ("diffusers", 778, *unet.count(lambda: theirs(**shared)), FRAMES),
+        ("the original, chunk 8", 1160, *original(unet, 8)),
+        ("the original, chunk 2", 2336, *original(unet, 2)),
+    ]
+    ours.scheduler = build_scheduler(scheduler, ours.scheduler.config)
+    preset = unet.count(lambda: ours(**shared, num_inference_steps=steps, motion_window=(881, 941)))
+    counted.append((f"ours, the app's default ({scheduler}, {steps} steps)", None, *preset, FRAMES))
+    reference = counted[0][3] + FRAMES * decoded
+    return [
+        (
+            name,
+            f"{evaluations:,}",
+            "" if known is None else f"{known:,}",
+            f"{flops / TERA:,.0f}",
+            f"{(flops + frames * decoded) / TERA:,.0f}",
+            f"{(flops + frames * decoded) / reference:.2f}",
+        )
+        for name, known, evaluations, flops, frames in counted
+    ]
+
+
+def original(unet: CountingUNet, chunk: int) -> tuple[int, int, int]:
+    """Evaluations, FLOP and decoded frames of the authors' code (Picsart-AI-Research/Text2Video-Zero, ``model.py``
+    ``inference`` and ``text_to_video_pipeline.py`` ``__call__``).
+
+    Chunks of ``chunk - 1`` frames, each with frame 0 before it, are videos of their own: the anchor over all steps,
+    only for its latents on the way, then the whole chunk from t1 on, and all of it decoded.
+    """
+    unet.set_attn_processor(CrossFrameAttnProcessor2_0(batch_size=BRANCHES))
+
+    @functools.cache
+    def batch(frames: int) -> int:
+        return unet.count(lambda: call(unet, frames * BRANCHES))[1]
+
+    evaluations = flops = decoded = 0
+    for start in range(0, FRAMES, chunk - 1):
+        frames = 1 + len(range(start, min(start + chunk - 1, FRAMES)))
+        evaluations += BRANCHES * (STEPS + WINDOW_STEPS * frames)
+        flops += STEPS * batch(1) + WINDOW_STEPS * batch(frames)
+        decoded += frames
+    return evaluations, flops, decoded
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What the benchmarks share: runs timed in turn, peak memory, the machine in one line, a markdown table."""
+
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils import versions
+
+ROOT = Path(__file__).resolve().parents[1]
+STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def in_turn(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The median seconds of each run, one after the other (A B A B ...), so that a machine that slows down on
+    the way does so for all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            gc.collect()
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def memory_mib() -> tuple[float, float]:
+    """This process's resident memory now, and its peak since ``forget_peak``. Linux only.
+
+    Not ``ru_maxrss``: a child starts with its parent's peak there, which would hide its own.
+    """
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+
+
+def forget_peak() -> None:
+    """Let the peak of ``memory_mib`` start from what is resident now."""
+    gc.collect()
+    CLEAR_PEAK.write_text("5")
+
+
+def conditions(**settings: Any) -> str:
+    """The machine, the versions and the settings, as lines of markdown."""
+    import torch
+
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    processor = names[0] if names else platform.processor()
+    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    lines = [
+        f"- {processor}, {os.cpu_count()} cores, torch on {torch.get_num_threads()} threads, "
+        f"load {os.getloadavg()[0]:.1f} before the start",
+        f"- Python {platform.python_version()}, {used}",
+        "- " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()),
+    ]
+    if torch.cuda.is_available():
+        lines.insert(1, f"- {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+    return "\n".join(lines) + "\n"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A markdown table; every column but the first is flush right."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines) + "\n"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []

@@ -94,14 +94,15 @@ def _run(job: Job) -> None:
             _draw("")
         if cancel.is_set():
             raise Cancelled
-    path = job.output or _unused_path(clip.settings.seed)
+    seed = clip.settings.to_dict()["seed"]
+    path = job.output or _unused_path(seed)
     try:
         clip.save(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     for note in clip.notes:
         sys.stderr.write(f"note: {_one_line(note)}\n")
-    sys.stdout.write(f"{_one_line(str(path))}  seed {clip.settings.seed}  {clip.seconds:.1f} s\n")
+    sys.stdout.write(f"{_one_line(str(path))}  seed {seed}  {clip.seconds:.1f} s\n")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -163,7 +163,9 @@ class Model:
         started = time.monotonic()
         stop_if(cancel)
         row = self.row(settings.model)
-        pipeline = TextToVideoPipeline(**self.loader.components(row), safety_checker=None, requires_safety_checker=False)
+        pipeline = TextToVideoPipeline(
+            **self.loader.components(row), safety_checker=None, requires_safety_checker=False
+        )
         pipeline.set_progress_bar_config(disable=True)
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings = self.complete(settings, row, pipeline)
@@ -171,7 +173,7 @@ class Model:
         reporter = Reporter(on_step, cancel, started, settings.num_inference_steps, self.preview_matrix(pipeline))
         while True:
             try:
-                images = run(pipeline, settings, reporter)
+                frames = run(pipeline, settings, reporter)
                 break
             except torch.cuda.OutOfMemoryError as error:
                 settings = with_half_the_chunk(settings, error)
@@ -182,7 +184,6 @@ class Model:
                     f"{error}: this checkpoint overflows with these settings; try a lower guidance scale, another "
                     "scheduler or its own picture size"
                 ) from error
-        frames = np.rint(images * 255).astype(np.uint8)
         return Clip(frames, settings, time.monotonic() - started, tuple(notes))
 
     def complete(
@@ -250,7 +251,7 @@ class Reporter:
 
 
 def run(pipeline: TextToVideoPipeline, settings: TextToVideoSettings, reporter: Reporter) -> np.ndarray:
-    """The pipeline under complete settings: float32 (frames, height, width, 3) in 0..1."""
+    """The pipeline under complete settings: uint8 (frames, height, width, 3)."""
     import torch
 
     return pipeline(
@@ -269,6 +270,7 @@ def run(pipeline: TextToVideoPipeline, settings: TextToVideoSettings, reporter: 
         chunk_size=settings.chunk_size,
         cross_frame_attention=settings.cross_frame_attention,
         motion_field=settings.motion_field,
+        output_type="uint8",
         watch=reporter,
     ).images
 

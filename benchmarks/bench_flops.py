@@ -85,7 +85,11 @@ def main() -> None:
 
 def call(unet: CountingUNet, batch: int, text: torch.Tensor | None = None) -> None:
     """One call of the UNet for that many frames times branches."""
-    unet(torch.empty(batch, *LATENT, device="meta"), 0, torch.empty(batch, *TEXT, device="meta") if text is None else text)
+    unet(
+        torch.empty(batch, *LATENT, device="meta"),
+        0,
+        torch.empty(batch, *TEXT, device="meta") if text is None else text,
+    )
 
 
 def attention_rows(unet: CountingUNet) -> list[tuple[str, str, str]]:

@@ -155,9 +155,7 @@ def cross_frame_attention(*networks: Any, branches: int, enabled: bool = True) -
     before = [dict(network.attn_processors) for network in networks]
     try:
         for index, (network, processors) in enumerate(zip(networks, before, strict=True)):
-            network.set_attn_processor(
-                {name: CrossFrameAttnProcessor(cache, f"{index}.{name}") for name in processors}
-            )
+            network.set_attn_processor({name: CrossFrameAttnProcessor(cache, f"{index}.{name}") for name in processors})
         yield cache
     finally:
         for network, processors in zip(networks, before, strict=True):

@@ -5,10 +5,10 @@ so that every frame is computed once per step whatever the chunk.
 """
 
 import copy
-import hashlib
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -113,7 +113,9 @@ class Sampler:
             stepped.append(self._step(self.others, noise, timestep, latents, slice(1, None)))
         return torch.cat(stepped)
 
-    def _step(self, scheduler, noise, timestep, latents, frames: slice) -> torch.Tensor:
+    def _step(
+        self, scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor, frames: slice
+    ) -> torch.Tensor:
         options = dict(self.options)
         if self.takes_generator and self.generators is not None:
             options["generator"] = self.generators[frames]
@@ -138,27 +140,18 @@ class Sampler:
         return kept.sqrt().to(latents) * latents + (1 - kept).sqrt().to(latents) * noise
 
 
-def frame_generators(generator: torch.Generator, count: int) -> list[torch.Generator]:
-    """A generator for each frame's random steps: the first continues ``generator`` where it stands, as for a
-    still image; the others are seeded by that state and their number. ``generator`` itself is not advanced."""
-    state = generator.get_state()
-    generators = [torch.Generator(generator.device)]
-    generators[0].set_state(state)
-    for frame in range(1, count):
-        digest = hashlib.blake2b(state.numpy().tobytes() + frame.to_bytes(4, "little"), digest_size=8).digest()
-        generators.append(torch.Generator(generator.device).manual_seed(int.from_bytes(digest, "little") >> 1))
-    return generators
+@dataclass(frozen=True)
+class Plan:
+    """How a run is carried out, which its result does not depend on: where the anchor frame's keys and values are
+    kept, how many frames are predicted at once (all by default), and who watches."""
+
+    anchor: AnchorCache | None = None
+    chunk_size: int | None = None
+    watch: Watch = lambda step, frames_done, latents: None
 
 
 def denoise(
-    predict: Predictor,
-    sampler: Sampler,
-    latents: torch.Tensor,
-    steps: range,
-    *,
-    anchor: AnchorCache | None = None,
-    chunk_size: int | None = None,
-    watch: Watch | None = None,
+    predict: Predictor, sampler: Sampler, latents: torch.Tensor, steps: range, plan: Plan | None = None
 ) -> torch.Tensor:
     """Denoise all frames together over some of the sampler's steps.
 
@@ -167,32 +160,29 @@ def denoise(
         sampler: scales and steps.
         latents: (frames, c, h, w) at the first of ``steps``; frame 0 is the anchor.
         steps: indices into ``sampler.timesteps``.
-        anchor: where the anchor frame's keys and values are kept between chunks.
-        chunk_size: frames predicted at once, all by default; changes memory, not the result.
-        watch: called before every prediction and after every step.
+        plan: its watch is called before every prediction and after every step.
 
     Returns:
         (frames, c, h, w) after the last step.
     """
+    plan = plan or Plan()
     frames = len(latents)
-    chunk = min(chunk_size or frames, frames)
+    chunk = min(plan.chunk_size or frames, frames)
     for index in steps:
         timestep = sampler.timesteps[index]
         scaled = sampler.scale(latents, timestep)
         noise = []
         for start in range(0, frames, chunk):
-            if watch is not None:
-                watch(index, start, latents)
+            plan.watch(index, start, latents)
             part = slice(start, min(start + chunk, frames))
-            with chunk_anchor(anchor, start, chunk < frames):
+            with chunk_anchor(plan.anchor, start, chunk < frames):
                 noise.append(predict(scaled[part], timestep, part))
         latents = sampler.step(torch.cat(noise), timestep, latents)
-        if watch is not None:
-            watch(index, frames, latents)
+        plan.watch(index, frames, latents)
     return latents
 
 
-def chunk_anchor(anchor: AnchorCache | None, start: int, chunked: bool):
+def chunk_anchor(anchor: AnchorCache | None, start: int, chunked: bool) -> AbstractContextManager[None]:
     """How a chunk meets the anchor: it holds it and keeps it for the others, or finds it kept."""
     if anchor is None or not chunked:
         return nullcontext()

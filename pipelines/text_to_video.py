@@ -1,7 +1,8 @@
 """Text2Video-Zero: text to video with an image checkpoint (arXiv 2303.13439, sections 3.2 and 3.3)."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,16 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from pipelines.attention import cross_frame_attention
-from pipelines.denoising import Sampler, Watch, denoise, frame_generators, window_to_indices
+from pipelines.attention import cross_frame_attention as frames_attending
+from pipelines.denoising import Plan, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
 from pipelines.motion import warp
-from pipelines.predictors import text_predictor
+from pipelines.predictors import Predictor, text_predictor
 
 
 @dataclass
 class TextToVideoPipelineOutput(BaseOutput):
-    """``images``: float32 (frames, height, width, 3) in 0..1, or latents (frames, c, h, w) for ``output_type="latent"``;
+    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, or latents (frames, c, h, w);
     ``nsfw_content_detected``: one bool per frame, or None without a safety checker."""
 
     images: np.ndarray | torch.Tensor
@@ -73,7 +74,8 @@ class TextToVideoPipeline(StableDiffusionPipeline):
             latents: the first frame's noise instead, (1, c, height / factor, width / factor).
             motion_field_strength_x, motion_field_strength_y: how far the camera moves to the right and down, in
                 512ths of the frame per frame; what is seen moves the other way.
-            output_type: ``"latent"`` for latents, anything else for pictures.
+            output_type: ``"latent"`` for latents, ``"uint8"`` for pictures in a quarter of the memory, anything else
+                for pictures in 0..1.
             callback: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
             t0, t1: the motion window as step indices counted from the last step, t0 < t1.
             frame_ids: the place in time of every frame, 0 first; ``range(video_length)`` by default.
@@ -110,14 +112,18 @@ class TextToVideoPipeline(StableDiffusionPipeline):
 
         device = self._execution_device
         embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
-        anchor_noise, generators, draw = self.prepare_noise(generator, latents, height, width, video_length, device)
-        sampler = Sampler(self.scheduler, num_inference_steps, device, generators, eta)
+        shape = (1, self.unet.config.in_channels, height // self.vae_scale_factor, width // self.vae_scale_factor)
+        noise = VideoNoise(shape, generator, latents, self.unet.dtype, device)
+        sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(video_length), eta)
         predict = text_predictor(self.unet, embeddings, guidance_scale)
         window = (num_inference_steps - t1 - 1, num_inference_steps - t0 - 1)
         if motion_window is not None:
             window = window_to_indices(sampler.timesteps, motion_window)
 
-        with self.progress_bar(total=len(sampler.timesteps)) as progress:
+        with (
+            self.progress_bar(total=len(sampler.timesteps)) as progress,
+            frames_attending(self.unet, branches=len(embeddings), enabled=cross_frame_attention) as anchor,
+        ):
 
             def observe(step: int, frames_done: int, latents: torch.Tensor) -> None:
                 if watch is not None:
@@ -127,31 +133,25 @@ class TextToVideoPipeline(StableDiffusionPipeline):
                     if callback is not None and step % callback_steps == 0:
                         callback(step, int(sampler.timesteps[step]), latents)
 
-            with self._patched(len(embeddings), cross_frame_attention) as anchor:
-                run = {"anchor": anchor, "chunk_size": chunk_size, "watch": observe}
-                if motion_field and video_length > 1:
-                    shifts = translation(max(frame_ids) + 1, motion_field_strength_x, motion_field_strength_y)
-                    video = self.denoise_with_motion(predict, sampler, anchor_noise, draw, shifts[frame_ids], window, run)
-                else:
-                    noise = torch.cat([anchor_noise, *(draw() for _ in range(video_length - 1))])
-                    sampler.join(0)
-                    video = denoise(
-                        predict, sampler, noise * sampler.init_noise_sigma, range(len(sampler.timesteps)), **run
-                    )
+            plan = Plan(anchor, chunk_size, observe)
+            if motion_field and video_length > 1:
+                shifts = translation(max(frame_ids) + 1, motion_field_strength_x, motion_field_strength_y)[frame_ids]
+                video = denoise_with_motion(predict, sampler, noise, Motion(shifts, *window), plan)
+            else:
+                start = torch.cat([noise.anchor, noise.draw(video_length - 1)]) * sampler.init_noise_sigma
+                sampler.join(0)
+                video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
 
         if not video.isfinite().all():
             raise FloatingPointError("the latents are not finite")
         images, nsfw = video, None
         if output_type != "latent":
             decoding = None if watch is None else lambda frame: watch(len(sampler.timesteps), frame, video)
-            images, nsfw = self.decode_frames(video, decoding)
+            images, nsfw = self.decode_frames(video, decoding, as_uint8=output_type == "uint8")
         self.maybe_free_model_hooks()
         if not return_dict:
             return images, nsfw
         return TextToVideoPipelineOutput(images=images, nsfw_content_detected=nsfw)
-
-    def _patched(self, branches: int, enabled: bool):
-        return cross_frame_attention(self.unet, branches=branches, enabled=enabled)
 
     def encode_branches(
         self, prompt: list[str], negative_prompt: list[str] | None, guidance_scale: float, device: Any
@@ -161,65 +161,16 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         with_text, without = self.encode_prompt(prompt, device, 1, guided, negative_prompt)
         return torch.cat([without, with_text]) if guided else with_text
 
-    def prepare_noise(
-        self,
-        generator: torch.Generator | None,
-        latents: torch.Tensor | None,
-        height: int,
-        width: int,
-        frames: int,
-        device: Any,
-    ) -> tuple[torch.Tensor, list[torch.Generator], Callable[[], torch.Tensor]]:
-        """The anchor's noise, each frame's generator for stochastic schedulers, and a function that draws the
-        next frame's noise. All in float32, from one generator: anchor first, then frame by frame."""
-        shape = (1, self.unet.config.in_channels, height // self.vae_scale_factor, width // self.vae_scale_factor)
-        if generator is None:
-            generator = torch.Generator()
-            generator.seed()
-        if latents is not None and tuple(latents.shape) != shape:
-            raise ValueError(f"latents must be {shape}, not {tuple(latents.shape)}")
-
-        def draw() -> torch.Tensor:
-            # In the model's precision, then float32: the numbers diffusers draws from the same seed.
-            drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=self.unet.dtype)
-            return drawn.to(device, torch.float32)
-
-        anchor = draw() if latents is None else latents.to(device, torch.float32)
-        return anchor, frame_generators(generator, frames), draw
-
-    def denoise_with_motion(
-        self,
-        predict: Callable,
-        sampler: Sampler,
-        anchor_noise: torch.Tensor,
-        draw: Callable[[], torch.Tensor],
-        shifts: torch.Tensor,
-        window: tuple[int, int],
-        run: dict[str, Any],
-    ) -> torch.Tensor:
-        """Algorithm 1 of the paper: latents of all frames, (frames, c, h, w).
-
-        The anchor alone goes from T to T' = window[1]; the other frames are its latents there, moved by
-        ``shifts``, and taken back to window[0] with noise of their own. From there on all are denoised together,
-        the anchor from its own latents at window[0], so that it is the still picture.
-        """
-        start, end = window
-        last = len(sampler.timesteps)
-        silent = run | {"watch": _without_progress(run["watch"])}
-        latents = denoise(predict, sampler, anchor_noise * sampler.init_noise_sigma, range(start), **run)
-        moved = denoise(predict, sampler.ahead(), latents, range(start, end), **silent)
-        others = warp(moved.expand(len(shifts) - 1, -1, -1, -1), shifts[1:])
-        noise = torch.cat([draw() for _ in range(len(others))])
-        sampler.join(start)
-        together = torch.cat([latents, sampler.renoise(others, noise, start, end)])
-        return denoise(predict, sampler, together, range(start, last), **run)
-
     @torch.no_grad()
     def decode_frames(
-        self, latents: torch.Tensor, before_each: Callable[[int], None] | None = None
+        self,
+        latents: torch.Tensor,
+        before_each: Callable[[int], None] | None = None,
+        *,
+        as_uint8: bool = False,
     ) -> tuple[np.ndarray, list[bool] | None]:
-        """Pictures of latents, one frame at a time: float32 (frames, height, width, 3) in 0..1; and, with a safety
-        checker, which frames it blacked out. Where the autoencoder overflows in half precision, it is lifted to
+        """Pictures of latents, one frame at a time: (frames, height, width, 3), float32 in 0..1 or uint8; and, with a
+        safety checker, which frames it blacked out. Where the autoencoder overflows in half precision, it is lifted to
         float32 for good. ``before_each`` is called with each frame's number."""
         images, nsfw = [], []
         for index, frame in enumerate(latents):
@@ -235,7 +186,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
             if self.safety_checker is not None:
                 picture, flags = self.run_safety_checker(picture, self._execution_device, self.unet.dtype)
                 nsfw += flags
-            images.append(picture)
+            images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
         return np.concatenate(images), nsfw if self.safety_checker is not None else None
 
     def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:
@@ -244,10 +195,77 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         return self.vae.decode(scaled, return_dict=False)[0].float()
 
 
+class VideoNoise:
+    """The noise of one video, all from one generator: the anchor's first, then each other frame's in their order.
+
+    Drawn in the model's precision and kept in float32: the numbers that diffusers draws from the same seed.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        generator: torch.Generator | None,
+        anchor: torch.Tensor | None,
+        dtype: torch.dtype,
+        device: Any,
+    ) -> None:
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        if anchor is not None and tuple(anchor.shape) != shape:
+            raise ValueError(f"latents must be {shape}, not {tuple(anchor.shape)}")
+        self.shape, self.generator, self.dtype, self.device = shape, generator, dtype, device
+        self.anchor = self.draw(1) if anchor is None else anchor.to(device, torch.float32)
+        self.after_anchor = generator.get_state()
+
+    def draw(self, frames: int) -> torch.Tensor:
+        """The noise of the next frames: float32 (frames, c, h, w)."""
+        drawn = [
+            torch.randn(self.shape, generator=self.generator, device=self.generator.device, dtype=self.dtype)
+            for _ in range(frames)
+        ]
+        return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device, torch.float32)
+
+    def frame_generators(self, frames: int) -> list[torch.Generator]:
+        """A generator for each frame's random steps: the anchor's goes on where its noise ended, as for a still
+        image; the others are seeded by that state and their number, so none depends on how many follow."""
+        generators = [torch.Generator(self.generator.device) for _ in range(frames)]
+        generators[0].set_state(self.after_anchor)
+        state = self.after_anchor.numpy().tobytes()
+        for frame, generator in enumerate(generators[1:], 1):
+            digest = hashlib.blake2b(state + frame.to_bytes(4, "little"), digest_size=8).digest()
+            generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+        return generators
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where each frame looks, (frames, 2) as ``motion.motion_field`` gives it, and between which steps of the
+    sampler the frames after the anchor come into being: T at ``start`` and T' at ``end``."""
+
+    shifts: torch.Tensor
+    start: int
+    end: int
+
+
+def denoise_with_motion(
+    predict: Predictor, sampler: Sampler, noise: VideoNoise, motion: Motion, plan: Plan
+) -> torch.Tensor:
+    """Algorithm 1 of the paper: latents of all frames, (frames, c, h, w).
+
+    The anchor alone goes from pure noise to T and on to T'; the other frames are its latents there, moved, and taken
+    back to T with noise of their own. From there on all are denoised together, the anchor from its own latents at
+    T, so that it is the still picture.
+    """
+    start, end, last = motion.start, motion.end, len(sampler.timesteps)
+    silent = replace(plan, watch=lambda step, _, latents: plan.watch(step, -1, latents))  # this work is done twice
+    latents = denoise(predict, sampler, noise.anchor * sampler.init_noise_sigma, range(start), plan)
+    ahead = denoise(predict, sampler.ahead(), latents, range(start, end), silent)
+    others = warp(ahead.expand(len(motion.shifts) - 1, -1, -1, -1), motion.shifts[1:])
+    sampler.join(start)
+    together = torch.cat([latents, sampler.renoise(others, noise.draw(len(others)), start, end)])
+    return denoise(predict, sampler, together, range(start, last), plan)
+
+
 def _listed(text: str | list[str] | None) -> list[str] | None:
     return [text] if isinstance(text, str) else text
-
-
-def _without_progress(watch: Watch) -> Watch:
-    """The same watch, never told that a step is done: for work that is repeated later."""
-    return lambda step, _, latents: watch(step, -1, latents)

@@ -88,9 +88,16 @@ def test_leaving_restores_the_processors_even_after_an_error(components):
     """Patched inside ``with`` only; nothing recorded survives."""
     unet = components["unet"]
     before = dict(unet.attn_processors)
-    with pytest.raises(ZeroDivisionError), cross_frame_attention(unet, branches=2) as anchor:
-        assert all(isinstance(part, CrossFrameAttnProcessor) for part in unet.attn_processors.values())
-        anchor.recorded["layer"] = (torch.zeros(1), torch.zeros(1))
-        raise ZeroDivisionError
+    caches = []
+
+    def fail_inside():
+        with cross_frame_attention(unet, branches=2) as anchor:
+            assert all(isinstance(part, CrossFrameAttnProcessor) for part in unet.attn_processors.values())
+            anchor.recorded["layer"] = (torch.zeros(1), torch.zeros(1))
+            caches.append(anchor)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
     assert unet.attn_processors == before
-    assert not anchor.recorded
+    assert not caches[0].recorded

@@ -226,23 +226,31 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
-def test_a_mistake_is_one_line_and_exit_code_2(model, capsys, arguments, said):
-    """No traceback, nothing loaded and nothing written, whatever is on the command line or in the files."""
-    Path("folder.mp4").mkdir()
-    Path("file.txt").write_text("text")
-    Path("binary.yaml").write_bytes(b"prompt: \xff")
-    Path("words.yaml").write_text("just words")
-    Path("unknown.yaml").write_text("promt: x")
-    Path("random.yaml").write_text("randomize_seed: 1")
-    Path("output.yaml").write_text("output: [a]")
-    Path("surrogate.yaml").write_text(r'output: "\ud800.mp4"')
+@pytest.fixture(scope="module")
+def wrong_files(tmp_path_factory):
+    """A folder of files that somebody might give by mistake."""
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "folder.mp4").mkdir()
+    (folder / "file.txt").write_text("text")
+    (folder / "binary.yaml").write_bytes(b"prompt: \xff")
+    (folder / "words.yaml").write_text("just words")
+    (folder / "unknown.yaml").write_text("promt: x")
+    (folder / "random.yaml").write_text("randomize_seed: 1")
+    (folder / "output.yaml").write_text("output: [a]")
+    (folder / "surrogate.yaml").write_text(r'output: "\ud800.mp4"')
     for name, metadata in (
         ("plain", {}),
         ("foreign", {"settings": "words"}),
         ("future", {"settings": '{"mode": "x"}'}),
     ):
-        write_video(Path(f"{name}.mp4"), np.zeros((1, 64, 64, 3), np.uint8), 4, metadata)
+        write_video(folder / f"{name}.mp4", np.zeros((1, 64, 64, 3), np.uint8), 4, metadata)
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
+def test_a_mistake_is_one_line_and_exit_code_2(model, monkeypatch, capsys, wrong_files, arguments, said):
+    """No traceback, nothing loaded and nothing written, whatever is on the command line or in the files."""
+    monkeypatch.chdir(wrong_files)
     before = set(os.listdir())
     assert_refused(capsys, arguments, said)
     assert set(os.listdir()) == before

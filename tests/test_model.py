@@ -29,7 +29,9 @@ def model(checkpoint):
 
 
 def settings(**changes):
-    return parse({"prompt": "a red circle", "model": "tiny", "num_frames": 3, "num_inference_steps": 4, "seed": 5} | changes)
+    return parse(
+        {"prompt": "a red circle", "model": "tiny", "num_frames": 3, "num_inference_steps": 4, "seed": 5} | changes
+    )
 
 
 def test_the_same_seed_is_the_same_video_and_travels_in_the_file(model, tmp_path):

@@ -54,9 +54,7 @@ def test_frame_0_is_the_still_image_with_every_sampler(video_pipeline, still_pip
     scheduler = kind.from_config(still_pipeline.scheduler.config, **options)
     video_pipeline.scheduler, still_pipeline.scheduler = scheduler, kind.from_config(scheduler.config)
     video = latents(video_pipeline, num_inference_steps=steps, video_length=3)
-    still = still_pipeline(
-        "a red circle", num_inference_steps=steps, generator=seeded(), output_type="latent"
-    ).images
+    still = still_pipeline("a red circle", num_inference_steps=steps, generator=seeded(), output_type="latent").images
     assert video.isfinite().all()
     assert distance(video[:1], still) < 1e-4 * max(1.0, still.abs().max().item())
 
@@ -98,9 +96,7 @@ def test_each_half_of_the_method_can_be_switched_off(video_pipeline, still_pipel
     video = latents(video_pipeline, motion_field=False, cross_frame_attention=False, video_length=3)
     generator = seeded()
     for frame in video:
-        still = still_pipeline(
-            "a red circle", num_inference_steps=10, generator=generator, output_type="latent"
-        ).images
+        still = still_pipeline("a red circle", num_inference_steps=10, generator=generator, output_type="latent").images
         assert distance(frame[None], still) < 1e-4
     both = latents(video_pipeline, video_length=3)
     for options in ({"motion_field": False}, {"cross_frame_attention": False}):

@@ -79,9 +79,7 @@ def main() -> None:
         pipeline = assemble(autoencoder, text_encoder, tokenizer, unet)
         size_px = SIZE_PX * cells // MASK_CELLS
         with torch.autocast(device, torch.bfloat16):
-            fidelity, images, right = measure(
-                pipeline, held_out_scenes(64), steps=20, guidance=5.0, size_px=size_px
-            )
+            fidelity, images, right = measure(pipeline, held_out_scenes(64), steps=20, guidance=5.0, size_px=size_px)
         logger.info("at %d cells, 64 captions: %s", cells, fidelity)
         save_picture(contact_sheet(images, right, columns=16), work / f"review-{cells}.png")
 
@@ -117,8 +115,8 @@ def main() -> None:
     finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(device)
     finished.set_progress_bar_config(disable=True)
     course = (
-        f"text encoder {options.clip_steps} steps of 192, autoencoder {options.autoencoder_steps} of 32 crops, denoiser "
-        f"{options.coarse_steps} of 64 on 16x16 latents and {options.steps} of 32 at full size, on {device}"
+        f"text encoder {options.clip_steps} steps of 192, autoencoder {options.autoencoder_steps} of 32 crops, "
+        f"denoiser {options.coarse_steps} of 64 on 16x16 latents and {options.steps} of 32 at full size, on {device}"
     )
     result = report(finished, options.out, {"pictures": options.pictures, "course": course})
     logger.info("%s", result["fidelity"])

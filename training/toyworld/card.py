@@ -12,17 +12,17 @@ that what a video shows can be measured exactly.
 |---|---|---|
 {parts}
 
-128x128 pixels, 4x32x32 latents (four times down, not eight), v-prediction, Stable Diffusion's noise schedule. Loads with
-`StableDiffusionPipeline.from_pretrained("checkpoints/toyworld")`. `clip/` holds the CLIP whose text half conditions
-the UNet; with its image half it scores toy pictures against captions.
+128x128 pixels, 4x32x32 latents (four times down, not eight), v-prediction, Stable Diffusion's noise schedule. Loads
+with `StableDiffusionPipeline.from_pretrained("checkpoints/toyworld")`. `clip/` holds the CLIP whose text half
+conditions the UNet; with its image half it scores toy pictures against captions.
 
 Trained by `python -m training.toyworld` on {pictures:,} pictures; {training}.
 
 ## Measured
 
-{captions} captions of scenes that training never saw, {steps} DDIM steps, guidance {guidance_scale}, one picture each, judged
-by the detector of `training/toyworld/detector.py`. "Unseen pairs" are colours and shapes that training never showed
-together ({pairs}). The last column is the detector on true drawings: what the yardstick itself is worth.
+{captions} captions of scenes that training never saw, {steps} DDIM steps, guidance {guidance_scale}, one picture each,
+judged by the detector of `training/toyworld/detector.py`. "Unseen pairs" are colours and shapes that training never
+showed together ({pairs}). The last column is the detector on true drawings: what the yardstick itself is worth.
 
 | right | held-out captions | unseen pairs ({unseen_captions} captions) | detector on drawings |
 |---|---|---|---|
@@ -59,8 +59,7 @@ def model_card(result: dict) -> str:
             f"| {name} | " + " | ".join(f"{100 * column[name]:.1f} %" for column in columns) + " |" for name in names
         ),
         confusions="\n".join(
-            f"| {row['attribute']} | {row['asked']} | {row['found']} | {row['times']} |"
-            for row in result["confusions"]
+            f"| {row['attribute']} | {row['asked']} | {row['found']} | {row['times']} |" for row in result["confusions"]
         )
         or "| none | | | |",
         unseen_captions=result["unseen_pairs"]["captions"],

@@ -47,6 +47,15 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
+def draw_timesteps(count: int, training_timesteps: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps to learn at, int64 (count,): a quarter anywhere, the others around two thirds of the way to noise,
+    where outlines are decided; textures are learned soon enough."""
+    anywhere = torch.rand(count, generator=generator)
+    around = (0.68 + 0.17 * torch.randn(count, generator=generator)).clamp(0, 0.999)
+    chosen = torch.where(torch.rand(count, generator=generator) < 0.25, anywhere, around)
+    return (chosen * training_timesteps).long()
+
+
 def cosine(steps: int, floor: float, warmup: int = 200):
     """Learning-rate factor: linear warm-up, then half a cosine from 1 down to ``floor``."""
 
@@ -94,17 +103,13 @@ def train_denoiser(
         generator = torch.Generator().manual_seed(seed * 10**9 + index)
         chosen = np.sort(random.choice(len(pool), batch, replace=False))
         texts = [
-            "" if random.random() < EMPTY_CAPTION_SHARE else caption(scene_at(int(number)), random)
-            for number in chosen
+            "" if random.random() < EMPTY_CAPTION_SHARE else caption(scene_at(int(number)), random) for number in chosen
         ]
         clean = functional.avg_pool2d(torch.from_numpy(latents[chosen]).float(), ratio)
         masks = functional.max_pool2d(torch.from_numpy(pool.masks[chosen])[:, None].float() / 255, ratio)
         weight = 1 + OBJECT_WEIGHT * functional.max_pool2d(masks, 3, stride=1, padding=1)
         noise = torch.randn(clean.shape, generator=generator)
-        # Half of the timesteps uniform, half leaning to high noise, where the layout is decided.
-        uniform = torch.rand(batch, generator=generator)
-        skewed = torch.where(torch.rand(batch, generator=generator) < 0.5, uniform, uniform.sqrt())
-        timesteps = (skewed * scheduler.config.num_train_timesteps).long()
+        timesteps = draw_timesteps(batch, scheduler.config.num_train_timesteps, generator)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         target = scheduler.get_velocity(clean, noise, timesteps)
         with torch.autocast(device, torch.bfloat16):
@@ -127,7 +132,5 @@ def train_denoiser(
         average.copy_to(copy)
         return copy.eval()
 
-    run_steps(
-        path, steps, parts, step, device=device, review=None if review is None else lambda: review(averaged())
-    )
+    run_steps(path, steps, parts, step, device=device, review=None if review is None else lambda: review(averaged()))
     return averaged()

@@ -205,5 +205,3 @@ def match_shape(mask: np.ndarray) -> tuple[str, float, float]:
     best = int(overlaps.argmax())
     shape = names[best] if overlaps[best] >= BLOB_OVERLAP[names[best]] else BLOB
     return shape, float(overlaps[best]), radius / min(mask.shape)
-
-

@@ -24,10 +24,12 @@ from training.toyworld.scene import (
 SUPERSAMPLING = 4
 CLOUD: RGB = (225, 238, 248)
 CLOUD_OPACITY = 0.4
+# The OpenPose order of 18 (COCO).
 KEYPOINTS = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
-).split()  # the OpenPose order of 18 (COCO)
+    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+)
 
 # Proportions of the mannequin in heights: bone lengths and limb thickness.
 HEAD_RADIUS, NECK, TORSO, SHOULDER, HIP = 0.085, 0.05, 0.30, 0.10, 0.065
@@ -64,9 +66,7 @@ def render(scene: Scene, height: int = 128, width: int = 128) -> Rendering:
     things: list[Truth] = []
     for thing in sorted((*scene.objects, *scene.figures), key=lambda thing: thing.nearness):
         layers, keypoints = (
-            object_layers(thing, height, width)
-            if isinstance(thing, Object)
-            else figure_layers(thing, height, width)
+            object_layers(thing, height, width) if isinstance(thing, Object) else figure_layers(thing, height, width)
         )
         mask = np.zeros((height, width), np.float32)
         for coverage, colour in layers:

@@ -30,9 +30,7 @@ def turning(scene: Scene, degrees: float, frames: int) -> tuple[Scene, ...]:
 
 def growing(scene: Scene, factor: float, frames: int) -> tuple[Scene, ...]:
     """The first object's radius is multiplied by ``factor`` by the end; below 1 it shrinks."""
-    return _with_first_object(
-        scene, lambda thing, share: replace(thing, radius=thing.radius * factor**share), frames
-    )
+    return _with_first_object(scene, lambda thing, share: replace(thing, radius=thing.radius * factor**share), frames)
 
 
 def changing(scene: Scene, frames: int, **attributes: str) -> tuple[Scene, ...]:

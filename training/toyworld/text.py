@@ -104,9 +104,7 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     """Token ids, int64 (texts, MAX_TOKENS), padded as Stable Diffusion pads."""
-    return tokenizer(
-        texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
-    ).input_ids
+    return tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
 
 
 def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:

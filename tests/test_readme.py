@@ -1,0 +1,65 @@
+"""What the README tells people to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import app
+import inference
+import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python inference.py")])
+def test_command_lines_are_understood(line, monkeypatch):
+    """Every option exists and every value is in bounds; videos that a line before has written count as read."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(inference, "_read_video", lambda path: {"prompt": "a red circle"})
+    job = inference.read_job(shlex.split(line)[2:])
+    assert job.settings.prompt
+    assert job.output.suffix in (".mp4", ".gif")
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python app.py ")])
+def test_the_page_is_started_with_options_it_has(line):
+    """Parsed, not served."""
+    assert app._parser().parse_args(shlex.split(line)[2:]).queue_size > 0
+
+
+def test_make_targets_exist():
+    """As README and CI call them."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make (\w+)", README)) - {"needed"}:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [code for code in PYTHON if "Client(" not in code])
+def test_python_examples_run(code, tmp_path, monkeypatch):
+    """On the shipped checkpoint; what they write is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    if "clip" in names:
+        assert (tmp_path / "out.mp4").stat().st_size > 1000
+    else:
+        assert names["images"].shape == (8, 128, 128, 3)
+
+
+def test_every_file_the_readme_points_to_is_there():
+    """No dead links into the repository."""
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    for target in targets:
+        assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_models_named_are_those_of_the_registry():
+    """The table in the README and the list on the page are the same."""
+    assert all(f"`{row.name}`" in README for row in registry.BUILT_IN)

@@ -254,7 +254,7 @@ def run(pipeline: TextToVideoPipeline, settings: TextToVideoSettings, reporter: 
     """The pipeline under complete settings: uint8 (frames, height, width, 3)."""
     import torch
 
-    return pipeline(
+    frames, _ = pipeline(
         prompt=settings.prompt,
         negative_prompt=settings.negative_prompt or None,
         video_length=settings.num_frames,
@@ -272,7 +272,9 @@ def run(pipeline: TextToVideoPipeline, settings: TextToVideoSettings, reporter: 
         motion_field=settings.motion_field,
         output_type="uint8",
         watch=reporter,
-    ).images
+        return_dict=False,
+    )
+    return frames
 
 
 def stop_if(cancel: threading.Event | None) -> None:

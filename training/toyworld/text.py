@@ -137,12 +137,11 @@ def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 1
     tokenizer = build_tokenizer([caption(scene_at(index), random) for index in range(6000)])
     torch.manual_seed(0)
     model = build_clip(tokenizer).to(device)
-    heads = nn.ModuleDict(
-        {
-            half: nn.ModuleList(nn.Linear(WIDTH, len(options)) for options in ATTRIBUTES.values())
-            for half in ("text", "image")
-        }
-    ).to(device)
+    all_heads = {
+        half: nn.ModuleList(nn.Linear(WIDTH, len(options)) for options in ATTRIBUTES.values())
+        for half in ("text", "image")
+    }
+    heads = nn.ModuleDict(all_heads).to(device)
     optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=1e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps, pct_start=0.1)
 
@@ -159,16 +158,17 @@ def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 1
             image_features = nn.functional.normalize(model.visual_projection(image), dim=-1)
             logits = (model.logit_scale.exp().clamp(max=100) * text_features @ image_features.T).float()
             guesses = {
-                half: [head(pooled).float() for head in heads[half]]
+                half: [head(pooled).float() for head in all_heads[half]]
                 for half, pooled in (("text", text), ("image", image))
             }
         target = torch.arange(batch, device=device)
         contrast = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
-        described = sum(
+        losses = [
             nn.functional.cross_entropy(guess, truth[:, column], ignore_index=UNKNOWN)
             for half in guesses.values()
             for column, guess in enumerate(half)
-        )
+        ]
+        described = torch.stack(losses).sum()
         (contrast + 0.5 * described).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -116,7 +116,7 @@ class Sampler:
     def _step(
         self, scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor, frames: slice
     ) -> torch.Tensor:
-        options = dict(self.options)
+        options: dict[str, Any] = dict(self.options)
         if self.takes_generator and self.generators is not None:
             options["generator"] = self.generators[frames]
         return scheduler.step(noise[frames], timestep, latents[frames], **options, return_dict=False)[0]

@@ -107,8 +107,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
             generator = generator[0]
         height = height or self.unet.config.sample_size * self.vae_scale_factor
         width = width or self.unet.config.sample_size * self.vae_scale_factor
-        prompt, negative_prompt = _listed(prompt), _listed(negative_prompt)
-        self.check_inputs(prompt, height, width, callback_steps, negative_prompt)
+        self.check_inputs(prompt, height, width, callback_steps)
 
         device = self._execution_device
         embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
@@ -144,7 +143,8 @@ class TextToVideoPipeline(StableDiffusionPipeline):
 
         if not video.isfinite().all():
             raise FloatingPointError("the latents are not finite")
-        images, nsfw = video, None
+        images: np.ndarray | torch.Tensor = video
+        nsfw = None
         if output_type != "latent":
             decoding = None if watch is None else lambda frame: watch(len(sampler.timesteps), frame, video)
             images, nsfw = self.decode_frames(video, decoding, as_uint8=output_type == "uint8")
@@ -154,11 +154,11 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         return TextToVideoPipelineOutput(images=images, nsfw_content_detected=nsfw)
 
     def encode_branches(
-        self, prompt: list[str], negative_prompt: list[str] | None, guidance_scale: float, device: Any
+        self, prompt: str | list[str], negative_prompt: str | list[str] | None, guidance_scale: float, device: Any
     ) -> torch.Tensor:
         """Text embeddings of every guidance branch: (branches, tokens, channels), unconditional first."""
         guided = guidance_scale > 1
-        with_text, without = self.encode_prompt(prompt, device, 1, guided, negative_prompt)
+        with_text, without = self.encode_prompt(_listed(prompt), device, 1, guided, _listed(negative_prompt))
         return torch.cat([without, with_text]) if guided else with_text
 
     @torch.no_grad()
@@ -172,7 +172,8 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         """Pictures of latents, one frame at a time: (frames, height, width, 3), float32 in 0..1 or uint8; and, with a
         safety checker, which frames it blacked out. Where the autoencoder overflows in half precision, it is lifted to
         float32 for good. ``before_each`` is called with each frame's number."""
-        images, nsfw = [], []
+        images: list[np.ndarray] = []
+        nsfw: list[bool] = []
         for index, frame in enumerate(latents):
             if before_each is not None:
                 before_each(index)

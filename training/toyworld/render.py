@@ -64,10 +64,12 @@ def render(scene: Scene, height: int = 128, width: int = 128) -> Rendering:
     image = draw_background(scene.background, scene.texture_seed, height, width).astype(np.float32)
     depth = background_depth(scene.background, height, width)
     things: list[Truth] = []
-    for thing in sorted((*scene.objects, *scene.figures), key=lambda thing: thing.nearness):
-        layers, keypoints = (
-            object_layers(thing, height, width) if isinstance(thing, Object) else figure_layers(thing, height, width)
-        )
+    everything: list[Object | Figure] = [*scene.objects, *scene.figures]
+    for thing in sorted(everything, key=lambda thing: thing.nearness):
+        if isinstance(thing, Object):
+            layers, keypoints = object_layers(thing, height, width)
+        else:
+            layers, keypoints = figure_layers(thing, height, width)
         mask = np.zeros((height, width), np.float32)
         for coverage, colour in layers:
             image += coverage[..., None] * (np.array(colour, np.float32) - image)
@@ -208,7 +210,7 @@ def to_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:
     return (points - 0.5) * min(height, width) + np.array([width, height]) / 2
 
 
-def object_layers(thing: Object, height: int, width: int) -> tuple[list[tuple[np.ndarray, RGB]], None]:
+def object_layers(thing: Object, height: int, width: int) -> tuple[list[tuple[np.ndarray, RGB]], np.ndarray | None]:
     """What to paint for an object: one mask and its colour."""
     angle = -math.radians(thing.angle)
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -216,7 +218,7 @@ def object_layers(thing: Object, height: int, width: int) -> tuple[list[tuple[np
     return [(filled([to_pixels(points, height, width)], height, width), COLOURS[thing.colour])], None
 
 
-def keypoints(figure: Figure) -> dict[str, np.ndarray]:
+def joints(figure: Figure) -> dict[str, np.ndarray]:
     """Where the 18 keypoints and the crown of a mannequin are, in scene coordinates."""
     angle = {joint: math.radians(value) for joint, value in zip(JOINTS, figure.angles, strict=True)}
 
@@ -257,9 +259,9 @@ def capsule(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
     return np.concatenate(caps)
 
 
-def figure_layers(figure: Figure, height: int, width: int) -> tuple[list[tuple[np.ndarray, RGB]], np.ndarray]:
+def figure_layers(figure: Figure, height: int, width: int) -> tuple[list[tuple[np.ndarray, RGB]], np.ndarray | None]:
     """What to paint for a mannequin, from back to front, and its keypoints in pixels (18, 2)."""
-    joint = {name: to_pixels(point, height, width) for name, point in keypoints(figure).items()}
+    joint = {name: to_pixels(point, height, width) for name, point in joints(figure).items()}
     size = figure.height * min(height, width)
     shirt, trousers = COLOURS[figure.shirt], COLOURS[figure.trousers]
     hips = (joint["right_hip"] + joint["left_hip"]) / 2

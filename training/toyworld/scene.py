@@ -26,8 +26,8 @@ SKIN: RGB = (225, 175, 140)
 
 # A plain background is a palette colour pulled towards grey, so that it never equals an object's colour.
 PLAIN_COLOURS: dict[str, RGB] = {
-    name: tuple(round(0.72 * value + 0.28 * 128) for value in rgb)  # type: ignore[misc]
-    for name, rgb in COLOURS.items()
+    name: (round(0.72 * red + 36), round(0.72 * green + 36), round(0.72 * blue + 36))
+    for name, (red, green, blue) in COLOURS.items()
 } | {"grey": (128, 128, 128)}
 PLACES = ("sky", "grass", "sand", "sea", "night")
 BACKGROUNDS = tuple(f"plain {name}" for name in PLAIN_COLOURS) + PLACES

@@ -33,11 +33,13 @@ def growing(scene: Scene, factor: float, frames: int) -> tuple[Scene, ...]:
     return _with_first_object(scene, lambda thing, share: replace(thing, radius=thing.radius * factor**share), frames)
 
 
-def changing(scene: Scene, frames: int, **attributes: str) -> tuple[Scene, ...]:
-    """The first object's ``shape`` or ``colour``, or the scene's ``background``, changes half-way and holds."""
-    background = attributes.pop("background", scene.background)
+def changing(
+    scene: Scene, frames: int, *, shape: str | None = None, colour: str | None = None, background: str | None = None
+) -> tuple[Scene, ...]:
+    """The first object's shape or colour, or the scene's background, changes half-way and holds."""
     first, *others = scene.objects
-    after = replace(scene, background=background, objects=(replace(first, **attributes), *others))
+    changed = replace(first, shape=shape or first.shape, colour=colour or first.colour)
+    after = replace(scene, background=background or scene.background, objects=(changed, *others))
     return tuple(scene if frame < frames / 2 else after for frame in range(frames))
 
 

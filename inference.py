@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from errors import Cancelled, InvalidSettings, InvalidVideo, ModelUnavailable, UserError
-from settings import Settings, TextToVideoSettings, parse, read_mapping
+from settings import Settings, TextToVideoSettings, field_facts, parse, read_mapping
 from video_io import SUFFIXES, read_metadata
 
 AUTO = "auto"
@@ -122,7 +122,7 @@ def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            value_type = _facts(kind, name)["type"]
+            value_type = field_facts(kind)[name]["type"]
             options["metavar"] = {"string": "TEXT", "array": "N,N"}.get(value_type, "N")
             options["type"] = str if value_type == "string" else _plain_value
         group.add_argument(f"--{name.replace('_', '-')}", **options)
@@ -145,21 +145,11 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-h", "--help", action="help", help="Show this and exit.")
 
 
-def _facts(kind: type[Settings], name: str) -> dict[str, Any]:
-    """What the settings class declares of a field, as a flat JSON schema; None is no type of its own.
-
-    The bounds of an optional number stand there under pydantic's names (ge, le), not under JSON schema's.
-    """
-    declared = kind.model_json_schema()["properties"][name]
-    variants = declared.get("anyOf", [declared])
-    return {**declared, **next(variant for variant in variants if variant["type"] != "null")}
-
-
 def _help(kind: type[Settings], name: str) -> str:
     """Description, unit, choices or bounds, and default of a field."""
-    facts = _facts(kind, name)
+    facts = field_facts(kind)[name]
     parts = [facts["unit"], ", ".join(f'"{choice}"' for choice in facts.get("enum", ()))]
-    bounds = [facts.get("minimum", facts.get("ge")), facts.get("maximum", facts.get("le"))]
+    bounds = [facts.get("minimum"), facts.get("maximum")]
     if None not in bounds:
         parts.append(f"{bounds[0]} to {bounds[1]}")
     if facts.get("default", "") != "":

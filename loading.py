@@ -49,11 +49,13 @@ class Loader:
 def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     """Load one row's parts onto a device; raises ModelUnavailable."""
     import diffusers
+    import transformers
     from diffusers import StableDiffusionPipeline
     from safetensors import SafetensorError
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     source = Path(row.source)
     check_source(row, source)
     options = {"torch_dtype": choose_dtype(device), "safety_checker": None, "use_safetensors": True}

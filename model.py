@@ -7,6 +7,7 @@ number of callers follow one another.
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import threading
 import time
@@ -70,7 +71,7 @@ class Clip:
 
     def save(self, path: str | Path) -> Path:
         """Write an ``.mp4`` or ``.gif`` with settings and versions inside; raises ValueError for other suffixes."""
-        metadata = {"settings": to_json(self.settings), "versions": repr(versions())}
+        metadata = {"settings": to_json(self.settings), "versions": json.dumps(versions())}
         return video_io.write_video(Path(path), self.frames, self.fps, metadata)
 
 

@@ -8,6 +8,7 @@ import json
 import secrets
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
@@ -17,6 +18,7 @@ from errors import InvalidSettings
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 2000
+MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 # Frames x height x width: 64 frames of 1024x1024, or 1024 of 256x256. More does not fit a browser or a patience.
 MAX_PIXELS = 64 * 1024 * 1024
 TRAINING_TIMESTEPS = 1000
@@ -184,7 +186,10 @@ class TextToVideoSettings(Settings):
     @field_validator("motion_window", mode="before")
     @classmethod
     def _pair(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+        pair = tuple(value) if isinstance(value, list) else value
+        if pair is not None and not (isinstance(pair, tuple) and len(pair) == 2):
+            raise ValueError("must be two timesteps, such as 600, 700")
+        return pair
 
     @field_validator("motion_window")
     @classmethod
@@ -202,6 +207,22 @@ class TextToVideoSettings(Settings):
 
 # Every mode there is; a tagged union over ``mode``.
 MODES: dict[str, type[Settings]] = {TextToVideoSettings.mode: TextToVideoSettings}
+
+
+@cache
+def field_facts(kind: type[Settings]) -> dict[str, dict[str, Any]]:
+    """What a settings class declares about each field, as one flat JSON schema each: ``type``, ``minimum``,
+    ``maximum``, ``enum``, ``default``, ``label``, ``unit``, ``description``, ``advanced``; and ``optional``, whether
+    None is a value. Controls, options and documentation are made from it."""
+    facts = {}
+    for name, declared in kind.model_json_schema()["properties"].items():
+        variants = declared.get("anyOf", [declared])
+        concrete = next(variant for variant in variants if variant["type"] != "null")
+        flat = {**declared, **concrete, "optional": len(variants) > 1}
+        # Of an optional number pydantic gives the bounds under its own names.
+        bounds = {new: flat[old] for old, new in (("ge", "minimum"), ("le", "maximum")) if old in flat}
+        facts[name] = flat | bounds
+    return facts
 
 
 def check_pixels(num_frames: int, width: int, height: int) -> None:
@@ -236,12 +257,20 @@ def parse_text(text: str, mode: str = TextToVideoSettings.mode) -> Settings:
 def read_mapping(text: str) -> dict[str, Any]:
     """The mapping in a YAML or JSON text; raises InvalidSettings where it is something else."""
     try:
-        values = yaml.safe_load(text)
+        values = _load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InvalidSettings("settings must be a mapping of names to values, such as 'prompt: a red circle'")
     return values
+
+
+def _load(text: str) -> Any:
+    """YAML reads the two halves of an emoji that JSON escapes as two broken signs, so JSON is tried first."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def to_json(settings: Settings) -> str:
@@ -251,7 +280,7 @@ def to_json(settings: Settings) -> str:
 
 def _sentence(error: Any) -> str:
     """One readable line for one pydantic error."""
-    name = str(error["loc"][0]) if error["loc"] else ""
+    name = str(error["loc"][0])[:MAX_NAME_CHARS] if error["loc"] else ""
     context, kind = error.get("ctx", {}), error["type"]
     match kind:
         case "missing":
@@ -288,5 +317,7 @@ def _sentence(error: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"
     text = "nothing" if value is None else ascii(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from gradio.components import Component
 
 from errors import InvalidSettings, UserError
 from jobs import Generate, run_job
-from settings import Settings, parse, parse_text
+from settings import Settings, field_facts, parse, parse_text
 from views import PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)
@@ -28,17 +27,6 @@ MAX_NUMBER_CHARS = 100
 BROKEN = "Something broke on the server and this job was stopped; the server's log says what. The next job can start."
 PAGE_ONLY: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 PROGRESS_FACTS = ("step", "total", "frame", "frames", "fraction", "seconds", "seconds_left")
-
-
-@cache
-def field_facts(kind: type[Settings]) -> dict[str, dict[str, Any]]:
-    """What the settings class declares about each field, as flat JSON schema, with ``optional`` added."""
-    facts = {}
-    for name, declared in kind.model_json_schema()["properties"].items():
-        variants = declared.get("anyOf", [declared])
-        concrete = next(variant for variant in variants if variant["type"] != "null")
-        facts[name] = {**declared, **concrete, "optional": len(variants) > 1}
-    return facts
 
 
 def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] = (), **options: Any) -> Any:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from pipelines.attention import AnchorCache
-from pipelines.predictors import Predictor
 
+# Scaled latents of some frames (frames, c, h, w), the timestep, and which frames of the video they are, to noise.
+Predictor = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
 # Called with the step, the frames done within it and all latents so far; whatever it raises stops the run.
 Watch = Callable[[int, int, torch.Tensor], None]
 

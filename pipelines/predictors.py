@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from einops import rearrange, repeat
 
-Predictor = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
 
-
-def text_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predictor:
+def text_predictor(
+    unet: Any, embeddings: torch.Tensor, guidance_scale: float
+) -> Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]:
     """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022, equation 6).
 
     Args:

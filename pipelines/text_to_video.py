@@ -11,10 +11,10 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from pipelines.attention import cross_frame_attention as frames_attending
-from pipelines.denoising import Plan, Sampler, Watch, denoise, window_to_indices
+from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
 from pipelines.motion import warp
-from pipelines.predictors import Predictor, text_predictor
+from pipelines.predictors import text_predictor
 
 
 @dataclass

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 class FakeModel:
     """Paints one plain frame per frame, and remembers what it was asked; ``during`` reaches into the job."""
 
+    looks_at_cancel = True
     made: list["FakeModel"] = []
     notes: tuple[str, ...] = ()
 
@@ -39,7 +40,7 @@ class FakeModel:
         self.settings = settings.resolved()
         on_step(SimpleNamespace(step=1, total=2, frame=8, frames=8, fraction=0.5, seconds=1.0, seconds_left=1.0))
         self.during(cancel)
-        if cancel.is_set():
+        if self.looks_at_cancel and cancel.is_set():
             raise Cancelled
         frames = np.full((settings.num_frames, 64, 64, 3), settings.num_frames, np.uint8)
         metadata = {"settings": to_json(self.settings)}
@@ -183,6 +184,7 @@ REFUSED = [
     (["x", "--seed"], "expected one argument"),
     (["x", "--see", "7"], "unrecognized arguments"),
     (["x", "--no-such-option"], "unrecognized arguments"),
+    (["x", "--" + "a" * 5000], "unrecognized arguments: --aaa"),
     (["x\nerror: y", "--a\nb"], r"unrecognized arguments: --a\nb"),
     (["x", "--seed", "1.5"], "seed: must be a whole number"),
     (["x", "--seed", "9" * 5000], "seed: must be"),
@@ -298,9 +300,18 @@ def test_interrupt_stops_the_job_and_writes_nothing(model, monkeypatch, capsys):
     assert inference.main(["x", "-o", "x.mp4"]) == 130
     assert os.listdir() == []
     assert signal.getsignal(signal.SIGINT) is before
-    assert "Traceback" not in capsys.readouterr().err
+    assert capsys.readouterr() == ("", "cancelled, nothing was written\n")
     monkeypatch.setattr(model, "during", staticmethod(FakeModel.during))
     assert inference.main(["x", "-o", "x.mp4"]) == 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_after_the_last_step_counts_too(model, monkeypatch):
+    """The model has nothing left to stop, but who pressed Ctrl-C does not expect a file."""
+    monkeypatch.setattr(model, "looks_at_cancel", False)
+    monkeypatch.setattr(model, "during", staticmethod(lambda cancel: signal.raise_signal(signal.SIGINT)))
+    assert inference.main(["x", "-o", "x.mp4"]) == 130
+    assert os.listdir() == []
 
 
 def test_a_second_interrupt_does_not_wait(model, monkeypatch):

@@ -56,7 +56,7 @@ class Page:
         create = app_text_to_video.create_demo
         self.blocks = create(self.model.generate, self.model.rows, self.model.default(), read_fake_metadata, self.kept)
         self.url = serve.start(self.blocks, serve.Address(port=free_port(), queue_size=queue_size))
-        self.client = httpx.Client(base_url=f"{self.url}gradio_api", timeout=30)
+        self.client = httpx.Client(base_url=f"{self.url}gradio_api", timeout=120)
         self.made: set[str] = set()  # names of the videos that were really asked for
 
     def join(self, values: dict[str, Any], *extra: Any, name: str = "text_to_video") -> str:
@@ -89,7 +89,7 @@ class Page:
 
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)

@@ -205,15 +205,23 @@ def test_an_unknown_mode_is_refused(mode):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "just words", "[1, 2]", "1: a", "a: [", "!!python/object/apply:os.system [id]", "[" * 100_000, "\x00"],
+    ["", "null", "just words", "[1, 2]", "1: a", "a: [", "!!no/such/type {}", "[" * 100_000, "\x00"],
     ids=lambda text: text[:12],
 )
 def test_a_text_that_holds_no_settings_is_refused(text):
-    """YAML can name programs to run and nest without end; neither gets further than this."""
+    """Other types, broken syntax and endless nesting get no further than this."""
     with pytest.raises(InvalidSettings) as caught:
         read_mapping(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_a_text_runs_nothing(tmp_path, monkeypatch):
+    """YAML can name functions to call; a file of settings or a video with one in it calls none."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidSettings, match="not YAML or JSON"):
+        read_mapping("prompt: !!python/object/apply:os.mkdir [attacked]")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_example_file_holds_every_setting_with_its_default():

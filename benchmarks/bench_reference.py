@@ -2,28 +2,25 @@
 
     python -m benchmarks.bench_reference                                   # all of it
     python -m benchmarks.bench_reference --parts speed --frames 8 --steps 50 --variants as-is channels-last compiled
-    python -m benchmarks.bench_reference --checkpoint FOLDER --frames 2 --steps 4 --prompts 1 --repeats 1   # a look
+    python -m benchmarks.bench_reference --checkpoint FOLDER --frames 2 --steps 4 --repeats 1   # a look
 
 Same weights, same seed, in turn in one process; memory in a fresh process each. Denoising steps do not change peak
 memory, so it is taken at few.
 
 Predicted, on two cores in fp32: equal latents (1e-4), never slower at any length (folding alone gains 5 to 8 %), 1.2x
 with compilation or another memory layout; at 64 frames at least 1.5x less peak memory, and less than 20 % more from
-16 to 256 frames. The app's default preset 2.2x faster than 50 DDIM steps of the reference, fidelity within a point.
+16 to 256 frames.
 """
 
 import argparse
 import copy
 import json
-import statistics
 import subprocess
 import sys
-from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
@@ -31,14 +28,12 @@ from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_vid
 
 from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
 from loading import load_components
-from model import CPU_CHUNK, Model
+from model import CPU_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
 from registry import TOYWORLD, ModelRow
-from settings import TextToVideoSettings
-from training.toyworld.measure import ATTRIBUTES, Fidelity, captions_of, held_out_scenes
 
 PROMPT, SEED = "a red circle on green grass", 7
-PARTS = ("speed", "memory", "length", "preset")
+PARTS = ("speed", "memory", "length")
 LENGTHS = (16, 256)
 MEMORY_STEPS = 6
 REFERENCE, OURS = "diffusers", "ours"
@@ -52,7 +47,7 @@ def main() -> None:
         return
     shown = {name: value for name, value in vars(options).items() if name != "memory_of"}
     print(conditions(**(shown | {"checkpoint": Path(options.checkpoint).name}), precision="fp32", chunk=CPU_CHUNK))
-    tables = {"speed": speed, "memory": memory, "length": length, "preset": preset}
+    tables = {"speed": speed, "memory": memory, "length": length}
     for part in options.parts:
         print(tables[part](options), flush=True)
 
@@ -65,7 +60,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", nargs="+", type=int, default=(8, 16, 64))
     parser.add_argument("--steps", type=int, default=50, help="denoising steps, at least 4")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=50, help="held-out captions for the fidelity of the preset")
     parser.add_argument("--variants", nargs="+", choices=("as-is", "channels-last", "compiled"), default=("as-is",))
     parser.add_argument("--memory-of", choices=(OURS, REFERENCE), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -174,52 +168,6 @@ def measure_here(options: argparse.Namespace) -> None:
     generate(pipeline, options.frames[0], options.steps)
     peak = memory_mib()[1]
     print(json.dumps([peak, peak - loaded]))
-
-
-def preset(options: argparse.Namespace) -> str:
-    """What the app does by default against the reference at its own defaults: 8 frames, seconds and fidelity."""
-    reference = pipelines(options.checkpoint)[REFERENCE]
-    model = Model(models=[options.checkpoint], device="cpu")
-    name = next(row.name for row in model.rows.values() if row.source == options.checkpoint)
-    scores = {who: (Fidelity(), Fidelity()) for who in (REFERENCE, OURS)}
-    seconds = defaultdict(list)
-    scenes = held_out_scenes(options.prompts)
-    for seed, (scene, prompt) in enumerate(zip(scenes, captions_of(scenes), strict=True)):
-        frames: dict[str, np.ndarray] = {}
-        settings = TextToVideoSettings(prompt=prompt, seed=seed, model=name)
-
-        def by_reference(frames=frames, prompt=prompt, seed=seed) -> None:
-            frames[REFERENCE] = np.rint(generate(reference, 8, options.steps, prompt, seed)[0] * 255).astype(np.uint8)
-
-        def by_app(frames=frames, settings=settings) -> None:
-            frames[OURS] = model.generate(settings).frames
-
-        if seed == 0:
-            by_app()  # loads the model
-        for who, value in in_turn({REFERENCE: by_reference, OURS: by_app}, 1).items():
-            seconds[who].append(value)
-            still, video = scores[who]
-            still.add(scene, frames[who][0])
-            for frame in frames[who]:
-                video.add(scene, frame)
-    medians = {who: statistics.median(values) for who, values in seconds.items()}
-    shares = {who: still.shares() | without_position(video) for who, (still, video) in scores.items()}
-    rows = [
-        ("seconds", *(f"{medians[who]:.2f}" for who in shares), f"{medians[REFERENCE] / medians[OURS]:.2f}x faster")
-    ]
-    for name in ATTRIBUTES:
-        theirs, ours = (100 * shares[who][name] for who in (REFERENCE, OURS))
-        where = "frame 0" if name == "position" else "all frames"
-        rows.append((f"{name} right, {where}", f"{theirs:.1f} %", f"{ours:.1f} %", f"{ours - theirs:+.1f} points"))
-    default = f"{settings.scheduler}, {settings.num_inference_steps} steps"
-    return table(
-        [f"{len(scenes)} held-out captions", f"diffusers, ddim, {options.steps} steps", f"app, {default}", ""], rows
-    )
-
-
-def without_position(fidelity: Fidelity) -> dict[str, float]:
-    """The shares that hold in every frame; where the object is, motion changes."""
-    return {name: share for name, share in fidelity.shares().items() if name in ATTRIBUTES and name != "position"}
 
 
 if __name__ == "__main__":

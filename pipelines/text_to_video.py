@@ -112,7 +112,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         device = self._execution_device
         embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
         shape = (1, self.unet.config.in_channels, height // self.vae_scale_factor, width // self.vae_scale_factor)
-        noise = VideoNoise(shape, generator, latents, self.unet.dtype, device)
+        noise = VideoNoise(shape, generator, latents, device)
         sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(video_length), eta)
         predict = text_predictor(self.unet, embeddings, guidance_scale)
         window = (num_inference_steps - t1 - 1, num_inference_steps - t0 - 1)
@@ -199,7 +199,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
 class VideoNoise:
     """The noise of one video, all from one generator: the anchor's first, then each other frame's in their order.
 
-    Drawn in the model's precision and kept in float32: the numbers that diffusers draws from the same seed.
+    In float32 whatever the model's precision, so that a seed means the same picture on every device.
     """
 
     def __init__(
@@ -207,7 +207,6 @@ class VideoNoise:
         shape: tuple[int, int, int, int],
         generator: torch.Generator | None,
         anchor: torch.Tensor | None,
-        dtype: torch.dtype,
         device: Any,
     ) -> None:
         if generator is None:
@@ -215,17 +214,14 @@ class VideoNoise:
             generator.seed()
         if anchor is not None and tuple(anchor.shape) != shape:
             raise ValueError(f"latents must be {shape}, not {tuple(anchor.shape)}")
-        self.shape, self.generator, self.dtype, self.device = shape, generator, dtype, device
+        self.shape, self.generator, self.device = shape, generator, device
         self.anchor = self.draw(1) if anchor is None else anchor.to(device, torch.float32)
         self.after_anchor = generator.get_state()
 
     def draw(self, frames: int) -> torch.Tensor:
         """The noise of the next frames: float32 (frames, c, h, w)."""
-        drawn = [
-            torch.randn(self.shape, generator=self.generator, device=self.generator.device, dtype=self.dtype)
-            for _ in range(frames)
-        ]
-        return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device, torch.float32)
+        drawn = [torch.randn(self.shape, generator=self.generator, device=self.generator.device) for _ in range(frames)]
+        return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device)
 
     def frame_generators(self, frames: int) -> list[torch.Generator]:
         """A generator for each frame's random steps: the anchor's goes on where its noise ended, as for a still

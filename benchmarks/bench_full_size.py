@@ -1,0 +1,159 @@
+"""A full-size Stable Diffusion 1.5 (public configuration, random weights) through the same pipeline.
+
+    python -m benchmarks.bench_full_size                            # this processor: seconds and memory per evaluation
+    python -m benchmarks.bench_full_size --device cuda              # a graphics card: also the default video
+    python -m benchmarks.bench_full_size --device cuda --memory-frames 8 --repeats 1    # a look
+
+Every row is a fresh process. A video of 2 frames and 2 steps passes through all of the method: warp, re-noising,
+cross-frame attention, guidance, decoding. On CUDA the default video (8 frames, 50 steps, 512x512, float16) is timed
+in turn with diffusers' pipeline, and its FLOP (bench_flops) are set against the card's peak, as its maker states it
+and as a large matrix product reaches it.
+
+Predicted: nothing was; on a processor an evaluation is 803 GFLOP at 512x512, so 5 to 10 s on two cores in fp32.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
+from diffusers.utils import logging
+
+from benchmarks.bench_flops import CountingUNet, flops_of_default_video
+from benchmarks.full_size import PROMPT, UNET, build_components
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
+from pipelines.text_to_video import TextToVideoPipeline
+from utils import choose_dtype
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Dense float16 with float32 sums, TFLOP/s, from the makers' data sheets; the first name that fits counts.
+PEAK_TFLOPS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "T4": 65, "4090": 165}
+MEMORY_STEPS = 6
+DEFAULT_FRAMES, DEFAULT_STEPS = 8, 50
+
+
+def main() -> None:
+    """Run every row in a process of its own and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, help="default: fp32 and bf16 on cpu, fp16 and bf16 on cuda")
+    parser.add_argument("--sizes", nargs="+", type=int, default=(256, 512), help="pixels, square")
+    parser.add_argument("--memory-frames", nargs="+", type=int, default=(8, 64), help="on cuda")
+    parser.add_argument("--repeats", type=int, default=3, help="of the default video on cuda")
+    parser.add_argument("--row", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    logging.set_verbosity_error()
+    if options.row:
+        kind, *rest = options.row
+        print(json.dumps({"evaluation": evaluation_row, "memory": memory_row, "video": video_row}[kind](*rest)))
+        return
+    on_cpu = options.device == "cpu"
+    dtypes = options.dtypes or ("float32" if on_cpu else "float16", "bfloat16")
+    print(conditions(parameters="860 M in the UNet", weights="random", guidance="on"))
+    rows = [elsewhere("evaluation", options.device, dtype, size) for dtype in dtypes for size in options.sizes]
+    print(table(["UNet", "s per evaluation of a frame", "peak MiB denoising", "s per decoded frame", "peak MiB"], rows))
+    if not on_cpu:
+        print(table(["default video", "s", "TFLOP", "of stated peak", "of a matrix product"], elsewhere("video", options.repeats)))
+        rows = [elsewhere("memory", name, frames) for frames in options.memory_frames for name in ("diffusers", "ours")]
+        print(table([f"512x512, {MEMORY_STEPS} steps, float16", "frames", "peak MiB on the card"], rows))
+
+
+def elsewhere(*row: Any) -> Any:
+    """One row from a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.bench_full_size", "--row", *map(str, row)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def build(pipeline_class: type, components: dict[str, Any]) -> Any:
+    """A pipeline without progress bar or safety checker."""
+    pipeline = pipeline_class(**components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def evaluation_row(device: str, dtype: str, size: str) -> list[str]:
+    """Seconds and memory of UNet evaluations and of a decoded frame, in the pipeline."""
+    pipeline = build(TextToVideoPipeline, build_components(DTYPES[dtype], device))
+    seconds, batches = timed_calls(pipeline.unet, device)
+    peak = peak_of(device)
+    latents = pipeline(
+        PROMPT,
+        video_length=2,
+        height=int(size),
+        width=int(size),
+        num_inference_steps=2,
+        t0=0,
+        t1=1,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    ).images
+    denoising = peak()
+    per_evaluation = sum(seconds[1:]) / sum(batches[1:])  # the first call warms up
+    decoding = peak_of(device)
+    started = time.perf_counter()
+    pipeline.decode_frames(latents[:1])
+    decoded = time.perf_counter() - started
+    name = f"{device} {dtype} {size}x{size}"
+    return [name, f"{per_evaluation:.3f}", f"{denoising:,.0f}", f"{decoded:.2f}", f"{decoding():,.0f}"]
+
+
+def timed_calls(unet: Any, device: str) -> tuple[list[float], list[int]]:
+    """Lists that fill up with the seconds and the batch of every call of the UNet."""
+    seconds: list[float] = []
+    batches: list[int] = []
+
+    def before(_module, arguments) -> None:
+        batches.append(len(arguments[0]))
+        synchronize(device)
+        seconds.append(-time.perf_counter())
+
+    def after(*_) -> None:
+        synchronize(device)
+        seconds[-1] += time.perf_counter()
+
+    unet.register_forward_pre_hook(before)
+    unet.register_forward_hook(after)
+    return seconds, batches
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_of(device: str) -> Callable[[], float]:
+    """Starts to watch memory; the result tells the peak since then in MiB, weights included."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return lambda: torch.cuda.max_memory_allocated() / 2**20
+    forget_peak()
+    return lambda: memory_mib()[1]
+
+
+def video_row(repeats: str) -> list[list[str]]:
+    """The default video on CUDA, in turn with diffusers', and its share of what the card can do."""
+    components = build_components(choose_dtype("cuda"), "cuda")
+    pipelines = {
+        "diffusers": build(TextToVideoZeroPipeline, components),
+        "ours": build(TextToVideoPipeline, components),
+    }
+
+    def run(pipeline: Any, steps: int) -> None:
+        # The first pictures of random weights may not be finite in half precision: latents, then decoded in float32.
+        generator = torch.Generator().manual_seed(7)
+        pipeline(PROMPT, video_length=DEFAULT_FRAMES, num_inference_steps=steps, t0=steps - 6, t1=steps - 3, generator=generator)
+        synchronize("cuda")
+
+    for pipeline in pipelines.values():
+        run(pipeline, 7)
+    seconds = in_turn({name: lambda p=pipeline: run(p, DEFAULT_STEPS) for name, pipeline in pipelines.items()}, int(repeats))
+    return []

@@ -34,7 +34,11 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="settings for inference.py, after --")
     options = parser.parse_args()
     wanted = [PROMPT, "--model", options.model, "--device", "cpu", "--seed", "7", *options.settings]
-    print(conditions(model=Path(options.model).name, settings=" ".join(options.settings) or "default", median_of=options.repeats))
+    print(
+        conditions(
+            model=Path(options.model).name, settings=" ".join(options.settings) or "default", median_of=options.repeats
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         waits = {

@@ -10,8 +10,8 @@ Predicted: 803 GFLOP per UNet evaluation of a frame, 2.51 TFLOP per decoded fram
 of 8 frames and 50 steps: 778 with diffusers, 1,160 with the original at its chunk of 8, 2,336 at a chunk of 2.
 """
 
-import functools
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from benchmarks.measuring import conditions, table
 from model import build_scheduler
 from pipelines.attention import cross_frame_attention
 from pipelines.text_to_video import TextToVideoPipeline
+from registry import PAPER_WINDOW
 from settings import TextToVideoSettings
 
 FRAMES, STEPS, BRANCHES = 8, 50, 2
@@ -75,18 +76,30 @@ class CountingUNet(UNet2DConditionModel):
 def main() -> None:
     """Count, and print the tables."""
     logging.set_verbosity_error()
-    with torch.device("meta"):
-        unet, autoencoder = CountingUNet(**UNET).eval(), AutoencoderKL(**AUTOENCODER).eval()
-    print(conditions(size="512x512", frames=FRAMES, guidance="on", counted="meta device, attention by its formula"))
-    with FlopCounterMode(display=False) as decoding, torch.no_grad():
-        autoencoder.decode(torch.empty(1, *LATENT, device="meta"))
-    decoded = decoding.get_total_flops()
+    print(conditions(size="512x512", frames=FRAMES, guidance="on", counted="on the meta device"))
+    unet, decoded = full_size()
     unet.set_attn_processor(AttnProcessor2_0())
     evaluated = unet.count(lambda: call(unet, 1))[1]
     print(f"One UNet evaluation of a frame, as a still picture: {evaluated / GIGA:.1f} GFLOP (known: 803)  ")
     print(f"One decoded frame: {decoded / TERA:.3f} TFLOP (known: 2.51)\n")
     print(table(["per frame and branch, in a batch of 8 frames", "GFLOP", "less"], attention_rows(unet)))
     print(table(["video", "evaluations", "known", "UNet TFLOP", "with decoding", "to ours"], video_rows(unet, decoded)))
+
+
+def full_size() -> tuple[CountingUNet, int]:
+    """The UNet, and the FLOP of one decoded frame."""
+    with torch.device("meta"):
+        unet, autoencoder = CountingUNet(**UNET).eval(), AutoencoderKL(**AUTOENCODER).eval()
+    with FlopCounterMode(display=False) as decoding, torch.no_grad():
+        autoencoder.decode(torch.empty(1, *LATENT, device="meta"))
+    return unet, decoding.get_total_flops()
+
+
+def flops_of_default_video() -> dict[str, int]:
+    """FLOP of the default video, decoded, with diffusers and with ours."""
+    unet, decoded = full_size()
+    pipelines = both_pipelines(unet)
+    return {name: unet.count(video)[1] + FRAMES * decoded for name, video in pipelines.items()}
 
 
 def call(unet: CountingUNet, batch: int, text: torch.Tensor | None = None) -> None:
@@ -117,27 +130,36 @@ def attention_rows(unet: CountingUNet) -> list[tuple[str, str, str]]:
     return [(name, f"{count / batch / GIGA:.1f}", f"{1 - count / full:.1%}") for name, count in counts.items()]
 
 
-def video_rows(unet: CountingUNet, decoded: int) -> list[tuple]:
-    """Evaluations and FLOP of one video, every way."""
+def both_pipelines(unet: CountingUNet) -> dict[str, Callable[..., Any]]:
+    """The default video up to its latents, by diffusers and by ours; further arguments go to the pipeline."""
     parts = {"vae": AutoencoderKL(block_out_channels=(32,) * 4), **build_text(layers=1), "unet": unet}
     parts |= {"scheduler": DDIMScheduler(**SCHEDULER), "safety_checker": None, "feature_extractor": None}
-    ours = TextToVideoPipeline(**parts, requires_safety_checker=False)
-    theirs = TextToVideoZeroPipeline(**parts, requires_safety_checker=False)
-    shared = {"prompt": PROMPT, "video_length": FRAMES, "height": 512, "width": 512, "output_type": "latent"}
-    for pipeline in (ours, theirs):
+    video = {"prompt": PROMPT, "video_length": FRAMES, "height": 512, "width": 512, "output_type": "latent"}
+    pipelines = {"diffusers": TextToVideoZeroPipeline, "ours": TextToVideoPipeline}
+    bound = {}
+    for name, pipeline_class in pipelines.items():
+        pipeline = pipeline_class(**parts, requires_safety_checker=False)
         pipeline.set_progress_bar_config(disable=True)
-    default = TextToVideoSettings.model_fields
-    steps, scheduler = default["num_inference_steps"].default, default["scheduler"].default
+        bound[name] = partial(pipeline, **video)
+    return bound
+
+
+def video_rows(unet: CountingUNet, decoded: int) -> list[tuple]:
+    """Evaluations and FLOP of one video, every way."""
+    both = both_pipelines(unet)
+    ours = both["ours"]
+    default = TextToVideoSettings(prompt=PROMPT)
     counted = [
-        ("ours, all at once", None, *unet.count(lambda: ours(**shared)), FRAMES),
-        ("ours, chunks of 2", None, *unet.count(lambda: ours(**shared, chunk_size=2)), FRAMES),
-        ("diffusers", 778, *unet.count(lambda: theirs(**shared)), FRAMES),
+        ("ours, all at once", None, *unet.count(ours), FRAMES),
+        ("ours, chunks of 2", None, *unet.count(lambda: ours(chunk_size=2)), FRAMES),
+        ("diffusers", 778, *unet.count(both["diffusers"]), FRAMES),
         ("the original, chunk 8", 1160, *original(unet, 8)),
         ("the original, chunk 2", 2336, *original(unet, 2)),
     ]
-    ours.scheduler = build_scheduler(scheduler, ours.scheduler.config)
-    preset = unet.count(lambda: ours(**shared, num_inference_steps=steps, motion_window=(881, 941)))
-    counted.append((f"ours, the app's default ({scheduler}, {steps} steps)", None, *preset, FRAMES))
+    ours.func.scheduler = build_scheduler(default.scheduler, ours.func.scheduler.config)
+    preset = partial(ours, num_inference_steps=default.num_inference_steps, motion_window=PAPER_WINDOW)
+    name = f"ours, the app's default ({default.scheduler}, {default.num_inference_steps} steps)"
+    counted.append((name, None, *unet.count(preset), FRAMES))
     reference = counted[0][3] + FRAMES * decoded
     return [
         (
@@ -161,7 +183,7 @@ def original(unet: CountingUNet, chunk: int) -> tuple[int, int, int]:
     """
     unet.set_attn_processor(CrossFrameAttnProcessor2_0(batch_size=BRANCHES))
 
-    @functools.cache
+    @cache
     def batch(frames: int) -> int:
         return unet.count(lambda: call(unet, frames * BRANCHES))[1]
 

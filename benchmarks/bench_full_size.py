@@ -14,19 +14,20 @@ Predicted: nothing was; on a processor an evaluation is 803 GFLOP at 512x512, so
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
 from diffusers.utils import logging
 
-from benchmarks.bench_flops import CountingUNet, flops_of_default_video
-from benchmarks.full_size import PROMPT, UNET, build_components
+from benchmarks.bench_flops import TERA, flops_of_default_video
+from benchmarks.full_size import PROMPT, build_components
 from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
 from pipelines.text_to_video import TextToVideoPipeline
 from utils import choose_dtype
@@ -34,15 +35,17 @@ from utils import choose_dtype
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Dense float16 with float32 sums, TFLOP/s, from the makers' data sheets; the first name that fits counts.
 PEAK_TFLOPS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "T4": 65, "4090": 165}
-MEMORY_STEPS = 6
-DEFAULT_FRAMES, DEFAULT_STEPS = 8, 50
+STEPS = {"cpu": 2, "cuda": 20}  # a card needs some calls until it runs at its speed
+MEMORY_STEPS, CHUNK = 6, 8
 
 
 def main() -> None:
     """Run every row in a process of its own and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, help="default: fp32 and bf16 on cpu, fp16 and bf16 on cuda")
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=DTYPES, help="default: fp32 and bf16 on cpu, fp16 and bf16 on cuda"
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=(256, 512), help="pixels, square")
     parser.add_argument("--memory-frames", nargs="+", type=int, default=(8, 64), help="on cuda")
     parser.add_argument("--repeats", type=int, default=3, help="of the default video on cuda")
@@ -59,9 +62,10 @@ def main() -> None:
     rows = [elsewhere("evaluation", options.device, dtype, size) for dtype in dtypes for size in options.sizes]
     print(table(["UNet", "s per evaluation of a frame", "peak MiB denoising", "s per decoded frame", "peak MiB"], rows))
     if not on_cpu:
-        print(table(["default video", "s", "TFLOP", "of stated peak", "of a matrix product"], elsewhere("video", options.repeats)))
+        columns = ["8 frames, 50 steps", "s", "TFLOP", "of the stated peak", "of a matrix product's TFLOP/s"]
+        print(table(columns, elsewhere("video", options.repeats)))
         rows = [elsewhere("memory", name, frames) for frames in options.memory_frames for name in ("diffusers", "ours")]
-        print(table([f"512x512, {MEMORY_STEPS} steps, float16", "frames", "peak MiB on the card"], rows))
+        print(table([f"512x512, ours in chunks of {CHUNK}", "frames", "peak MiB on the card"], rows))
 
 
 def elsewhere(*row: Any) -> Any:
@@ -81,21 +85,22 @@ def build(pipeline_class: type, components: dict[str, Any]) -> Any:
 def evaluation_row(device: str, dtype: str, size: str) -> list[str]:
     """Seconds and memory of UNet evaluations and of a decoded frame, in the pipeline."""
     pipeline = build(TextToVideoPipeline, build_components(DTYPES[dtype], device))
-    seconds, batches = timed_calls(pipeline.unet, device)
+    calls = timed_calls(pipeline.unet, device)
+    steps = STEPS[device]
     peak = peak_of(device)
     latents = pipeline(
         PROMPT,
         video_length=2,
         height=int(size),
         width=int(size),
-        num_inference_steps=2,
-        t0=0,
-        t1=1,
+        num_inference_steps=steps,
+        t0=steps - 2,
+        t1=steps - 1,
         generator=torch.Generator().manual_seed(7),
         output_type="latent",
     ).images
     denoising = peak()
-    per_evaluation = sum(seconds[1:]) / sum(batches[1:])  # the first call warms up
+    per_evaluation = statistics.median(calls[1:])  # the first call warms up
     decoding = peak_of(device)
     started = time.perf_counter()
     pipeline.decode_frames(latents[:1])
@@ -104,23 +109,21 @@ def evaluation_row(device: str, dtype: str, size: str) -> list[str]:
     return [name, f"{per_evaluation:.3f}", f"{denoising:,.0f}", f"{decoded:.2f}", f"{decoding():,.0f}"]
 
 
-def timed_calls(unet: Any, device: str) -> tuple[list[float], list[int]]:
-    """Lists that fill up with the seconds and the batch of every call of the UNet."""
+def timed_calls(unet: Any, device: str) -> list[float]:
+    """A list that fills up with the seconds per evaluation of every call of the UNet."""
     seconds: list[float] = []
-    batches: list[int] = []
 
-    def before(_module, arguments) -> None:
-        batches.append(len(arguments[0]))
+    def before(*_) -> None:
         synchronize(device)
         seconds.append(-time.perf_counter())
 
-    def after(*_) -> None:
+    def after(_module, arguments, _result) -> None:
         synchronize(device)
-        seconds[-1] += time.perf_counter()
+        seconds[-1] = (seconds[-1] + time.perf_counter()) / len(arguments[0])
 
     unet.register_forward_pre_hook(before)
     unet.register_forward_hook(after)
-    return seconds, batches
+    return seconds
 
 
 def synchronize(device: str) -> None:
@@ -141,19 +144,59 @@ def peak_of(device: str) -> Callable[[], float]:
 
 def video_row(repeats: str) -> list[list[str]]:
     """The default video on CUDA, in turn with diffusers', and its share of what the card can do."""
+    both = both_pipelines()
+    runs = {}
+    for name, pipeline in both.items():
+        pipeline(PROMPT, num_inference_steps=48, generator=torch.Generator().manual_seed(7))  # chooses its kernels
+        runs[name] = partial(pipeline, PROMPT, generator=torch.Generator().manual_seed(7))
+    seconds = in_turn(runs, int(repeats))
+    stated = next((peak for name, peak in PEAK_TFLOPS.items() if name in torch.cuda.get_device_name()), None)
+    reached = matrix_product_tflops()
+    rows = []
+    for name, flops in flops_of_default_video().items():
+        rate = flops / TERA / seconds[name]
+        shares = ["unknown" if stated is None else f"{rate / stated:.0%}", f"{rate / reached:.0%} of {reached:.0f}"]
+        rows.append([name, f"{seconds[name]:.2f}", f"{flops / TERA:,.0f}", *shares])
+    return rows
+
+
+def matrix_product_tflops(side: int = 8192, times: int = 20) -> float:
+    """What the card reaches in float16 on a large matrix product."""
+    matrix = torch.randn(side, side, device="cuda", dtype=torch.float16)
+    for count in (3, times):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(count):
+            matrix @ matrix
+        torch.cuda.synchronize()
+    return times * 2 * side**3 / (time.perf_counter() - started) / TERA
+
+
+def memory_row(name: str, frames: str) -> list[str]:
+    """Peak memory on the card for a video of that many frames, decoded; ours in chunks."""
+    pipeline = both_pipelines()[name]
+    arguments = {"chunk_size": CHUNK} if name == "ours" else {}
+    peak = peak_of("cuda")
+    try:
+        pipeline(
+            PROMPT,
+            video_length=int(frames),
+            num_inference_steps=MEMORY_STEPS,
+            t0=MEMORY_STEPS - 6,
+            t1=MEMORY_STEPS - 3,
+            generator=torch.Generator().manual_seed(7),
+            **arguments,
+        )
+    except torch.cuda.OutOfMemoryError:
+        return [name, frames, "out of memory"]
+    return [name, frames, f"{peak():,.0f}"]
+
+
+def both_pipelines() -> dict[str, Any]:
+    """Diffusers' and ours on CUDA, on the same weights."""
     components = build_components(choose_dtype("cuda"), "cuda")
-    pipelines = {
-        "diffusers": build(TextToVideoZeroPipeline, components),
-        "ours": build(TextToVideoPipeline, components),
-    }
+    return {"diffusers": build(TextToVideoZeroPipeline, components), "ours": build(TextToVideoPipeline, components)}
 
-    def run(pipeline: Any, steps: int) -> None:
-        # The first pictures of random weights may not be finite in half precision: latents, then decoded in float32.
-        generator = torch.Generator().manual_seed(7)
-        pipeline(PROMPT, video_length=DEFAULT_FRAMES, num_inference_steps=steps, t0=steps - 6, t1=steps - 3, generator=generator)
-        synchronize("cuda")
 
-    for pipeline in pipelines.values():
-        run(pipeline, 7)
-    seconds = in_turn({name: lambda p=pipeline: run(p, DEFAULT_STEPS) for name, pipeline in pipelines.items()}, int(repeats))
-    return []
+if __name__ == "__main__":
+    main()

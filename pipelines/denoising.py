@@ -47,8 +47,9 @@ def window_to_indices(timesteps: torch.Tensor, window: tuple[int, int]) -> tuple
     """
     later, earlier = window
     last = len(timesteps) - 1
-    start = int((timesteps.double() - earlier).abs().argmin())
-    end = int((timesteps.double() - later).abs().argmin())
+    exact = timesteps.cpu().double()
+    start = int((exact - earlier).abs().argmin())
+    end = int((exact - later).abs().argmin())
     start = min(start, last - 1)
     return start, max(end, start + 1)
 

@@ -25,10 +25,11 @@ def text_predictor(
         same shape in float32. ``frames`` says which frames of the video they are; all share one text here.
     """
     branches = embeddings.shape[0]
+    text = embeddings.to(unet.dtype)  # one tensor for the whole run, so that its keys and values are kept
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        noise = unet(batch, timestep, encoder_hidden_states=embeddings, return_dict=False)[0].float()
+        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0].float()
         if branches == 1:
             return noise
         without, with_text = rearrange(noise, "(b f) c h w -> b f c h w", b=branches)

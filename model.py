@@ -90,7 +90,7 @@ class Model:
         self._lock = threading.Lock()
         self._loader: Loader | None = None
         self._default: tuple[registry.ModelRow, str] | None = None
-        self._previews: dict[int, np.ndarray] = {}
+        self._previews: dict[str, np.ndarray] = {}
 
     @property
     def loader(self) -> Loader:
@@ -171,7 +171,7 @@ class Model:
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings = self.complete(settings, row, pipeline)
         notes = list(truncation_notes(pipeline.tokenizer, settings))
-        reporter = Reporter(on_step, cancel, started, settings.num_inference_steps, self.preview_matrix(pipeline))
+        reporter = Reporter(on_step, cancel, started, settings.num_inference_steps, self.preview_matrix(row, pipeline))
         while True:
             try:
                 frames = run(pipeline, settings, reporter)
@@ -208,12 +208,11 @@ class Model:
             }
         )
 
-    def preview_matrix(self, pipeline: TextToVideoPipeline) -> np.ndarray:
-        """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per autoencoder."""
-        key = id(pipeline.vae)
-        if key not in self._previews:
-            self._previews = {key: fit_preview(pipeline.vae)}
-        return self._previews[key]
+    def preview_matrix(self, row: registry.ModelRow, pipeline: TextToVideoPipeline) -> np.ndarray:
+        """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per checkpoint."""
+        if row.source not in self._previews:
+            self._previews[row.source] = fit_preview(pipeline.vae)
+        return self._previews[row.source]
 
 
 class Reporter:

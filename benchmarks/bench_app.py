@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring import ROOT, conditions, table
 from inference import read_job
@@ -42,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         waits = {
-            "python app.py until the page answers": lambda: seconds_to_page(),
+            "python app.py until the page answers": seconds_to_page,
             "python inference.py until it has ended, file written": lambda: seconds_of_command_line(wanted, path),
             "a loaded Model, file written": warm_model(wanted, path),
         }
@@ -91,12 +93,13 @@ def seconds_of_command_line(wanted: list[str], path: Path) -> float:
     return time.perf_counter() - started
 
 
-def warm_model(wanted: list[str], path: Path):
+def warm_model(wanted: list[str], path: Path) -> Callable[[], float]:
     """A wait for the same clip from a model that stays loaded."""
     job = read_job(wanted)
+    asked: Any = job.settings
     model = Model(models=job.models, device=job.device)
-    name = next(row.name for row in model.rows.values() if job.settings.model in (row.name, row.source))
-    settings = job.settings.model_copy(update={"model": name})
+    name = next(row.name for row in model.rows.values() if asked.model in (row.name, row.source))
+    settings = asked.model_copy(update={"model": name})
 
     def wait() -> float:
         started = time.perf_counter()

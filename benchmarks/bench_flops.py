@@ -47,6 +47,8 @@ class CountingUNet(UNet2DConditionModel):
     """
 
     evaluations, flops = 0, 0
+    costs: dict[Any, int]
+    text: tuple[Any, Any]
 
     def forward(self, sample, timestep, encoder_hidden_states, **_) -> UNet2DConditionOutput:
         """Noise of zeros for (batch, c, h, w); the same text stays the same tensor, as for a real UNet."""
@@ -66,8 +68,7 @@ class CountingUNet(UNet2DConditionModel):
 
     def count(self, run: Callable[[], Any]) -> tuple[int, int]:
         """Evaluations and FLOP of a run."""
-        self.costs: dict[Any, int] = {}
-        self.text: tuple[Any, Any] = (None, None)
+        self.costs, self.text = {}, (None, None)
         self.evaluations = self.flops = 0
         run()
         return self.evaluations, self.flops
@@ -130,7 +131,7 @@ def attention_rows(unet: CountingUNet) -> list[tuple[str, str, str]]:
     return [(name, f"{count / batch / GIGA:.1f}", f"{1 - count / full:.1%}") for name, count in counts.items()]
 
 
-def both_pipelines(unet: CountingUNet) -> dict[str, Callable[..., Any]]:
+def both_pipelines(unet: CountingUNet) -> dict[str, partial]:
     """The default video up to its latents, by diffusers and by ours; further arguments go to the pipeline."""
     parts = {"vae": AutoencoderKL(block_out_channels=(32,) * 4), **build_text(layers=1), "unet": unet}
     parts |= {"scheduler": DDIMScheduler(**SCHEDULER), "safety_checker": None, "feature_extractor": None}
@@ -156,7 +157,8 @@ def video_rows(unet: CountingUNet, decoded: int) -> list[tuple]:
         ("the original, chunk 8", 1160, *original(unet, 8)),
         ("the original, chunk 2", 2336, *original(unet, 2)),
     ]
-    ours.func.scheduler = build_scheduler(default.scheduler, ours.func.scheduler.config)
+    pipeline: Any = ours.func
+    pipeline.scheduler = build_scheduler(default.scheduler, pipeline.scheduler.config)
     preset = partial(ours, num_inference_steps=default.num_inference_steps, motion_window=PAPER_WINDOW)
     name = f"ours, the app's default ({default.scheduler}, {default.num_inference_steps} steps)"
     counted.append((name, None, *unet.count(preset), FRAMES))

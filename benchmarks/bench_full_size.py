@@ -53,8 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     logging.set_verbosity_error()
     if options.row:
-        kind, *rest = options.row
-        print(json.dumps({"evaluation": evaluation_row, "memory": memory_row, "video": video_row}[kind](*rest)))
+        measures: dict[str, Any] = {"evaluation": evaluation_row, "memory": memory_row, "video": video_row}
+        print(json.dumps(measures[options.row[0]](*options.row[1:])))
         return
     on_cpu = options.device == "cpu"
     dtypes = options.dtypes or ("float32" if on_cpu else "float16", "bfloat16")

@@ -74,8 +74,8 @@ def compare(model: Model, default: TextToVideoSettings, options: argparse.Namesp
 
 def table_rows(medians: dict[str, float], shares: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
     """Seconds first, then one row per attribute, in percent."""
-    ratio = medians[REFERENCE] / medians[OURS]
-    rows = [("seconds", f"{medians[REFERENCE]:.2f}", f"{medians[OURS]:.2f}", f"{ratio:.2f}x faster")]
+    times = [f"{medians[name]:.2f}" for name in (REFERENCE, OURS)]
+    rows: list[tuple[str, ...]] = [("seconds", *times, f"{medians[REFERENCE] / medians[OURS]:.2f}x faster")]
     for attribute in ATTRIBUTES:
         theirs, ours = (100 * shares[name][attribute] for name in (REFERENCE, OURS))
         where = "frame 0" if attribute == "position" else "all frames"

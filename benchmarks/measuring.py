@@ -5,7 +5,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def in_turn(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def in_turn(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """The median seconds of each run, one after the other (A B A B ...), so that a machine that slows down on
     the way does so for all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -54,7 +54,7 @@ def conditions(**settings: Any) -> str:
         f"- {processor}, {os.cpu_count()} cores, torch on {torch.get_num_threads()} threads, "
         f"load {os.getloadavg()[0]:.1f} before the start",
         f"- Python {platform.python_version()}, {used}",
-        "- " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()),
+        "- " + ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in settings.items()),
     ]
     if torch.cuda.is_available():
         lines.insert(1, f"- {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
@@ -65,6 +65,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A markdown table; every column but the first is flush right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _lines(path: str) -> list[str]:

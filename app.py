@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
-        model = Model(models=options.model, device=options.device)
+        model = Model(models=options.model, device=options.device, default=(options.model or ["auto"])[0])
         serve.serve(create_app(model, _writable(options.output_dir)), address)
 
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         action="append",
         default=[],
-        help="a Hub id, a folder or a .safetensors file to offer as well; may be repeated",
+        help="a Hub id, a folder or a .safetensors file to offer as well, the first one by default; may be repeated",
     )
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
     parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")

@@ -192,7 +192,7 @@ def _with_dashes(arguments: Sequence[str]) -> list[str]:
 def _read_video(path: Path) -> dict[str, Any]:
     """The settings inside a video; raises InvalidVideo."""
     try:
-        return read_mapping(read_metadata(path)["settings"])
+        return read_mapping(read_metadata(path)["settings"], only_json=True)
     except (InvalidVideo, InvalidSettings, KeyError) as error:
         reason = error if isinstance(error, InvalidVideo) else "this video carries no settings of this program"
         raise InvalidVideo(f"--from {path}: {reason}") from None

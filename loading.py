@@ -6,6 +6,9 @@ has been let go, so that memory never holds two.
 
 import json
 import logging
+import urllib.request
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,7 @@ class Loader:
 def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     """Load one row's parts onto a device; raises ModelUnavailable."""
     import diffusers
+    import torch
     import transformers
     from diffusers import StableDiffusionPipeline
     from safetensors import SafetensorError
@@ -58,24 +62,32 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     transformers.utils.logging.disable_progress_bar()
     source = Path(row.source)
     check_source(row, source)
-    options = {"torch_dtype": choose_dtype(device), "safety_checker": None, "use_safetensors": True}
+    options = {"dtype": choose_dtype(device), "safety_checker": None}
     logger.info("loading %s on %s", row.name, device)
     try:
         if source.is_file():
-            pipeline = StableDiffusionPipeline.from_single_file(
-                str(source), torch_dtype=options["torch_dtype"], safety_checker=None
-            )
-        elif source.is_dir() or cached(row.source):
-            pipeline = StableDiffusionPipeline.from_pretrained(row.source, local_files_only=True, **options)
+            pipeline = StableDiffusionPipeline.from_single_file(str(source), **options)
         else:
-            pipeline = StableDiffusionPipeline.from_pretrained(row.source, **options)
+            pipeline = from_folder_or_hub(StableDiffusionPipeline, row.source, use_safetensors=True, **options)
+        pipeline.to(device)
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailable(f"{row.name} does not fit into the memory of {device} now") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         logger.info("loading %s failed", row.name, exc_info=True)
         raise ModelUnavailable(reason(row, source, error)) from error
     if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
         raise ModelUnavailable(f"{row.name} is not a text-to-image checkpoint (inpainting or editing?)")
-    components = pipeline.to(device).components
-    return {name: part for name, part in components.items() if name not in ("safety_checker", "image_encoder")}
+    return {name: part for name, part in pipeline.components.items() if name not in ("safety_checker", "image_encoder")}
+
+
+def from_folder_or_hub(kind: Any, source: str, **options: Any) -> Any:
+    """A pipeline from what is on this machine, and only where that is not whole from the Hub."""
+    try:
+        return kind.from_pretrained(source, local_files_only=True, **options)
+    except OSError:
+        if Path(source).is_dir():
+            raise
+        return kind.from_pretrained(source, **options)
 
 
 def check_source(row: ModelRow, source: Path) -> None:
@@ -97,26 +109,25 @@ def check_source(row: ModelRow, source: Path) -> None:
 
 
 def cached(source: str) -> bool:
-    """Whether a Hub id's checkpoint has been downloaded before."""
+    """Whether a Hub id's largest part has been downloaded before."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return isinstance(try_to_load_from_cache(source, "model_index.json"), str)
+        return isinstance(try_to_load_from_cache(source, "unet/diffusion_pytorch_model.safetensors"), str)
     except HFValidationError:
         return False
 
 
 def reachable(source: str, timeout_s: float = 3.0) -> bool:
     """Whether the Hub answers for this id within a few seconds."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.constants import ENDPOINT
 
     try:
-        HfApi().model_info(source, timeout=timeout_s)
-    except (OSError, HfHubHTTPError, HFValidationError, RuntimeError):
+        with urllib.request.urlopen(f"{ENDPOINT}/api/models/{source}", timeout=timeout_s) as answer:
+            return answer.status == HTTPStatus.OK
+    except (OSError, ValueError, HTTPException):
         return False
-    return True
 
 
 def reason(row: ModelRow, source: Path, error: Exception) -> str:
@@ -128,7 +139,9 @@ def reason(row: ModelRow, source: Path, error: Exception) -> str:
         )
     if source.is_dir():
         return f"{row.name} could not be loaded: a file is missing, damaged or not safetensors ({type(error).__name__})"
+    if not isinstance(error, OSError):
+        return f"{row.name} was found, but is not a Stable Diffusion 1.x or 2.x checkpoint ({type(error).__name__})"
     return (
-        f"{row.name} is not on this machine and could not be fetched from the Hugging Face Hub: check the name and "
-        "the connection, or start with --model and a local folder or .safetensors file"
+        f"{row.name} is not on this machine, or not whole, and could not be fetched from the Hugging Face Hub: check "
+        "the name and the connection, or start with --model and a local folder or .safetensors file"
     )

@@ -6,7 +6,6 @@ number of callers follow one another.
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import threading
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PREVIEW_FRAMES = 8
-CPU_CHUNK = 8
+SHARED_MEMORY_CHUNK = 8  # frames at once where the device shares the machine's memory (cpu, mps)
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Progress:
     """How far a job is, and a first look at it.
 
     ``step`` of ``total`` denoising steps and ``frame`` of ``frames`` within the step are done; ``fraction`` of all
-    steps; ``seconds`` since the job began and ``seconds_left`` by the pace of the last step, None before there is
-    one. ``preview`` is uint8 (n, h, w, 3), up to eight frames as small as the latents, or None.
+    predictions of a frame; ``seconds`` since the job began and ``seconds_left`` by the pace so far, None before
+    there is one. ``preview`` is uint8 (n, h, w, 3), up to eight frames as small as the latents, or None.
     """
 
     step: int
@@ -107,7 +106,11 @@ class Model:
 
     def _choose_default(self) -> tuple[registry.ModelRow, str]:
         if self._default_name != "auto":
-            return self.row(self._default_name), "It was chosen when this program was started."
+            named = (row for row in self.rows.values() if self._default_name in (row.name, row.source))
+            row = next(named, None)
+            if row is None:
+                raise ModelUnavailable(f"model: {self._default_name} is not in the list")
+            return row, "It was named when this program was started."
         toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
@@ -171,20 +174,21 @@ class Model:
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings = self.complete(settings, row, pipeline)
         notes = list(truncation_notes(pipeline.tokenizer, settings))
-        reporter = Reporter(on_step, cancel, started, settings.num_inference_steps, self.preview_matrix(row, pipeline))
-        while True:
+        frames: np.ndarray | None = None
+        while frames is None:
+            reporter = Reporter(on_step, cancel, started, settings, self.preview_matrix(row, pipeline))
             try:
                 frames = run(pipeline, settings, reporter)
-                break
-            except torch.cuda.OutOfMemoryError as error:
-                settings = with_half_the_chunk(settings, error)
+            except torch.OutOfMemoryError:
+                settings = with_half_the_chunk(settings)
                 notes.append(f"Memory was short; went on with {settings.chunk_size} frames at once.")
-                torch.cuda.empty_cache()
             except FloatingPointError as error:
                 raise GenerationFailed(
                     f"{error}: this checkpoint overflows with these settings; try a lower guidance scale, another "
                     "scheduler or its own picture size"
                 ) from error
+            if frames is None and torch.cuda.is_available():
+                torch.cuda.empty_cache()
         return Clip(frames, settings, time.monotonic() - started, tuple(notes))
 
     def complete(
@@ -223,29 +227,36 @@ class Reporter:
         on_step: OnStep | None,
         cancel: threading.Event | None,
         started: float,
-        total: int,
+        settings: TextToVideoSettings,
         matrix: np.ndarray,
     ) -> None:
-        self.on_step, self.cancel, self.started, self.total, self.matrix = on_step, cancel, started, total, matrix
-        self.pace_s: float | None = None
-        self.step_started = time.monotonic()
+        self.on_step, self.cancel, self.started, self.matrix = on_step, cancel, started, matrix
+        self.total, self.frames = settings.num_inference_steps, settings.num_frames
+        self.predicted = 0  # frames, over all finished steps; the anchor's first steps are of one frame
+        self.began = time.monotonic()
 
     def __call__(self, step: int, frames_done: int, latents: torch.Tensor) -> None:
         """The pipeline's ``watch``."""
         stop_if(self.cancel)
-        now, frames = time.monotonic(), len(latents)
-        if step < self.total and frames_done == frames:
-            self.pace_s, self.step_started = now - self.step_started, now
+        if step < self.total and frames_done == len(latents):
+            self.predicted += frames_done
             step, frames_done = step + 1, 0
         if self.on_step is None or frames_done < 0:
             return
-        done = step + frames_done / frames
-        left = None if self.pace_s is None else max(0.0, (self.total - done) * self.pace_s)
-        preview = to_preview(latents, self.matrix) if frames_done == 0 else None
-        fraction = min(1.0, done / self.total)
+        if step >= self.total:
+            step, frames_done = self.total, 0
+        now, done = time.monotonic(), self.predicted + frames_done
+        left = (self.total - step) * self.frames - frames_done
         self.on_step(
             Progress(
-                min(step, self.total), self.total, frames_done, frames, fraction, now - self.started, left, preview
+                step=step,
+                total=self.total,
+                frame=frames_done,
+                frames=self.frames,
+                fraction=done / max(1, done + left),
+                seconds=now - self.started,
+                seconds_left=left * (now - self.began) / done if done else None,
+                preview=to_preview(latents, self.matrix) if frames_done == 0 else None,
             )
         )
 
@@ -296,28 +307,28 @@ def build_scheduler(name: str, config: Any) -> Any:
         "lcm": (diffusers.LCMScheduler, {}),
     }
     kind, options = kinds[name]
-    known = set(inspect.signature(kind.__init__).parameters)
-    return kind.from_config({key: value for key, value in config.items() if key in known} | options)
+    return kind.from_config(config, **options)
 
 
 def fitting_chunk(device: str, width: int, height: int) -> int:
     """Frames computed at once by default. On a graphics card, what half of its free memory holds by a rule of
     thumb: 0.35 GB per frame of 512x512 with guidance in half precision; a wrong guess is halved on the way."""
     if not device.startswith("cuda"):
-        return CPU_CHUNK
+        return SHARED_MEMORY_CHUNK
     import torch
 
-    free_bytes, _ = torch.cuda.mem_get_info()
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    free_bytes += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     per_frame = 0.35e9 * (width * height) / 512**2
     return max(1, min(64, int(0.5 * free_bytes / per_frame)))
 
 
-def with_half_the_chunk(settings: TextToVideoSettings, error: Exception) -> TextToVideoSettings:
+def with_half_the_chunk(settings: TextToVideoSettings) -> TextToVideoSettings:
     """Settings for a second try after memory ran out; raises GenerationFailed where one frame is too much."""
     if settings.chunk_size is None or settings.chunk_size == 1:
         raise GenerationFailed(
             f"out of memory even for one {settings.width}x{settings.height} frame at a time: make the picture smaller"
-        ) from error
+        )
     return settings.model_copy(update={"chunk_size": settings.chunk_size // 2})
 
 

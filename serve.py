@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 CLEAN_EVERY_SECONDS, KEEP_SECONDS = 600, 6 * 3600  # Gradio's copies of videos and uploads
 MAX_UPLOAD = "100mb"
+UPLOADS = ("/upload", "/gradio_api/upload")
 MAX_REQUEST_BYTES = 1_000_000  # of anything but an upload; Gradio keeps what each session last sent in memory
 REMEMBERED_SESSIONS = 200
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing is fetched
@@ -64,7 +65,7 @@ class RequestLimit:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer 413 where the length is announced, hang up where more comes than was announced."""
-        if scope["type"] != "http" or scope["path"].endswith("/upload"):
+        if scope["type"] != "http" or scope["path"] in UPLOADS:
             return await self.app(scope, receive, send)
         if int(dict(scope["headers"]).get(b"content-length", 0)) > MAX_REQUEST_BYTES:
             await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})

@@ -249,33 +249,36 @@ def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Se
         raise InvalidSettings("; ".join(_sentence(part) for part in error.errors()[:3])) from None
 
 
-def parse_text(text: str, mode: str = TextToVideoSettings.mode) -> Settings:
-    """Validated settings from a YAML or JSON text; raises InvalidSettings."""
-    return parse(read_mapping(text), mode)
+def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:
+    """The mapping in a YAML or JSON text; raises InvalidSettings where it is something else.
 
-
-def read_mapping(text: str) -> dict[str, Any]:
-    """The mapping in a YAML or JSON text; raises InvalidSettings where it is something else."""
+    ``only_json`` is for texts of strangers: YAML's aliases can make a few bytes into gigabytes. JSON is always tried
+    first, because YAML reads the two halves of an emoji that JSON escapes as two broken signs.
+    """
     try:
-        values = _load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None if only_json else _read_yaml(text)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InvalidSettings("settings must be a mapping of names to values, such as 'prompt: a red circle'")
     return values
 
 
-def _load(text: str) -> Any:
-    """YAML reads the two halves of an emoji that JSON escapes as two broken signs, so JSON is tried first."""
+def _read_yaml(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
         return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
 
 
 def to_json(settings: Settings) -> str:
     """One line of JSON, the form in which settings travel inside a video."""
     return json.dumps(settings.to_dict(), ensure_ascii=True, allow_nan=False)
+
+
+def from_json(text: str) -> Settings:
+    """What ``to_json`` wrote; raises InvalidSettings for anything else."""
+    return parse(read_mapping(text, only_json=True))
 
 
 def _sentence(error: Any) -> str:
@@ -317,7 +320,9 @@ def _sentence(error: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    """A value from outside in a few characters, however large or nested it is."""
     if isinstance(value, int) and value.bit_length() > 128:
         return "a huge number"
-    text = "nothing" if value is None else ascii(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    if isinstance(value, list | tuple | dict):
+        return f"a {type(value).__name__}"
+    return "nothing" if value is None else ascii(value[:40] if isinstance(value, str) else value)

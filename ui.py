@@ -16,7 +16,7 @@ from gradio.components import Component
 
 from errors import InvalidSettings, UserError
 from jobs import Generate, run_job
-from settings import Settings, field_facts, parse, parse_text
+from settings import Settings, field_facts, from_json, parse
 from views import PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def restored(kind: type[Settings], upload: Any, read_metadata: Callable[[Path], 
         raise InvalidSettings("choose a video that this program made")
     path = Path(upload["path"])
     try:
-        settings = parse_text(read_metadata(path).get("settings", ""))
+        settings = from_json(read_metadata(path).get("settings", ""))
     finally:
         path.unlink(missing_ok=True)
     if not isinstance(settings, kind):

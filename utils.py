@@ -19,20 +19,19 @@ def choose_device(requested: str | None = None) -> str:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if requested is None:
         return next(name for name, present in available.items() if present)
-    if not available.get(requested.split(":")[0], False):
+    kind, _, index = requested.partition(":")
+    counts = {"cuda": torch.cuda.device_count(), "mps": 1, "cpu": 1}
+    if not available.get(kind, False) or (index and not (index.isdecimal() and int(index) < counts[kind])):
         present = ", ".join(name for name, is_present in available.items() if is_present)
         raise UserError(f"device {requested!r} is not available here; choose from: {present}")
     return requested
 
 
 def choose_dtype(device: str) -> Any:
-    """The torch dtype to compute in: half precision on graphics cards, float32 on a processor.
-
-    bfloat16 would be faster on processors with matrix units, but pictures drift visibly (benchmarks/NOTES.md).
-    """
+    """The torch dtype to compute in: half precision on graphics cards, float32 on a processor."""
     import torch
 
-    return torch.float32 if device == "cpu" else torch.float16
+    return torch.float32 if device.startswith("cpu") else torch.float16
 
 
 def versions() -> dict[str, str]:

@@ -187,7 +187,10 @@ def _read_gif_comment(file: BinaryIO, start: int) -> bytes:
     if file.read(1) != b";":
         raise InvalidVideo("this GIF is not complete")
     file.seek(start)
-    while (head := file.read(2))[:1] == b"!":
+    for _ in range(MAX_BLOCKS):
+        head = file.read(2)
+        if head[:1] != b"!":
+            break
         data = b"".join(_sub_blocks(file))
         if head == b"!\xfe":
             return data

@@ -28,7 +28,7 @@ from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_vid
 
 from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
 from loading import load_components
-from model import CPU_CHUNK
+from model import SHARED_MEMORY_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
 from registry import TOYWORLD, ModelRow
 
@@ -46,7 +46,11 @@ def main() -> None:
         measure_here(options)
         return
     shown = {name: value for name, value in vars(options).items() if name != "memory_of"}
-    print(conditions(**(shown | {"checkpoint": Path(options.checkpoint).name}), precision="fp32", chunk=CPU_CHUNK))
+    print(
+        conditions(
+            **(shown | {"checkpoint": Path(options.checkpoint).name}), precision="fp32", chunk=SHARED_MEMORY_CHUNK
+        )
+    )
     tables = {"speed": speed, "memory": memory, "length": length}
     for part in options.parts:
         print(tables[part](options), flush=True)
@@ -95,7 +99,7 @@ def generate(pipeline: Any, frames: int, steps: int, prompt: str = PROMPT, seed:
     """A video by either pipeline: pictures, and the last latents. The motion window is the paper's at 50 steps, as
     many steps from the start at others."""
     latents = []
-    arguments: dict[str, Any] = {"chunk_size": CPU_CHUNK} if isinstance(pipeline, TextToVideoPipeline) else {}
+    arguments: dict[str, Any] = {"chunk_size": SHARED_MEMORY_CHUNK} if isinstance(pipeline, TextToVideoPipeline) else {}
     images = pipeline(
         prompt,
         video_length=frames,

@@ -1,4 +1,4 @@
-"""Cross-frame attention: every frame attends to the anchor frame (arXiv 2303.13439, section 3.3.2, equation 8).
+"""Cross-frame attention: every frame attends to the anchor frame (arXiv 2303.13439, section 3.3.2).
 
     Cross-Frame-Attn(Q^k, K^1:m, V^1:m) = Softmax(Q^k (K^1)^T / sqrt(c)) V^1
 

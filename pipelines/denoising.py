@@ -124,7 +124,7 @@ class Sampler:
         return scheduler.step(noise[frames], timestep, latents[frames], **options, return_dict=False)[0]
 
     def renoise(self, latents: torch.Tensor, noise: torch.Tensor, start: int, end: int) -> torch.Tensor:
-        """Latents at step ``end`` taken back to the noisier step ``start`` by the forward process (equation 6).
+        """Latents at step ``end`` taken back to the noisier step ``start`` (section 3.3.1, DDPM_Forward).
 
         Args:
             latents, noise: (frames, c, h, w), the noise standard normal.

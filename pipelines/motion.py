@@ -12,7 +12,7 @@ UNITS_PER_SIDE = 512
 
 
 def motion_field(num_frames: int, strength_x: float, strength_y: float) -> torch.Tensor:
-    """The shift of every frame against the first (equation 7: delta^k = lambda (k - 1) delta).
+    """The shift of every frame against the first (section 3.3.1: delta^k = lambda (k - 1) delta).
 
     Args:
         num_frames: the frames including the first, which stays.

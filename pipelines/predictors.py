@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 def text_predictor(
     unet: Any, embeddings: torch.Tensor, guidance_scale: float
 ) -> Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]:
-    """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022, equation 6).
+    """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022).
 
     Args:
         unet: a UNet2DConditionModel under ``cross_frame_attention`` with as many branches as ``embeddings``.

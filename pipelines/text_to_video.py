@@ -1,6 +1,7 @@
 """Text2Video-Zero: text to video with an image checkpoint (arXiv 2303.13439, sections 3.2 and 3.3)."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import BaseOutput
 
+from errors import Cancelled
 from pipelines.attention import cross_frame_attention as frames_attending
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
@@ -29,7 +31,9 @@ class TextToVideoPipelineOutput(BaseOutput):
 class TextToVideoPipeline(StableDiffusionPipeline):
     """A Stable Diffusion pipeline whose call makes a video; loads and saves like its parent.
 
-    A drop-in for diffusers' deprecated ``TextToVideoZeroPipeline``: the same arguments, defaults and latents.
+    A drop-in for diffusers' deprecated ``TextToVideoZeroPipeline``: the same arguments and defaults, and equal latents
+    from the same CPU generator, with eta 0 and guidance on. (Noise is drawn frame by frame here, which is the
+    same as all at once where a frame's latents are a multiple of 16 numbers, as for sides in multiples of 16 pixels.)
     Frame 0 is what ``StableDiffusionPipeline`` draws with the same seed.
     """
 
@@ -61,6 +65,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         chunk_size: int | None = None,
         cross_frame_attention: bool = True,
         motion_field: bool = True,
+        cancel: threading.Event | None = None,
         watch: Watch | None = None,
     ) -> TextToVideoPipelineOutput | tuple:
         """Make a video.
@@ -82,12 +87,14 @@ class TextToVideoPipeline(StableDiffusionPipeline):
             motion_window: the window as training timesteps instead, the same for any scheduler and step count.
             chunk_size: frames computed at once; changes memory, never the picture.
             cross_frame_attention, motion_field: switch either half of the method off.
+            cancel: set it to stop before the next prediction, with ``Cancelled``.
             watch: called as ``watch(step, frames_done, latents)`` before and after every prediction, and with the
                 number of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while the anchor runs
                 ahead. Whatever it raises stops the run and leaves nothing behind.
 
         Raises:
             ValueError: for arguments out of bounds, before anything is computed.
+            Cancelled: after ``cancel``.
             FloatingPointError: where latents or pictures are not finite, also after a second try in float32.
         """
         if motion_window is not None and not 0 < motion_window[0] < motion_window[1]:
@@ -115,7 +122,7 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         noise = VideoNoise(shape, generator, latents, device)
         sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(video_length), eta)
         predict = text_predictor(self.unet, embeddings, guidance_scale)
-        window = (num_inference_steps - t1 - 1, num_inference_steps - t0 - 1)
+        window = (len(sampler.timesteps) - t1 - 1, len(sampler.timesteps) - t0 - 1)
         if motion_window is not None:
             window = window_to_indices(sampler.timesteps, motion_window)
 
@@ -125,6 +132,8 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         ):
 
             def observe(step: int, frames_done: int, latents: torch.Tensor) -> None:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled
                 if watch is not None:
                     watch(step, frames_done, latents)
                 if frames_done == len(latents):
@@ -170,24 +179,28 @@ class TextToVideoPipeline(StableDiffusionPipeline):
         as_uint8: bool = False,
     ) -> tuple[np.ndarray, list[bool] | None]:
         """Pictures of latents, one frame at a time: (frames, height, width, 3), float32 in 0..1 or uint8; and, with a
-        safety checker, which frames it blacked out. Where the autoencoder overflows in half precision, it is lifted to
-        float32 for good. ``before_each`` is called with each frame's number."""
+        safety checker, which frames it blacked out. Where the autoencoder overflows in half precision, the rest is
+        decoded in float32. ``before_each`` is called with each frame's number."""
         images: list[np.ndarray] = []
         nsfw: list[bool] = []
-        for index, frame in enumerate(latents):
-            if before_each is not None:
-                before_each(index)
-            decoded = self.decode_frame(frame)
-            if not decoded.isfinite().all():
-                self.vae.float()
+        dtype = self.vae.dtype
+        try:
+            for index, frame in enumerate(latents):
+                if before_each is not None:
+                    before_each(index)
                 decoded = self.decode_frame(frame)
-            if not decoded.isfinite().all():
-                raise FloatingPointError("the decoded pictures are not finite")
-            picture = self.image_processor.postprocess(decoded, output_type="np")
-            if self.safety_checker is not None:
-                picture, flags = self.run_safety_checker(picture, self._execution_device, self.unet.dtype)
-                nsfw += flags
-            images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
+                if not decoded.isfinite().all():
+                    self.vae.float()
+                    decoded = self.decode_frame(frame)
+                if not decoded.isfinite().all():
+                    raise FloatingPointError("the decoded pictures are not finite")
+                picture = self.image_processor.postprocess(decoded, output_type="np")
+                if self.safety_checker is not None:
+                    picture, flags = self.run_safety_checker(picture, self._execution_device, self.unet.dtype)
+                    nsfw += flags
+                images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
+        finally:
+            self.vae.to(dtype)
         return np.concatenate(images), nsfw if self.safety_checker is not None else None
 
     def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def test_folding_frames_into_the_query_axis_changes_nothing():
 
 
 def test_every_frame_attends_to_the_first(layer, states):
-    """Equation 8: queries of frame k, keys and values of frame 1, branches apart."""
+    """Section 3.3.2: queries of frame k, keys and values of frame 1, branches apart."""
     with torch.no_grad():
         result = CrossFrameAttnProcessor(AnchorCache(BRANCHES, Anchoring.FIRST), "layer")(layer, states)
         first = states.reshape(BRANCHES, FRAMES, TOKENS, CHANNELS)[:, 0].repeat_interleave(FRAMES, 0)

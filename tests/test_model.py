@@ -6,12 +6,14 @@ import threading
 import numpy as np
 import pytest
 import torch
+from diffusers import PNDMScheduler
 
 import registry
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable, UserError
-from model import Model
+from loading import reachable
+from model import Model, build_scheduler
 from pipelines.text_to_video import TextToVideoPipeline
-from settings import parse, parse_text
+from settings import from_json, parse
 from video_io import read_metadata
 
 
@@ -42,7 +44,7 @@ def test_the_same_seed_is_the_same_video_and_travels_in_the_file(model, tmp_path
     assert clip.settings.seed >= 0
     for name in ("clip.mp4", "clip.gif"):
         path = clip.save(tmp_path / name)
-        again = parse_text(read_metadata(path)["settings"])
+        again = from_json(read_metadata(path)["settings"])
         assert again == clip.settings
         assert np.array_equal(model.generate(again).frames, clip.frames)
 
@@ -245,6 +247,29 @@ def test_switching_models_never_shows_another_ones_picture(checkpoint, component
     first, second, third = (model.generate(settings(model=name)).frames for name in ("tiny", "other", "tiny"))
     assert np.array_equal(first, third)
     assert not np.array_equal(first, second)
+
+
+def test_a_hub_that_does_not_answer_is_not_in_reach(monkeypatch):
+    """Refused connections and names that cannot be asked for are a plain no, so that the page starts offline."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert not reachable("a/b", timeout_s=1)
+    assert not reachable("a b\n", timeout_s=1)
+
+
+def test_a_named_model_is_the_default(checkpoint):
+    """What the operator starts the program with is what "auto" means."""
+    row, why = Model(models=[str(checkpoint)], default=str(checkpoint)).default()
+    assert row.name == "tiny"
+    assert "named" in why
+
+
+def test_schedulers_have_their_own_spacing_on_a_checkpoint_that_says_nothing(components):
+    """Stable Diffusion 1.5 is saved with PNDM's short config; dpm++ must then begin at the noisiest timestep, as the
+    still pipeline with that scheduler does."""
+    config = PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1).config
+    scheduler = build_scheduler("dpm++ 2m", config)
+    scheduler.set_timesteps(20)
+    assert scheduler.timesteps[0] == 999
 
 
 def test_an_absent_device_is_a_user_error():

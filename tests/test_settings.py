@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from errors import InvalidSettings
-from settings import MAX_SEED, TextToVideoSettings, check_pixels, parse, parse_text, read_mapping, to_json
+from settings import MAX_SEED, TextToVideoSettings, check_pixels, from_json, parse, read_mapping, to_json
 
 NAN, INFINITY = float("nan"), float("inf")
 EVERYTHING = {
@@ -175,10 +175,10 @@ def test_settings_survive_json_and_yaml():
     """What travels inside a video or stands in a file means the same when it is read again."""
     settings = TextToVideoSettings(**EVERYTHING)
     assert set(EVERYTHING) == set(TextToVideoSettings.model_fields)
-    assert parse_text(to_json(settings)) == settings
-    assert parse_text(yaml.safe_dump(settings.to_dict())) == settings
+    assert from_json(to_json(settings)) == settings
+    assert parse(read_mapping(yaml.safe_dump(settings.to_dict()))) == settings
     assert parse(json.loads(json.dumps(settings.to_dict()))) == settings
-    assert parse_text(to_json(TextToVideoSettings(prompt="x"))) == TextToVideoSettings(prompt="x")
+    assert from_json(to_json(TextToVideoSettings(prompt="x"))) == TextToVideoSettings(prompt="x")
 
 
 def test_the_json_is_one_line_of_ascii():
@@ -230,3 +230,11 @@ def test_the_example_file_holds_every_setting_with_its_default():
     assert set(values) == {*TextToVideoSettings.model_fields, "randomize_seed", "output"}
     settings = parse({name: value for name, value in values.items() if name not in ("randomize_seed", "output")})
     assert settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7)
+
+
+def test_a_video_of_a_stranger_cannot_make_a_few_bytes_into_gigabytes():
+    """YAML's aliases would; settings inside a video are read as JSON alone, and containers are not spelled out."""
+    with pytest.raises(InvalidSettings):
+        from_json("a: &a [x, x, x]\nprompt: [*a, *a, *a]\n")
+    with pytest.raises(InvalidSettings, match="not a list"):
+        parse({"prompt": [["x"] * 9] * 9})

@@ -1,16 +1,19 @@
 """Train the toy world's checkpoint from nothing: ``python -m training.toyworld``.
 
 Draws the pictures, then trains text encoder, autoencoder and denoiser, and exports them in Stable Diffusion's
-format. Every stage keeps its state in ``--work`` and resumes there after a kill. On two CPU cores it takes
-about two hours, most of it the denoiser; with CUDA it uses that.
+format. Every stage keeps its state in ``--work`` and resumes there after a kill; other options want another folder.
+On two CPU cores it takes about two hours, most of it the denoiser; with CUDA it uses that. ``--further`` goes on from
+a finished checkpoint.
 """
 
 import argparse
+import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from training.toyworld.autoencoder import encode_pool, train_autoencoder
@@ -59,23 +62,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".training/toyworld"), help="state and drawn pictures")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/toyworld"), help="the finished checkpoint")
+    parser.add_argument(
+        "--further", type=Path, metavar="CHECKPOINT", help="train only the denoiser of this one further"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--pictures", type=int, default=60_000, help="how many scenes to draw")
     parser.add_argument("--clip-steps", type=int, default=450)
     parser.add_argument("--autoencoder-steps", type=int, default=2600)
-    parser.add_argument("--coarse-steps", type=int, default=2200, help="denoiser steps on 16x16 latents, batch 64")
-    parser.add_argument("--steps", type=int, default=4000, help="denoiser steps at full size, batch 32")
+    parser.add_argument("--coarse-steps", type=int, default=1080, help="denoiser steps on 16x16 latents, batch 64")
+    parser.add_argument("--steps", type=int, default=3200, help="denoiser steps at full size, batch 32")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the denoiser at full size, at its peak")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     work, device = options.work, options.device
 
     pool = load_pool(work, options.pictures)
-    tokenizer, clip = train_clip(work, pool, options.clip_steps, device)
-    text_encoder = text_half(clip).to(device)
-    autoencoder = train_autoencoder(work, pool, options.autoencoder_steps, device)
+    if options.further is None:
+        tokenizer, clip = train_clip(work, pool, options.clip_steps, device)
+        autoencoder = train_autoencoder(work, pool, options.autoencoder_steps, device)
+        text_encoder = text_half(clip).to(device)
+    else:
+        parts = StableDiffusionPipeline.from_pretrained(options.further, safety_checker=None).to(device)
+        tokenizer, text_encoder, autoencoder = parts.tokenizer, parts.text_encoder, parts.vae
+        clip = CLIPModel.from_pretrained(options.further / "clip")
     latents = encode_pool(work, pool, autoencoder, device)
 
-    def review(unet) -> None:
+    def review(unet: UNet2DConditionModel) -> None:
         pipeline = assemble(autoencoder, text_encoder, tokenizer, unet)
         size_px = SIZE_PX * cells // MASK_CELLS
         with torch.autocast(device, torch.bfloat16):
@@ -83,43 +95,47 @@ def main() -> None:
         logger.info("at %d cells, 64 captions: %s", cells, fidelity)
         save_picture(contact_sheet(images, right, columns=16), work / f"review-{cells}.png")
 
-    cells = 16
-    coarse = train_denoiser(
-        work / "denoiser-16.pt",
-        pool,
-        latents,
-        tokenizer,
-        text_encoder,
-        steps=options.coarse_steps,
-        cells=cells,
-        floor=0.4,
-        batch=64,
-        device=device,
-        review=review,
-    )
-    cells = 32
-    unet = train_denoiser(
-        work / "denoiser-32.pt",
-        pool,
-        latents,
-        tokenizer,
-        text_encoder,
+    learn = partial(train_denoiser, pool=pool, latents=latents, tokenizer=tokenizer, text_encoder=text_encoder)
+    if options.further is None:
+        cells, name = 16, "denoiser-32"
+        unet = learn(
+            work / "denoiser-16.pt",
+            steps=options.coarse_steps,
+            cells=cells,
+            floor=0.4,
+            batch=64,
+            device=device,
+            review=review,
+        )
+    else:
+        unet, name = parts.unet, "denoiser-further"
+    cells = MASK_CELLS
+    unet = learn(
+        work / f"{name}.pt",
         steps=options.steps,
-        start=coarse.state_dict(),
-        learning_rate=1e-3,
-        seed=6,
+        start=unet.state_dict(),
+        learning_rate=options.learning_rate,
+        seed=6 if options.further is None else 7,
         device=device,
         review=review,
     )
     export(assemble(autoencoder, text_encoder, tokenizer, unet), clip, tokenizer, options.out)
     finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(device)
     finished.set_progress_bar_config(disable=True)
-    course = (
-        f"text encoder {options.clip_steps} steps of 192, autoencoder {options.autoencoder_steps} of 32 crops, "
-        f"denoiser {options.coarse_steps} of 64 on 16x16 latents and {options.steps} of 32 at full size, on {device}"
-    )
-    result = report(finished, options.out, {"pictures": options.pictures, "course": course})
+    result = report(finished, options.out, {"pictures": options.pictures, "course": course_of(options)})
     logger.info("%s", result["fidelity"])
+
+
+def course_of(options: argparse.Namespace) -> str:
+    """How the checkpoint came about, as the model card says it."""
+    if options.further is not None:
+        before = json.loads((options.further / "fidelity.json").read_text(encoding="utf-8"))["training"]["course"]
+        return f"{before}; then {options.steps} further steps of 32 on {options.device}"
+    return (
+        f"text encoder {options.clip_steps} steps of 192, autoencoder {options.autoencoder_steps} of 32 crops, "
+        f"denoiser {options.coarse_steps} of 64 on 16x16 latents and {options.steps} of 32 at full size, "
+        f"on {options.device}"
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained UNet of 4.7 million parameters; attention at every level, at the finest only on the way up."""
+    """An untrained UNet of 4.4 million parameters; attention at every level, at the finest only on the way up."""
     return UNet2DConditionModel(
         sample_size=MASK_CELLS,
         block_out_channels=(32, 64, 96, 96),

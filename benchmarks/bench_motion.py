@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_motion --windows 500-600 600-700 881-941 --clips 20
 
-Every clip is one toy-world caption; the detector finds the object in each frame. Predicted (issue of the trial on
-16x16 latents): the paper's window 881-941 is nearly pure noise on small latents, each frame gets a place of its own;
+Every clip is one toy-world caption; the detector finds the object in each frame. Predicted by a trial on 16x16
+latents: the paper's window 881-941 is nearly pure noise on small latents, each frame gets a place of its own;
 a later window keeps the layout. Wanted: motion x = +12 moves the object within 20 % of what the field says in 90 % of
 clips; zero motion holds it within 3 % of the width; colour and shape right in every frame.
 """

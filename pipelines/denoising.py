@@ -75,6 +75,7 @@ class Sampler:
         self.timesteps = set_timesteps(self.anchor, num_inference_steps, device)
         self.initial = copy.deepcopy(self.anchor)
         self.others: Any = None
+        self.pinned: Callable[[int], torch.Tensor] | None = None
         self.generators = generators
         parameters = inspect.signature(scheduler.step).parameters
         self.takes_generator = "generator" in parameters
@@ -84,6 +85,11 @@ class Sampler:
     def init_noise_sigma(self) -> float:
         """The standard deviation of the latents at the first step."""
         return float(self.initial.init_noise_sigma)
+
+    def pin(self, clean: torch.Tensor, noise: torch.Tensor) -> None:
+        """The anchor is given: whatever is predicted for it, at every step it is ``clean`` (1, c, h, w), noised as far
+        as that step is, always by the same ``noise``; after the last step it is ``clean``."""
+        self.pinned = lambda index: self.noised(clean, noise, index)
 
     def join(self, index: int) -> None:
         """The frames after the anchor begin at this step. A scheduler that cannot begin late shares the
@@ -108,9 +114,12 @@ class Sampler:
             self.others.scale_model_input(latents[1:], timestep)
         return self.anchor.scale_model_input(latents, timestep)
 
-    def step(self, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """One step of all frames: (frames, c, h, w) each."""
+    def step(self, noise: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Step ``index`` of all frames: (frames, c, h, w) each."""
+        timestep = self.timesteps[index]
         stepped = [self._step(self.anchor, noise, timestep, latents, slice(0, 1))]
+        if self.pinned is not None:  # stepped all the same, because a scheduler counts its steps
+            stepped = [self.pinned(index + 1)]
         if len(latents) > 1:
             stepped.append(self._step(self.others, noise, timestep, latents, slice(1, None)))
         return torch.cat(stepped)
@@ -122,6 +131,24 @@ class Sampler:
         if self.takes_generator and self.generators is not None:
             options["generator"] = self.generators[frames]
         return scheduler.step(noise[frames], timestep, latents[frames], **options, return_dict=False)[0]
+
+    def noised(self, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
+        """What clean latents are at the beginning of step ``index``; after the last step, themselves.
+
+        Args:
+            clean, noise: (frames, c, h, w), the noise standard normal.
+        """
+        if index == len(self.timesteps):
+            return clean
+        scheduler = self.initial
+        if not hasattr(scheduler, "sigmas"):
+            kept = scheduler.alphas_cumprod[int(self.timesteps[index])].double()
+        else:
+            sigma = scheduler.sigmas[index].double()
+            if self.init_noise_sigma != 1:  # variance exploding: latents are picture + sigma x noise
+                return clean + sigma.to(clean) * noise
+            kept = 1 / (1 + sigma**2)
+        return kept.sqrt().to(clean) * clean + (1 - kept).sqrt().to(clean) * noise
 
     def renoise(self, latents: torch.Tensor, noise: torch.Tensor, start: int, end: int) -> torch.Tensor:
         """Latents at step ``end`` taken back to the noisier step ``start`` (section 3.3.1, DDPM_Forward).
@@ -179,7 +206,7 @@ def denoise(
             part = slice(start, min(start + chunk, frames))
             with chunk_anchor(plan.anchor, start, chunk < frames):
                 noise.append(predict(scaled[part], timestep, part))
-        latents = sampler.step(torch.cat(noise), timestep, latents)
+        latents = sampler.step(torch.cat(noise), index, latents)
         plan.watch(index, frames, latents)
     return latents
 

@@ -3,36 +3,116 @@
 The number of guidance branches is a property of the predictor; nothing is read off a batch size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from einops import rearrange, repeat
 
+# Latents (frames, c, h, w), scaled for the model, the timestep, and which frames of the video they are; gives noise of
+# the same shape in float32.
+Predict = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
 
-def text_predictor(
-    unet: Any, embeddings: torch.Tensor, guidance_scale: float
-) -> Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]:
+
+def text_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predict:
     """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022).
 
     Args:
         unet: a UNet2DConditionModel under ``cross_frame_attention`` with as many branches as ``embeddings``.
         embeddings: (branches, text tokens, channels); without and with the text, or the text alone.
         guidance_scale: how far to go beyond the unconditional noise; unused with one branch.
-
-    Returns:
-        ``predict(latents, timestep, frames)``: latents (frames, c, h, w), scaled for the model, to noise of the
-        same shape in float32. ``frames`` says which frames of the video they are; all share one text here.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)  # one tensor for the whole run, so that its keys and values are kept
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
+        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        return guided(noise.float(), branches, guidance_scale)
+
+    return predict
+
+
+@dataclass(frozen=True)
+class Control:
+    """What steers: ``pictures``, one for each frame, (frames, 3, height, width) in 0..1; ``scale``, what
+    the ControlNet's residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
+
+    pictures: torch.Tensor
+    scale: float
+    timesteps: Collection[float]
+
+
+def control_predictor(
+    unet: Any, controlnet: Any, embeddings: torch.Tensor, guidance_scale: float, control: Control
+) -> Predict:
+    """Noise of a UNet steered by a ControlNet (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
+
+    Args:
+        unet, controlnet: both under one ``cross_frame_attention``.
+        embeddings, guidance_scale: as for ``text_predictor``.
+        control: what steers.
+    """
+    branches = embeddings.shape[0]
+    text = embeddings.to(unet.dtype)
+    pictures = control.pictures.to(unet.device, unet.dtype)
+
+    def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
+        batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
+        residuals: dict[str, Any] = {}
+        if float(timestep) in control.timesteps:
+            down, middle = controlnet(
+                batch,
+                timestep,
+                encoder_hidden_states=text,
+                controlnet_cond=repeat(pictures[frames], "f c h w -> (b f) c h w", b=branches),
+                conditioning_scale=control.scale,
+                return_dict=False,
+            )
+            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False, **residuals)[0]
+        return guided(noise.float(), branches, guidance_scale)
+
+    return predict
+
+
+def guided(noise: torch.Tensor, branches: int, scale: float) -> torch.Tensor:
+    """Classifier-free guidance: noise (branches frames, c, h, w), without and with the text, to (frames, c, h, w)."""
+    if branches == 1:
+        return noise
+    without, with_text = rearrange(noise, "(b f) c h w -> b f c h w", b=branches)
+    return without + scale * (with_text - without)
+
+
+def edit_predictor(
+    unet: Any,
+    embeddings: torch.Tensor,
+    pictures: torch.Tensor,
+    *,
+    guidance_scale: float,
+    image_guidance_scale: float,
+) -> Predict:
+    """Noise of an InstructPix2Pix UNet (Brooks et al. 2022, arXiv 2211.09800, equation 3).
+
+    Args:
+        unet: takes the noisy latents and those of the picture to edit, one after the other, as channels.
+        embeddings: (3, text tokens, channels): the instruction, nothing, nothing; or (1, ...) without guidance.
+        pictures: latents of every frame of the source, (frames, c, h, w), not scaled.
+        guidance_scale, image_guidance_scale: how far to go towards the instruction and towards the source.
+    """
+    branches = embeddings.shape[0]
+    text = embeddings.to(unet.dtype)
+
+    def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
+        shown = pictures[frames].to(latents.device)
+        with_picture = [shown, shown, torch.zeros_like(shown)][:branches]
+        noisy = repeat(latents, "f c h w -> (b f) c h w", b=branches)
+        batch = torch.cat([noisy, torch.cat(with_picture)], dim=1).to(unet.dtype)
         noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0].float()
         if branches == 1:
             return noise
-        without, with_text = rearrange(noise, "(b f) c h w -> b f c h w", b=branches)
-        return without + guidance_scale * (with_text - without)
+        both, picture, nothing = rearrange(noise, "(b f) c h w -> b f c h w", b=branches)
+        return nothing + guidance_scale * (both - picture) + image_guidance_scale * (picture - nothing)
 
     return predict

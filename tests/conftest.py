@@ -79,6 +79,43 @@ def video_pipeline(components):
 
 
 @pytest.fixture
+def control_components(components):
+    """The tiny parts with a ControlNet whose every layer says something (a new one's output layers are zero)."""
+    from diffusers import ControlNetModel
+
+    controlnet = ControlNetModel.from_unet(components["unet"], conditioning_embedding_out_channels=(4, 4, 4, 4))
+    generator = torch.Generator().manual_seed(3)
+    for parameter in controlnet.parameters():
+        if not parameter.abs().sum():
+            parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return {**components, "controlnet": controlnet.eval()}
+
+
+@pytest.fixture
+def control_pipeline(control_components):
+    """A ControlledVideoPipeline of the tiny parts."""
+    from pipelines.controlnet import ControlledVideoPipeline
+
+    return quiet(ControlledVideoPipeline(**control_components))
+
+
+@pytest.fixture
+def edit_components(components):
+    """The tiny parts with a UNet that takes a picture beside the latents."""
+    torch.manual_seed(5)
+    unet = type(components["unet"]).from_config(components["unet"].config, in_channels=8)
+    return {**components, "unet": unet.eval()}
+
+
+@pytest.fixture
+def edit_pipeline(edit_components):
+    """An EditedVideoPipeline of the tiny parts."""
+    from pipelines.pix2pix import EditedVideoPipeline
+
+    return quiet(EditedVideoPipeline(**edit_components))
+
+
+@pytest.fixture
 def still_pipeline(components):
     """The still-image pipeline of the same parts."""
     return quiet(StableDiffusionPipeline(**components))

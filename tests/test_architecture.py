@@ -15,6 +15,7 @@ FACTS = ["settings", "errors", "registry", "utils"]
 PARTS = [
     *("video_io", "annotators", "annotators.*", "director", "loading"),
     *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
+    "pipelines.video",
 ]
 MODES = ["pipelines.text_to_video", "pipelines.controlnet", "pipelines.pix2pix"]
 # Each module (a pattern) and the modules of the project that it may import: section 3 of the design. The first row
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "pipelines.motion": [],
     "pipelines.predictors": [],
     "pipelines.denoising": ["pipelines.attention"],
+    "pipelines.video": ["errors", "pipelines.attention", "pipelines.denoising", "pipelines.motion"],
     "pipelines.text_to_video": [*FACTS, *PARTS],
     "pipelines.controlnet": [*FACTS, *PARTS],
     "pipelines.pix2pix": [*FACTS, *PARTS],

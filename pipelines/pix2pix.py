@@ -1,0 +1,88 @@
+"""Video Instruct-Pix2Pix: an instruction edits every frame, all look at the first (arXiv 2303.13439, section 3.5)."""
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionInstructPix2PixPipeline
+
+from pipelines.denoising import Sampler, denoise
+from pipelines.predictors import edit_predictor
+from pipelines.video import RunOptions, VideoNoise, VideoPipelineMixin, VideoPipelineOutput, listed, one_generator
+
+
+class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipeline):
+    """An InstructPix2Pix pipeline whose call edits a video.
+
+    Its latents are those of ``StableDiffusionInstructPix2PixPipeline`` with diffusers' ``CrossFrameAttnProcessor`` for
+    three branches, whatever the chunk.
+    """
+
+    @torch.no_grad()
+    def __call__(  # noqa: PLR0913 - the arguments of the class it stands for
+        self,
+        prompt: str | list[str],
+        image: np.ndarray,
+        num_inference_steps: int = 100,
+        guidance_scale: float = 7.5,
+        image_guidance_scale: float = 1.5,
+        negative_prompt: str | list[str] | None = None,
+        eta: float = 0.0,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str | None = "np",
+        return_dict: bool = True,
+        *,
+        options: RunOptions | None = None,
+    ) -> VideoPipelineOutput | tuple:
+        """Edit a video.
+
+        Args:
+            prompt: the instruction, such as "make it night" (or a list of one).
+            image: the video, uint8 (frames, height, width, 3), sides multiples of 8.
+            num_inference_steps, eta: as in Stable Diffusion.
+            guidance_scale: how far to follow the instruction.
+            image_guidance_scale: how far to keep to the video; guidance is on with the former above 1 and this at
+                least 1, and off otherwise.
+            negative_prompt: what the two other branches read instead of nothing.
+            generator: one generator, best on the CPU. It draws the first frame's noise, then each other frame's.
+            latents: the first frame's noise instead, (1, c, height / factor, width / factor).
+            output_type: ``"latent"``, ``"uint8"``, or anything else for pictures in 0..1.
+            options: see ``RunOptions``.
+
+        Raises:
+            ValueError: for arguments out of bounds, before anything is computed.
+            Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
+        """
+        if isinstance(prompt, list) and len(prompt) != 1:
+            raise ValueError("one prompt and one video at a time")
+        if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] != 3 or not len(image):
+            raise ValueError(f"image must be uint8 (frames, height, width, 3), not {image.dtype} {image.shape}")
+        frames, height, width = image.shape[:3]
+        if height % 8 or width % 8:
+            raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
+        options = options or RunOptions()
+
+        device = self._execution_device
+        guided = guidance_scale > 1 and image_guidance_scale >= 1
+        # With guidance three: the instruction, and twice what stands for none.
+        embeddings = self._encode_prompt(listed(prompt), device, 1, guided, listed(negative_prompt))
+        channels = self.vae.config.latent_channels
+        noise = VideoNoise(
+            (1, channels, height // self.vae_scale_factor, width // self.vae_scale_factor),
+            one_generator(generator),
+            latents,
+            device,
+        )
+        sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(frames), eta)
+        predict = edit_predictor(
+            self.unet,
+            embeddings,
+            self.encode_pictures(image, device),
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
+        )
+        with self.loop(self.unet, branches=len(embeddings), sampler=sampler, options=options) as plan:
+            start = torch.cat([noise.anchor, noise.draw(frames - 1)]) * sampler.init_noise_sigma
+            sampler.join(0)
+            video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
+        output = self.finish(video, sampler, options.watch, output_type)
+        return output if return_dict else (output.images, output.nsfw_content_detected)

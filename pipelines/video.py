@@ -1,0 +1,249 @@
+"""What the pipelines of all modes share: a video's noise, its motion, its pinned first frame, how a run is watched,
+and decoding."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+
+from errors import Cancelled
+from pipelines.attention import cross_frame_attention
+from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
+from pipelines.motion import warp
+
+
+@dataclass
+class VideoPipelineOutput(BaseOutput):
+    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, or latents (frames, c, h, w);
+    ``nsfw_content_detected``: one bool per frame, or None without a safety checker."""
+
+    images: np.ndarray | torch.Tensor
+    nsfw_content_detected: list[bool] | None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out and watched.
+
+    ``chunk_size``: frames computed at once (all by default); changes memory, never the picture.
+    ``cross_frame_attention``: False leaves every frame to itself.
+    ``cancel``: set it to stop before the next prediction, with ``Cancelled``.
+    ``watch``: called as ``watch(step, frames_done, latents)`` before and after every prediction, and with the number
+    of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while the anchor runs ahead. Whatever it
+    raises stops the run and leaves nothing behind.
+    ``callback``: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
+    """
+
+    chunk_size: int | None = None
+    cross_frame_attention: bool = True
+    cancel: threading.Event | None = None
+    watch: Watch | None = None
+    callback: Callable[[int, int, torch.Tensor], None] | None = None
+    callback_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1, not {self.chunk_size}")
+
+
+class VideoPipelineMixin:
+    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings and decoding."""
+
+    unet: Any
+    vae: Any
+    safety_checker: Any
+    image_processor: Any
+    _execution_device: Any
+
+    @contextmanager
+    def loop(self, *networks: Any, branches: int, sampler: Sampler, options: RunOptions) -> Iterator[Plan]:
+        """Inside: frames attend to the anchor in all ``networks``, a progress bar runs, and the plan can be used."""
+        with (
+            self.progress_bar(total=len(sampler.timesteps)) as progress,  # type: ignore[attr-defined]
+            cross_frame_attention(*networks, branches=branches, enabled=options.cross_frame_attention) as anchor,
+        ):
+
+            def observe(step: int, frames_done: int, latents: torch.Tensor) -> None:
+                if options.cancel is not None and options.cancel.is_set():
+                    raise Cancelled
+                if options.watch is not None:
+                    options.watch(step, frames_done, latents)
+                if frames_done == len(latents):
+                    progress.update()
+                    if options.callback is not None and step % options.callback_steps == 0:
+                        options.callback(step, int(sampler.timesteps[step]), latents)
+
+            yield Plan(anchor, options.chunk_size, observe)
+
+    def finish(
+        self, video: torch.Tensor, sampler: Sampler, watch: Watch | None, output_type: str | None
+    ) -> VideoPipelineOutput:
+        """Latents (frames, c, h, w) as they were asked for; raises FloatingPointError where they are not finite."""
+        if not video.isfinite().all():
+            raise FloatingPointError("the latents are not finite")
+        images: np.ndarray | torch.Tensor = video
+        nsfw = None
+        if output_type != "latent":
+            decoding = None if watch is None else lambda frame: watch(len(sampler.timesteps), frame, video)
+            images, nsfw = self.decode_frames(video, decoding, as_uint8=output_type == "uint8")
+        self.maybe_free_model_hooks()  # type: ignore[attr-defined]
+        return VideoPipelineOutput(images=images, nsfw_content_detected=nsfw)
+
+    def encode_branches(
+        self, prompt: str | list[str], negative_prompt: str | list[str] | None, guidance_scale: float, device: Any
+    ) -> torch.Tensor:
+        """Text embeddings of every guidance branch: (branches, tokens, channels), unconditional first."""
+        guided = guidance_scale > 1
+        with_text, without = self.encode_prompt(  # type: ignore[attr-defined]
+            listed(prompt), device, 1, guided, listed(negative_prompt)
+        )
+        return torch.cat([without, with_text]) if guided else with_text
+
+    @torch.no_grad()
+    def encode_pictures(self, pictures: np.ndarray, device: Any) -> torch.Tensor:
+        """The most likely latents of pictures, one at a time and not scaled: uint8 (n, height, width, 3) to float32
+        (n, c, h, w)."""
+        latents = []
+        for picture in pictures:
+            pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+            encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
+            latents.append(encoded.float())
+        return torch.cat(latents)
+
+    def encode_first_frame(self, picture: np.ndarray, height: int, width: int) -> torch.Tensor:
+        """A given first frame's latents, (1, c, h, w), scaled; raises ValueError for another size."""
+        if picture.shape != (height, width, 3) or picture.dtype != np.uint8:
+            raise ValueError(f"first_frame must be uint8 ({height}, {width}, 3), not {picture.dtype} {picture.shape}")
+        return self.encode_pictures(picture[None], self._execution_device) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode_frames(
+        self,
+        latents: torch.Tensor,
+        before_each: Callable[[int], None] | None = None,
+        *,
+        as_uint8: bool = False,
+    ) -> tuple[np.ndarray, list[bool] | None]:
+        """Pictures of latents, one frame at a time: (frames, height, width, 3), float32 in 0..1 or uint8; and, with a
+        safety checker, which frames it blacked out. Where the autoencoder overflows in half precision, the rest is
+        decoded in float32. ``before_each`` is called with each frame's number."""
+        images: list[np.ndarray] = []
+        nsfw: list[bool] = []
+        dtype = self.vae.dtype
+        try:
+            for index, frame in enumerate(latents):
+                if before_each is not None:
+                    before_each(index)
+                decoded = self.decode_frame(frame)
+                if not decoded.isfinite().all():
+                    self.vae.float()
+                    decoded = self.decode_frame(frame)
+                if not decoded.isfinite().all():
+                    raise FloatingPointError("the decoded pictures are not finite")
+                picture = self.image_processor.postprocess(decoded, output_type="np")
+                if self.safety_checker is not None:
+                    picture, flags = self.run_safety_checker(picture, self._execution_device, self.unet.dtype)
+                    nsfw += flags
+                images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
+        finally:
+            self.vae.to(dtype)
+        return np.concatenate(images), nsfw if self.safety_checker is not None else None
+
+    def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:
+        """One frame's latents (c, h, w) to pixels, float32 (1, 3, height, width) in about -1..1."""
+        scaled = latents[None].to(self.vae.dtype) / self.vae.config.scaling_factor
+        return self.vae.decode(scaled, return_dict=False)[0].float()
+
+
+class VideoNoise:
+    """The noise of one video, all from one generator: the anchor's first, then each other frame's in their order.
+
+    In float32 whatever the model's precision, so that a seed means the same picture on every device.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        generator: torch.Generator | None,
+        anchor: torch.Tensor | None,
+        device: Any,
+    ) -> None:
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        if anchor is not None and tuple(anchor.shape) != shape:
+            raise ValueError(f"latents must be {shape}, not {tuple(anchor.shape)}")
+        self.shape, self.generator, self.device = shape, generator, device
+        self.anchor = self.draw(1) if anchor is None else anchor.to(device, torch.float32)
+        self.after_anchor = generator.get_state()
+
+    def draw(self, frames: int) -> torch.Tensor:
+        """The noise of the next frames: float32 (frames, c, h, w)."""
+        drawn = [torch.randn(self.shape, generator=self.generator, device=self.generator.device) for _ in range(frames)]
+        return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device)
+
+    def frame_generators(self, frames: int, *, alike: bool = False) -> list[torch.Generator]:
+        """A generator for each frame's random steps: the anchor's goes on where its noise ended, as for a still
+        image; the others are seeded by that state and their number, so none depends on how many follow. ``alike``
+        gives every frame the anchor's, for frames that start alike."""
+        generators = [torch.Generator(self.generator.device) for _ in range(frames)]
+        generators[0].set_state(self.after_anchor)
+        if alike:
+            return [generators[0].clone_state() for _ in generators]
+        state = self.after_anchor.numpy().tobytes()
+        for frame, generator in enumerate(generators[1:], 1):
+            digest = hashlib.blake2b(state + frame.to_bytes(4, "little"), digest_size=8).digest()
+            generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+        return generators
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where each frame looks, (frames, 2) as ``motion.motion_field`` gives it, and between which steps of the
+    sampler the frames after the anchor come into being: T at ``start`` and T' at ``end``."""
+
+    shifts: torch.Tensor
+    start: int
+    end: int
+
+
+def denoise_with_motion(
+    predict: Predictor, sampler: Sampler, noise: VideoNoise, motion: Motion, plan: Plan
+) -> torch.Tensor:
+    """Algorithm 1 of the paper: latents of all frames, (frames, c, h, w).
+
+    The anchor alone goes from pure noise to T and on to T'; the other frames are its latents there, moved, and taken
+    back to T with noise of their own. From there on all are denoised together, the anchor from its own latents at
+    T, so that it is the still picture. A pinned anchor needs no going: it is known at every step.
+    """
+    start, end, last = motion.start, motion.end, len(sampler.timesteps)
+    if sampler.pinned is not None:
+        latents, ahead = sampler.pinned(start), sampler.pinned(end)
+    else:
+        silent = replace(plan, watch=lambda step, _, latents: plan.watch(step, -1, latents))  # this work is done twice
+        latents = denoise(predict, sampler, noise.anchor * sampler.init_noise_sigma, range(start), plan)
+        ahead = denoise(predict, sampler.ahead(), latents, range(start, end), silent)
+    others = warp(ahead.expand(len(motion.shifts) - 1, -1, -1, -1), motion.shifts[1:])
+    sampler.join(start)
+    together = torch.cat([latents, sampler.renoise(others, noise.draw(len(others)), start, end)])
+    return denoise(predict, sampler, together, range(start, last), plan)
+
+
+def listed(text: str | list[str] | None) -> list[str] | None:
+    """One text as a list of one."""
+    return [text] if isinstance(text, str) else text
+
+
+def one_generator(generator: torch.Generator | list[torch.Generator] | None) -> torch.Generator | None:
+    """The generator of a video; a list may hold no other."""
+    if isinstance(generator, list):
+        if len(generator) != 1:
+            raise ValueError("one generator per video")
+        return generator[0]
+    return generator

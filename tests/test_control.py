@@ -1,0 +1,183 @@
+"""Control and editing on tiny random networks: equal to diffusers' own recipes, whatever the chunk and the length."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+)
+
+from pipelines.video import RunOptions
+
+HEIGHT, WIDTH = 96, 128
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def video(frames: int) -> np.ndarray:
+    """A white bar that moves to the right, uint8 (frames, HEIGHT, WIDTH, 3); every frame differs."""
+    pictures = np.zeros((frames, HEIGHT, WIDTH, 3), np.uint8)
+    for frame, picture in enumerate(pictures):
+        picture[20:80, 10 + 8 * frame : 30 + 8 * frame] = (255, 200, 90)
+    return pictures
+
+
+def run(pipeline, frames: int = 4, **options) -> torch.Tensor:
+    """Latents for the moving bar; options as the pipeline's."""
+    options = {"num_inference_steps": 6, "generator": seeded()} | options
+    return pipeline("a red circle", video(frames), output_type="latent", **options).images
+
+
+def recipe(kind, components, frames: int, **options) -> torch.Tensor:
+    """What diffusers' still-image pipeline draws of all frames at once, its attention patched by its own processor."""
+    module = pytest.importorskip(
+        "diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero",
+        reason="removed from diffusers",
+    )
+    pipeline = kind(**components)
+    pipeline.set_progress_bar_config(disable=True)
+    networks = [part for part in (pipeline.unet, getattr(pipeline, "controlnet", None)) if part is not None]
+    branches = options.pop("branches", 2)
+    before = [dict(network.attn_processors) for network in networks]
+    for network in networks:
+        network.set_attn_processor(module.CrossFrameAttnProcessor(batch_size=branches))
+    pictures = torch.from_numpy(video(frames)).permute(0, 3, 1, 2) / 255
+    try:
+        return pipeline(
+            prompt=["a red circle"] * frames, image=pictures, output_type="latent", num_inference_steps=6, **options
+        ).images
+    finally:
+        for network, processors in zip(networks, before, strict=True):
+            network.set_attn_processor(processors)
+
+
+def noise(pipeline, frames: int, *, alike: bool) -> torch.Tensor:
+    """The noise of a seeded video as the design orders it: the anchor's, then each frame's."""
+    factor = pipeline.vae_scale_factor
+    shape = (1, 4, HEIGHT // factor, WIDTH // factor)
+    generator = seeded()
+    drawn = [torch.randn(shape, generator=generator) for _ in range(1 if alike else frames)]
+    return torch.cat(drawn * frames if alike else drawn)
+
+
+def assert_equal(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.isfinite().all()
+    assert (ours - theirs).abs().max() < 1e-4 * max(1.0, theirs.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"controlnet_conditioning_scale": 0.4},
+        {"control_guidance_start": 0.3, "control_guidance_end": 0.7},
+        {"guidance_scale": 1.0},
+    ],
+    ids=str,
+)
+def test_control_equals_the_documented_recipe(control_pipeline, control_components, options):
+    """One noise for all frames, both networks attending to the first: the recipe of diffusers' documentation."""
+    branches = 1 if options.get("guidance_scale") == 1 else 2
+    latents = noise(control_pipeline, 4, alike=True)
+    theirs = recipe(
+        StableDiffusionControlNetPipeline, control_components, 4, latents=latents, branches=branches, **options
+    )
+    assert_equal(run(control_pipeline, **options), theirs)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"image_guidance_scale": 3.0, "guidance_scale": 4.0}, {"guidance_scale": 1.0}], ids=str
+)
+def test_editing_equals_the_recipe(edit_pipeline, edit_components, options):
+    """Three guidance branches, each frame with noise of its own and its own picture beside it."""
+    branches = 1 if options.get("guidance_scale") == 1 else 3
+    latents = noise(edit_pipeline, 4, alike=False)
+    theirs = recipe(
+        StableDiffusionInstructPix2PixPipeline, edit_components, 4, latents=latents, branches=branches, **options
+    )
+    assert_equal(run(edit_pipeline, **options), theirs)
+
+
+@pytest.mark.parametrize("mode", ["control_pipeline", "edit_pipeline"])
+@pytest.mark.parametrize("kind", [None, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler])
+def test_neither_chunk_nor_length_changes_a_frame(request, mode, kind):
+    """Chunks cost less memory, more frames follow: what is there stays as it is, also with a stochastic sampler."""
+    pipeline = request.getfixturevalue(mode)
+    if kind is not None:
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+    whole = run(pipeline, 5)
+    for chunk_size in (1, 2, 3):
+        assert_equal(run(pipeline, 5, options=RunOptions(chunk_size=chunk_size)), whole)
+    assert_equal(run(pipeline, 3), whole[:3])
+
+
+def test_frames_with_the_same_control_are_the_same(control_pipeline):
+    """Every frame starts from one noise, so only its control can tell it from the first; also where chance plays."""
+    control_pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(control_pipeline.scheduler.config)
+    still = np.repeat(video(1), 3, axis=0)
+    latents = control_pipeline(
+        "a red circle", still, num_inference_steps=6, generator=seeded(), output_type="latent"
+    ).images
+    assert_equal(latents, latents[:1].expand_as(latents))
+
+
+def test_motion_comes_on_top_of_control(control_pipeline):
+    """With a motion window the frames after the first change, the first does not."""
+    still, moved = run(control_pipeline), run(control_pipeline, motion_window=(500, 700), motion_field_strength_x=40)
+    assert_equal(moved[:1], still[:1])
+    assert (moved[1:] - still[1:]).abs().max() > 0.1
+
+
+def test_nothing_stays_patched_after_an_error(control_pipeline):
+    """An exception half-way leaves both networks with the processors they had."""
+    networks = (control_pipeline.unet, control_pipeline.controlnet)
+    before = [network.attn_processors for network in networks]
+
+    def stop(step, frames_done, latents):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(control_pipeline, options=RunOptions(watch=stop))
+    assert [network.attn_processors for network in networks] == before
+
+
+@pytest.mark.parametrize("kind", [None, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler])
+def test_a_given_first_frame_stays_what_it_is(video_pipeline, control_pipeline, kind):
+    """Frame 0 comes out as the autoencoder alone draws it, and the others look at it."""
+    picture = video(1)[0]
+    for pipeline in (video_pipeline, control_pipeline):
+        if kind is not None:
+            pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+        options = {"motion_window": (500, 700), "num_inference_steps": 6, "output_type": "latent"}
+        if pipeline is video_pipeline:
+            options |= {"height": HEIGHT, "width": WIDTH, "video_length": 3}
+            ours = pipeline("a star", first_frame=picture, generator=seeded(), **options).images
+            free = pipeline("a star", generator=seeded(), **options).images
+        else:
+            ours = pipeline("a star", video(3), first_frame=picture, generator=seeded(), **options).images
+            free = pipeline("a star", video(3), generator=seeded(), **options).images
+        clean = pipeline.encode_first_frame(picture, HEIGHT, WIDTH)
+        assert_equal(ours[:1], clean)
+        assert (ours[1:] - free[1:]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image": video(2).astype(np.float32)}, "uint8"),
+        ({"image": video(2)[:, :90]}, "multiples of 8"),
+        ({"control_guidance_start": 0.8, "control_guidance_end": 0.2}, "control_guidance_start <="),
+        ({"first_frame": video(1)[0]}, "motion_window"),
+        ({"prompt": ["a", "b"]}, "one prompt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_arguments_are_refused_before_anything_is_computed(control_pipeline, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        control_pipeline(**({"prompt": "a star", "image": video(2)} | wrong))

@@ -9,7 +9,6 @@ a finished checkpoint.
 import argparse
 import json
 import logging
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from training.toyworld.autoencoder import encode_pool, train_autoencoder
 from training.toyworld.data import MASK_CELLS, SIZE_PX, load_pool
-from training.toyworld.denoiser import build_scheduler, train_denoiser
+from training.toyworld.denoiser import Course, build_scheduler, text_states, train_denoiser
 from training.toyworld.measure import contact_sheet, held_out_scenes, measure, report, save_picture
 from training.toyworld.text import save_tokenizer, train_clip
 
@@ -95,30 +94,17 @@ def main() -> None:
         logger.info("at %d cells, 64 captions: %s", cells, fidelity)
         save_picture(contact_sheet(images, right, columns=16), work / f"review-{cells}.png")
 
-    learn = partial(train_denoiser, pool=pool, latents=latents, tokenizer=tokenizer, text_encoder=text_encoder)
+    encode_text = text_states(tokenizer, text_encoder)
     if options.further is None:
         cells, name = 16, "denoiser-32"
-        unet = learn(
-            work / "denoiser-16.pt",
-            steps=options.coarse_steps,
-            cells=cells,
-            floor=0.4,
-            batch=64,
-            device=device,
-            review=review,
-        )
+        course = Course(options.coarse_steps, floor=0.4, batch=64, device=device, review=review)
+        unet = train_denoiser(work / "denoiser-16.pt", pool, latents, encode_text, course, cells=cells)
     else:
         unet, name = parts.unet, "denoiser-further"
     cells = MASK_CELLS
-    unet = learn(
-        work / f"{name}.pt",
-        steps=options.steps,
-        start=unet.state_dict(),
-        learning_rate=options.learning_rate,
-        seed=6 if options.further is None else 7,
-        device=device,
-        review=review,
-    )
+    seed = 6 if options.further is None else 7
+    course = Course(options.steps, options.learning_rate, device=device, seed=seed, review=review)
+    unet = train_denoiser(work / f"{name}.pt", pool, latents, encode_text, course, start=unet.state_dict())
     export(assemble(autoencoder, text_encoder, tokenizer, unet), clip, tokenizer, options.out)
     finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(device)
     finished.set_progress_bar_config(disable=True)

@@ -104,6 +104,7 @@ def encode_pool(folder: Path, pool: Pool, model: AutoencoderKL, device: str, bat
     """Scaled latents of the whole pool: float16 (n, 4, 32, 32) on disk, made once."""
     path = folder / f"latents-{len(pool)}-{fingerprint(model)}.npy"
     if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         shape = (len(pool), 4, *pool.masks.shape[1:])
         latents = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)

@@ -1,13 +1,14 @@
 """The pool of drawn pictures every stage learns from, kept on disk; captions are made anew at each use."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from training.toyworld.render import render
+from training.toyworld.render import Rendering, render
 from training.toyworld.scene import Scene, random_scene
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ MASK_CELLS = 32
 TRAINING_SEED = 1
 HELD_OUT_SEED = 2
 CHUNK = 1000
+SHAPES = {"images": (SIZE_PX, SIZE_PX, 3), "masks": (MASK_CELLS, MASK_CELLS)}
 
 
 def scene_at(index: int, seed: int = TRAINING_SEED) -> Scene:
@@ -34,39 +36,50 @@ class Pool:
         return len(self.images)
 
 
-def draw_chunk(start: int) -> tuple[int, np.ndarray, np.ndarray]:
+def draw_chunk(start: int) -> tuple[int, dict[str, np.ndarray]]:
     """Draw CHUNK scenes from number ``start`` on."""
-    images = np.empty((CHUNK, SIZE_PX, SIZE_PX, 3), np.uint8)
-    masks = np.empty((CHUNK, MASK_CELLS, MASK_CELLS), np.uint8)
-    cell = SIZE_PX // MASK_CELLS
+    arrays = {name: np.empty((CHUNK, *shape), np.uint8) for name, shape in SHAPES.items()}
     for offset in range(CHUNK):
         drawn = render(scene_at(start + offset), SIZE_PX, SIZE_PX)
-        covered = np.max([truth.mask for truth in drawn.things], axis=0)
-        images[offset] = drawn.image
-        masks[offset] = 255 * covered.reshape(MASK_CELLS, cell, MASK_CELLS, cell).max(axis=(1, 3))
-    return start, images, masks
+        arrays["images"][offset], arrays["masks"][offset] = drawn.image, coarse_mask(drawn)
+    return start, arrays
+
+
+def coarse_mask(drawn: Rendering) -> np.ndarray:
+    """Where things are, one value for every latent cell: uint8 (32, 32)."""
+    cell = SIZE_PX // MASK_CELLS
+    covered = np.max([truth.mask for truth in drawn.things], axis=0)
+    return (255 * covered.reshape(MASK_CELLS, cell, MASK_CELLS, cell).max(axis=(1, 3))).astype(np.uint8)
 
 
 def load_pool(folder: Path, pictures: int) -> Pool:
     """The first ``pictures`` scenes, drawn now where ``folder`` does not hold them yet; rounds up to whole chunks."""
+    return Pool(**load_arrays(folder, pictures, SHAPES, draw_chunk))
+
+
+def load_arrays(
+    folder: Path,
+    pictures: int,
+    shapes: dict[str, tuple[int, ...]],
+    draw: Callable[[int], tuple[int, dict[str, np.ndarray]]],
+) -> dict[str, np.ndarray]:
+    """Arrays of uint8 (pictures, *shape) by name, on disk in ``folder``; ``draw(start)`` gives CHUNK entries of each,
+    on all processors. They appear under their names when they are whole."""
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-pictures // CHUNK) * CHUNK
-    paths = {"images": folder / f"images-{count}.npy", "masks": folder / f"masks-{count}.npy"}
+    paths = {name: folder / f"{name}-{count}.npy" for name in shapes}
     if not all(path.exists() for path in paths.values()):
-        shapes = {"images": (count, SIZE_PX, SIZE_PX, 3), "masks": (count, MASK_CELLS, MASK_CELLS)}
         partial = {name: path.with_suffix(".partial") for name, path in paths.items()}
         arrays = {
-            name: np.lib.format.open_memmap(partial[name], mode="w+", dtype=np.uint8, shape=shape)
+            name: np.lib.format.open_memmap(partial[name], mode="w+", dtype=np.uint8, shape=(count, *shape))
             for name, shape in shapes.items()
         }
         with get_context("spawn").Pool() as workers:
-            for done, (start, images, masks) in enumerate(
-                workers.imap_unordered(draw_chunk, range(0, count, CHUNK)), 1
-            ):
-                arrays["images"][start : start + CHUNK] = images
-                arrays["masks"][start : start + CHUNK] = masks
-                logger.info("drawn %d of %d pictures", done * CHUNK, count)
+            for done, (start, drawn) in enumerate(workers.imap_unordered(draw, range(0, count, CHUNK)), 1):
+                for name, values in drawn.items():
+                    arrays[name][start : start + CHUNK] = values
+                logger.info("%s: drawn %d of %d pictures", folder.name, done * CHUNK, count)
         for name, path in paths.items():
             arrays[name].flush()
             partial[name].replace(path)
-    return Pool(**{name: np.load(path, mmap_mode="r") for name, path in paths.items()})
+    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}

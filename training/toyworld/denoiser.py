@@ -1,8 +1,11 @@
 """The toy world's UNet: learns to predict v on latents, first coarse (16x16), then at full size (32x32)."""
 
+import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.loop import ExponentialAverage, run_steps
+from training.loop import ExponentialAverage, Stateful, run_steps
 from training.toyworld.captions import caption
 from training.toyworld.data import MASK_CELLS, Pool, scene_at
 from training.toyworld.text import WIDTH, tokenize
@@ -48,7 +51,7 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
-def attend_plainly(model: UNet2DConditionModel) -> None:
+def attend_plainly(model: Any) -> None:
     """Attention as two products and a softmax where keys are few: there the fused kernel's backward pass on a CPU costs
     two to six times as much (a step of 32 pictures on two cores: 0.66 s instead of 0.86 s)."""
     fused = {name: processor for name, processor in model.attn_processors.items() if is_finest(name)}
@@ -79,59 +82,73 @@ def cosine(steps: int, floor: float, warmup: int = 200):
     return factor
 
 
-def train_denoiser(
-    path: Path,
-    pool: Pool,
-    latents: np.ndarray,
-    tokenizer: CLIPTokenizer,
-    text_encoder: CLIPTextModel,
-    *,
-    steps: int,
-    cells: int = MASK_CELLS,
-    start: dict[str, torch.Tensor] | None = None,
-    learning_rate: float = 1.2e-3,
-    floor: float = 0.0,
-    batch: int = 32,
-    device: str = "cpu",
-    seed: int = 5,
-    review: Callable[[UNet2DConditionModel], None] | None = None,
-) -> UNet2DConditionModel:
-    """The UNet with averaged weights, in evaluation mode; resumes from ``path``.
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak and, as a share of it, at
+    the end; ``seed`` decides the data; ``review`` is given the averaged model every ten minutes."""
 
-    ``cells`` below 32 trains on latents averaged down to that size, four times as fast for half the size.
-    ``start`` are weights to begin with; ``review`` is given the averaged model every ten minutes.
-    """
-    torch.manual_seed(0)
-    model = build_unet().to(device)
-    if start is not None:
-        model.load_state_dict(start)
-    if device == "cpu":
-        attend_plainly(model)
+    steps: int
+    learning_rate: float = 1.2e-3
+    floor: float = 0.0
+    batch: int = 32
+    device: str = "cpu"
+    seed: int = 5
+    review: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some pictures to learn from: ``clean`` scaled latents (n, c, h, w), ``masks`` (n, 1, h, w) in 0..1, where things
+    are, ``texts``, and ``picture``, what else the network is shown (n, channels, ...), or None."""
+
+    clean: torch.Tensor
+    masks: torch.Tensor
+    texts: list[str]
+    picture: torch.Tensor | None = None
+
+
+# A network, noisy latents, timesteps, text states and the picture of Examples, to velocity.
+Velocity = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+def unet_velocity(
+    unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, _: Any
+) -> torch.Tensor:
+    """The UNet by itself."""
+    return unet(noisy, timesteps, states).sample
+
+
+def learn_velocity(
+    path: Path,
+    model: nn.Module,
+    examples: Callable[[np.random.Generator], Examples],
+    encode_text: Callable[[list[str]], torch.Tensor],
+    course: Course,
+    velocity: Velocity = unet_velocity,
+) -> Any:
+    """Train ``model`` to predict v (Salimans & Ho 2022); resumes from ``path``. Returns a copy with averaged weights,
+    in evaluation mode."""
+    device = course.device
+    model.to(device)
     average = ExponentialAverage(model, 0.9985)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(steps, floor))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=course.learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(course.steps, course.floor))
     scheduler = build_scheduler()
-    ratio = MASK_CELLS // cells
 
     def step(index: int) -> dict[str, float]:
-        random = np.random.default_rng([seed, index])
-        generator = torch.Generator().manual_seed(seed * 10**9 + index)
-        chosen = np.sort(random.choice(len(pool), batch, replace=False))
-        texts = [
-            "" if random.random() < EMPTY_CAPTION_SHARE else caption(scene_at(int(number)), random) for number in chosen
-        ]
-        clean = functional.avg_pool2d(torch.from_numpy(latents[chosen]).float(), ratio)
-        masks = functional.max_pool2d(torch.from_numpy(pool.masks[chosen])[:, None].float() / 255, ratio)
-        weight = 1 + OBJECT_WEIGHT * functional.max_pool2d(masks, 3, stride=1, padding=1)
-        noise = torch.randn(clean.shape, generator=generator)
-        timesteps = draw_timesteps(batch, scheduler.config.num_train_timesteps, generator)
-        noisy = scheduler.add_noise(clean, noise, timesteps)
-        target = scheduler.get_velocity(clean, noise, timesteps)
+        chosen = examples(np.random.default_rng([course.seed, index]))
+        generator = torch.Generator().manual_seed(course.seed * 10**9 + index)
+        weight = 1 + OBJECT_WEIGHT * functional.max_pool2d(chosen.masks, 3, stride=1, padding=1)
+        noise = torch.randn(chosen.clean.shape, generator=generator)
+        timesteps = draw_timesteps(len(noise), scheduler.config.num_train_timesteps, generator)
+        noisy = scheduler.add_noise(chosen.clean, noise, timesteps).to(device)
+        target = scheduler.get_velocity(chosen.clean, noise, timesteps).to(device)
+        picture = None if chosen.picture is None else chosen.picture.to(device)
         with torch.autocast(device, torch.bfloat16):
             with torch.no_grad():
-                states = text_encoder(tokenize(tokenizer, texts).to(device)).last_hidden_state
-            predicted = model(noisy.to(device), timesteps.to(device), states).sample
-        loss = (weight.to(device) * (predicted.float() - target.to(device)).square()).mean()
+                states = encode_text(chosen.texts)
+            predicted = velocity(model, noisy, timesteps.to(device), states, picture)
+        loss = (weight.to(device) * (predicted.float() - target).square()).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -140,12 +157,58 @@ def train_denoiser(
         average.update(model)
         return {"loss": loss.item()}
 
-    parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
+    def averaged() -> Any:
+        twin = copy.deepcopy(model)
+        average.copy_to(twin)
+        return twin.eval()
 
-    def averaged() -> UNet2DConditionModel:
-        copy = build_unet().to(device)
-        average.copy_to(copy)
-        return copy.eval()
-
-    run_steps(path, steps, parts, step, device=device, review=None if review is None else lambda: review(averaged()))
+    parts: dict[str, Stateful] = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
+    review = course.review
+    watch = None if review is None else lambda: review(averaged())
+    run_steps(path, course.steps, parts, step, device=device, review=watch)
     return averaged()
+
+
+def text_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> Callable[[list[str]], torch.Tensor]:
+    """What encodes captions on the encoder's device: texts to (n, tokens, channels)."""
+    return lambda texts: text_encoder(tokenize(tokenizer, texts).to(text_encoder.device)).last_hidden_state
+
+
+def captions_at(numbers: np.ndarray, random: np.random.Generator) -> list[str]:
+    """A fresh caption for each scene of the pool with these numbers, some of them empty."""
+    return [
+        "" if random.random() < EMPTY_CAPTION_SHARE else caption(scene_at(int(number)), random) for number in numbers
+    ]
+
+
+def train_denoiser(
+    path: Path,
+    pool: Pool,
+    latents: np.ndarray,
+    encode_text: Callable[[list[str]], torch.Tensor],
+    course: Course,
+    *,
+    cells: int = MASK_CELLS,
+    start: dict[str, torch.Tensor] | None = None,
+) -> UNet2DConditionModel:
+    """The UNet with averaged weights, in evaluation mode; resumes from ``path``.
+
+    ``cells`` below 32 trains on latents averaged down to that size, four times as fast for half the size.
+    ``start`` are weights to begin with.
+    """
+    torch.manual_seed(0)
+    model = build_unet()
+    if start is not None:
+        model.load_state_dict(start)
+    if course.device == "cpu":
+        attend_plainly(model)
+    ratio = MASK_CELLS // cells
+
+    def examples(random: np.random.Generator) -> Examples:
+        chosen = np.sort(random.choice(len(pool), course.batch, replace=False))
+        texts = captions_at(chosen, random)
+        clean = functional.avg_pool2d(torch.from_numpy(latents[chosen]).float(), ratio)
+        masks = functional.max_pool2d(torch.from_numpy(pool.masks[chosen])[:, None].float() / 255, ratio)
+        return Examples(clean, masks, texts)
+
+    return learn_velocity(path, model, examples, encode_text, course)

@@ -1,0 +1,248 @@
+"""Teach a finished toy-world checkpoint control and editing: ``python -m training.toyworld.control``.
+
+ControlNets (Zhang et al. 2023) for edges, depth and pose learn beside the frozen UNet; an InstructPix2Pix UNet (Brooks
+et al. 2022) learns from pairs of scenes that differ in what the instruction names. All of it on scenes drawn here,
+of which the truth is known. Every part keeps its state in ``--work`` and resumes there after a kill.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+
+from annotators.canny import Canny
+from annotators.pose import draw_skeleton
+from training.toyworld.autoencoder import encode_pool
+from training.toyworld.captions import caption
+from training.toyworld.data import CHUNK, SHAPES, SIZE_PX, Pool, coarse_mask, load_arrays
+from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
+from training.toyworld.edits import edit
+from training.toyworld.render import KEYPOINTS, joints, render, to_pixels
+from training.toyworld.scene import (
+    BLOB,
+    Scene,
+    random_background,
+    random_figure,
+    random_object,
+    random_pair,
+)
+
+logger = logging.getLogger("training.toyworld.control")
+CONTROLS = ("canny", "depth", "pose")
+EDIT = "edit"
+TRAINING_SEED, HELD_OUT_SEED = 11, 12
+# A control says where things are; the text is left out more often than in the UNet's training, so that it is needed.
+EMPTY_TEXT_SHARE = 0.3
+# InstructPix2Pix, section 3.2.1: the text, the picture, or both are left out in 5 % of the examples each.
+LEFT_OUT_SHARE = 0.05
+
+
+def scene_at(kind: str, index: int, seed: int = TRAINING_SEED) -> Scene:
+    """The scene with this number for this kind of control; under HELD_OUT_SEED one that training never saw.
+
+    Edges and depth see free-form outlines and turned shapes, so that any outline is followed; pose sees mannequins.
+    """
+    random = np.random.default_rng([seed, (*CONTROLS, EDIT).index(kind), index])
+    background = random_background(random)
+    texture = int(random.integers(2**31))
+    chance = random.random()
+    if kind == "pose" or chance < 0.15:
+        return Scene(background, figures=(random_figure(random, background),), texture_seed=texture)
+    if kind == EDIT:
+        return Scene(background, objects=(random_object(random, background),), texture_seed=texture)
+    if chance < (0.55 if kind == "depth" else 0.35):
+        return Scene(background, objects=random_pair(random, background), texture_seed=texture)
+    thing = random_object(random, background, shape=BLOB if chance < 0.65 else None)
+    if chance > 0.85:
+        thing = replace(thing, angle=float(random.uniform(0, 360)))
+    return Scene(background, objects=(thing,), texture_seed=texture)
+
+
+def edited_at(index: int, seed: int = TRAINING_SEED) -> tuple[Scene, str, str, Scene]:
+    """The scene of kind EDIT with this number, the attribute and the instruction of its edit, and what comes of it."""
+    before = scene_at(EDIT, index, seed)
+    return before, *edit(before, np.random.default_rng([seed, 99, index]))
+
+
+@dataclass(frozen=True)
+class ControlPool(Pool):
+    """A pool of one kind, with the ``control`` of each picture: depth uint8 (n, 128, 128), the picture before the edit
+    (n, 128, 128, 3), or nothing where it is made at every use."""
+
+    control: np.ndarray
+
+
+def draw_chunk(kind: str, start: int) -> tuple[int, dict[str, np.ndarray]]:
+    """Draw CHUNK scenes of a kind from number ``start`` on."""
+    arrays = {name: np.empty((CHUNK, *shape), np.uint8) for name, shape in shapes(kind).items()}
+    for offset in range(CHUNK):
+        if kind == EDIT:
+            before, _, _, scene = edited_at(start + offset)
+            arrays["control"][offset] = render(before, SIZE_PX, SIZE_PX).image
+        else:
+            scene = scene_at(kind, start + offset)
+        drawn = render(scene, SIZE_PX, SIZE_PX)
+        if kind == "depth":
+            arrays["control"][offset] = drawn.depth
+        arrays["images"][offset], arrays["masks"][offset] = drawn.image, coarse_mask(drawn)
+    return start, arrays
+
+
+def shapes(kind: str) -> dict[str, tuple[int, ...]]:
+    """The shape of one entry of each array of a pool."""
+    control: dict[str, tuple[int, ...]] = {"depth": (SIZE_PX, SIZE_PX), EDIT: (SIZE_PX, SIZE_PX, 3)}
+    return SHAPES | {"control": control.get(kind, (0,))}
+
+
+def control_pictures(kind: str, pool: ControlPool, chosen: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """What a ControlNet is shown of the chosen pictures, as an annotator would draw it: uint8 (n, 128, 128, 3)."""
+    if kind == "canny":
+        low = int(random.integers(60, 150))
+        return Canny(low, int(random.integers(low + 30, 250)))(pool.images[chosen])
+    if kind == "depth":  # an estimator's depth has no scale: its ends are wherever the picture's are
+        depth = pool.control[chosen].astype(np.float32)
+        darkest, brightest = random.uniform(0, 40), random.uniform(200, 255)
+        low, high = depth.min(axis=(1, 2), keepdims=True), depth.max(axis=(1, 2), keepdims=True)
+        stretched = darkest + (depth - low) / np.maximum(high - low, 1) * (brightest - darkest)
+        return np.repeat(np.rint(stretched).astype(np.uint8)[..., None], 3, axis=-1)
+    return np.stack([draw_skeleton(keypoints(scene_at(kind, int(number))), SIZE_PX, SIZE_PX) for number in chosen])
+
+
+def keypoints(scene: Scene, height: int = SIZE_PX, width: int = SIZE_PX) -> np.ndarray:
+    """Where the mannequins' joints are: float (figures, 18, 2), x and y in pixels."""
+    named = [joints(figure) for figure in scene.figures]
+    return np.stack([[to_pixels(joint[name], height, width) for name in KEYPOINTS] for joint in named])
+
+
+def as_condition(pictures: np.ndarray) -> torch.Tensor:
+    """Control pictures uint8 (n, height, width, 3) as a ControlNet takes them: (n, 3, height, width) in 0..1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+
+
+def train_controlnet(
+    path: Path, kind: str, parts: StableDiffusionPipeline, pool: ControlPool, latents: np.ndarray, course: Course
+) -> ControlNetModel:
+    """A ControlNet for the frozen UNet of ``parts``, in evaluation mode; resumes from ``path``."""
+    torch.manual_seed(0)
+    unet = parts.unet.requires_grad_(False)
+    # Two halvings, because this autoencoder makes a cell of 4x4 pixels where Stable Diffusion's makes one of 8x8.
+    model = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96)).train()
+    if course.device == "cpu":
+        attend_plainly(unet)
+        attend_plainly(model)
+
+    def examples(random: np.random.Generator) -> Examples:
+        chosen = np.sort(random.choice(len(pool), course.batch, replace=False))
+        texts = [
+            "" if random.random() < EMPTY_TEXT_SHARE else caption(scene_at(kind, int(number)), random)
+            for number in chosen
+        ]
+        control = as_condition(control_pictures(kind, pool, chosen, random))
+        return Examples(torch.from_numpy(latents[chosen]).float(), masks_of(pool, chosen), texts, control)
+
+    def velocity(controlnet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, picture: Any):
+        down, middle = controlnet(noisy, timesteps, states, controlnet_cond=picture, return_dict=False)
+        return unet(
+            noisy,
+            timesteps,
+            states,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+
+    encode_text = text_states(parts.tokenizer, parts.text_encoder)
+    return learn_velocity(path, model, examples, encode_text, course, velocity)
+
+
+def train_editor(
+    path: Path,
+    parts: StableDiffusionPipeline,
+    pool: ControlPool,
+    latents: tuple[np.ndarray, np.ndarray],
+    course: Course,
+) -> UNet2DConditionModel:
+    """An InstructPix2Pix UNet that begins as the UNet of ``parts``; ``latents`` before and after. Resumes."""
+    torch.manual_seed(0)
+    before, after = latents
+    channels = parts.vae.config.latent_channels
+    model = UNet2DConditionModel.from_config(parts.unet.config, in_channels=2 * channels)
+    weights = parts.unet.state_dict()
+    weights["conv_in.weight"] = torch.cat([weights["conv_in.weight"], torch.zeros_like(weights["conv_in.weight"])], 1)
+    model.load_state_dict(weights)
+    model.train()
+    if course.device == "cpu":
+        attend_plainly(model)
+    scaling = parts.vae.config.scaling_factor
+
+    def examples(random: np.random.Generator) -> Examples:
+        chosen = np.sort(random.choice(len(pool), course.batch, replace=False))
+        left_out = random.random((2, len(chosen)))  # the text where the first is small, the picture where the second is
+        texts = [
+            "" if share < 2 * LEFT_OUT_SHARE else edited_at(int(number))[2]
+            for number, share in zip(chosen, left_out[0], strict=True)
+        ]
+        shown = torch.from_numpy(before[chosen]).float() / scaling  # the encoder's own scale, as InstructPix2Pix has it
+        both = np.where(left_out[0] < 2 * LEFT_OUT_SHARE, left_out[1] < 0.5, left_out[1] < LEFT_OUT_SHARE)
+        shown[torch.from_numpy(both)] = 0
+        return Examples(torch.from_numpy(after[chosen]).float(), masks_of(pool, chosen), texts, shown)
+
+    def velocity(unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, picture: Any):
+        return unet(torch.cat([noisy, picture], dim=1), timesteps, states).sample
+
+    encode_text = text_states(parts.tokenizer, parts.text_encoder)
+    return learn_velocity(path, model, examples, encode_text, course, velocity)
+
+
+def masks_of(pool: Pool, chosen: np.ndarray) -> torch.Tensor:
+    """Where things are in the chosen pictures: (n, 1, 32, 32) in 0..1."""
+    return torch.from_numpy(pool.masks[chosen])[:, None].float() / 255
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join((*CONTROLS, EDIT))}; all by default")
+    parser.add_argument("--base", type=Path, default=Path("checkpoints/toyworld"), help="the checkpoint to control")
+    parser.add_argument("--work", type=Path, default=Path(".training/control"), help="state and drawn pictures")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints"), help="one folder for each kind comes here")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--pictures", type=int, default=24_000, help="how many scenes to draw for each kind")
+    parser.add_argument("--steps", type=int, default=2400, help="for each kind, batch 32")
+    options = parser.parse_args()
+    if unknown := set(options.kinds) - {*CONTROLS, EDIT}:
+        parser.error(f"unknown kind: {', '.join(sorted(unknown))}")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for kind in options.kinds or (*CONTROLS, EDIT):
+        train(kind, options)
+
+
+def train(kind: str, options: argparse.Namespace) -> None:
+    """Train one kind and write it as fp16 safetensors to ``<out>/toyworld-<kind>``."""
+    parts = StableDiffusionPipeline.from_pretrained(options.base, safety_checker=None).to(options.device)
+    folder = options.work / kind
+    pool = load_pool(folder, kind, options.pictures)
+    latents = encode_pool(folder, pool, parts.vae, options.device)
+    course = Course(options.steps, 8e-4, device=options.device, seed=20 + (*CONTROLS, EDIT).index(kind))
+    path = folder / "state.pt"
+    model: Any
+    if kind == EDIT:
+        before = encode_pool(folder / "before", Pool(pool.control, pool.masks), parts.vae, options.device)
+        model = train_editor(path, parts, pool, (before, latents), course)
+    else:
+        model = train_controlnet(path, kind, parts, pool, latents, course)
+    model.half().save_pretrained(options.out / f"toyworld-{kind}")
+    logger.info("%s: written to %s", kind, options.out / f"toyworld-{kind}")
+
+
+def load_pool(folder: Path, kind: str, pictures: int) -> ControlPool:
+    """The first ``pictures`` scenes of a kind, drawn now where ``folder`` does not hold them yet."""
+    return ControlPool(**load_arrays(folder, pictures, shapes(kind), partial(draw_chunk, kind)))
+
+
+if __name__ == "__main__":
+    main()

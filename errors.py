@@ -21,6 +21,10 @@ class InvalidVideo(UserError):
     """A file that is not a video, or not one of ours."""
 
 
+class NothingFound(UserError):
+    """A video without what its annotator looks for, such as people."""
+
+
 class GenerationFailed(UserError):
     """The run broke down in a way that other settings may avoid: out of memory, numbers that are not finite."""
 

@@ -1,0 +1,1 @@
+"""What turns the frames of a video into the control frames that a ControlNet is steered by."""

@@ -21,6 +21,10 @@ class InvalidVideo(UserError):
     """A file that is not a video, or not one of ours."""
 
 
+class InvalidPicture(UserError):
+    """A file that is not a picture, or not one that can be shown whole."""
+
+
 class NothingFound(UserError):
     """A video without what its annotator looks for, such as people."""
 

@@ -1,8 +1,8 @@
-"""The command line: one sentence in, one video file out.
+"""The command line: one sentence in, and for some modes a video, one video file out.
 
-Every setting is an option made from the settings class, a key of the YAML file given with --config, and inside the
-videos read with --from; options win over the file, and the file over the video. A user's mistake is one line on
-the error output and exit code 2; Ctrl-C ends the job within a step, with exit code 130 and no file.
+Every setting of the mode is an option made from the settings class, a key of the YAML file given with --config, and
+inside the videos read with --from; options win over the file, and the file over the video. A user's mistake is one
+line on the error output and exit code 2; Ctrl-C ends the job within a step, with exit code 130 and no file.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from errors import Cancelled, InvalidSettings, InvalidVideo, ModelUnavailable, UserError
-from settings import Settings, TextToVideoSettings, field_facts, parse, read_mapping
+from settings import MODES, Settings, TextToVideoSettings, field_facts, parse, read_mapping
 from video_io import SUFFIXES, read_metadata
 
 AUTO = "auto"
@@ -36,6 +36,8 @@ class Job:
     models: tuple[str, ...]
     device: str | None
     output: Path | None
+    source: Path | None = None
+    first_frame: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,18 +54,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_job(arguments: Sequence[str], kind: type[Settings] = TextToVideoSettings) -> Job:
+def read_job(arguments: Sequence[str]) -> Job:
     """Everything that was asked for, checked; raises UserError."""
-    options = _parser(kind).parse_args(_with_dashes(arguments))
+    arguments = _with_dashes(arguments)
+    first = _Parser(add_help=False, allow_abbrev=False)
+    for name in ("mode", "config", "from"):
+        first.add_argument(f"--{name}")
+    asked, _ = first.parse_known_args([argument for argument in arguments if argument != "--help"])
+    from_video = _read_video(Path(getattr(asked, "from"))) if getattr(asked, "from") else {}
+    from_file = read_config(Path(asked.config)) if asked.config else {}
+    kind = _kind(asked.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
+
+    options = _parser(kind).parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if name in kind.model_fields}
-    from_video = _read_video(options.video) if options.video else {}
-    from_file = read_config(options.config) if options.config else {}
-    output = Path(options.output) if options.output is not None else _new_path(from_file.get("output"))
-    by_operator = {**from_file, **given}
-    by_operator.pop("output", None)
-    settings = parse({**from_video, **by_operator}, kind.mode)
+    by_operator = {**from_file, **given, "mode": kind.mode}
+    files = {name: by_operator.pop(name, None) for name in ("output", "source", "first_frame")}
+    output = Path(options.output) if options.output is not None else _new_path(files["output"])
+    source, first_frame = (_existing(name, getattr(options, name) or files[name]) for name in ("source", "first_frame"))
+    settings = parse({**from_video, **by_operator})
     named = (by_operator["model"],) if by_operator.get("model", AUTO) != AUTO else ()
-    return Job(settings, (*options.models, *named), options.device, output)
+    return Job(settings, (*options.models, *named), options.device, output, source, first_frame)
+
+
+def _kind(mode: Any) -> type[Settings]:
+    if not isinstance(mode, str) or mode not in MODES:
+        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
+    return MODES[mode]
+
+
+def _existing(name: str, path: Any) -> Path | None:
+    """A file that is there; raises InvalidSettings."""
+    if path is not None and not (isinstance(path, str) and Path(path).is_file()):
+        raise InvalidSettings(f"{name}: there is no file {path}")
+    return None if path is None else Path(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -89,7 +112,8 @@ def _run(job: Job) -> None:
         model = Model(models=job.models, device=job.device)
         settings = _choose_model(job.settings, model.rows)
         try:
-            clip = model.generate(settings, on_step=_draw_progress, cancel=cancel)
+            given = {name: path for name in ("source", "first_frame") if (path := getattr(job, name)) is not None}
+            clip = model.generate(settings, on_step=_draw_progress, cancel=cancel, **given)
         finally:
             _draw("")
         if cancel.is_set():
@@ -132,6 +156,11 @@ def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
 def _add_job_options(parser: argparse.ArgumentParser) -> None:
     """What is no setting: files, and what the operator of this machine decides."""
     group = parser.add_argument_group("files and machine")
+    modes = f"What to do: {', '.join(MODES)}; it decides the settings below. [default {TextToVideoSettings.mode}]"
+    group.add_argument("--mode", default=argparse.SUPPRESS, metavar="MODE", help=modes)
+    source = "The video that steers (control) or is edited (pix2pix)."
+    group.add_argument("--source", metavar="FILE", help=source)
+    group.add_argument("--first-frame", metavar="FILE", help="A picture that the video begins with.")
     target = f"The video, {' or '.join(SUFFIXES)}; one that is there is replaced. "
     target += f"[default {OUTPUT_FOLDER}/<time>-<seed>.mp4]"
     group.add_argument("-o", "--output", metavar="FILE", help=target)

@@ -1,12 +1,16 @@
 """From a registry row to a pipeline's parts on a device; the only place that loads weights.
 
-Safetensors only, no remote code. One checkpoint is held at a time: another one is loaded only after the former
-has been let go, so that memory never holds two.
+Safetensors only, no remote code. What was loaded is kept and shared between modes for as long as it fits a memory
+budget; what was used longest ago goes first.
 """
 
+import gc
 import json
 import logging
+import os
 import urllib.request
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -17,36 +21,134 @@ from registry import ModelRow
 from utils import choose_dtype
 
 logger = logging.getLogger(__name__)
-PIPELINE_CLASSES = ("StableDiffusionPipeline", "TextToVideoPipeline", "TextToVideoZeroPipeline")
+PIPELINE_CLASSES = (
+    *("StableDiffusionPipeline", "TextToVideoPipeline", "TextToVideoZeroPipeline"),
+    *("StableDiffusionControlNetPipeline", "StableDiffusionInstructPix2PixPipeline"),
+)
 
 
 class Loader:
-    """Loads the parts of a Stable Diffusion pipeline and keeps the last ones."""
+    """Loads checkpoints and what goes with them, each once, and lets the least recently used ones go.
 
-    def __init__(self, device: str) -> None:
+    ``budget_bytes`` bounds the weights held, by itself half of the device's memory. What one job needs together is
+    kept, also where that alone is more.
+    """
+
+    def __init__(self, device: str, budget_bytes: int | None = None) -> None:
         self.device = device
-        self._held: tuple[str, dict[str, Any]] | None = None
+        self.budget_bytes = budget_bytes
+        self._held: OrderedDict[tuple[str, ...], Any] = OrderedDict()  # the least recently used first
 
     def components(self, row: ModelRow) -> dict[str, Any]:
         """The parts by name (``vae``, ``unet``, ``text_encoder``, ``tokenizer``, ``scheduler`` and so on), on the
-        device and in its precision.
+        device and in its precision; begins a job.
 
-        Raises ModelUnavailable with what to do; what was held before is gone then, nothing is half loaded.
+        Raises ModelUnavailable with what to do; nothing is half loaded.
         """
-        if self._held is None or self._held[0] != row.source:
-            self.release()
-            self._held = row.source, load_components(row, self.device)
-        return self._held[1]
+        parts = self._get(("checkpoint", row.source), lambda: load_components(row, self.device), keep=())
+        base = ("checkpoint", row.source)
+        if row.unet is not None:
+            source = row.unet
+            unet = self._get(("unet", source), lambda: load_network("UNet2DConditionModel", source, self), keep=(base,))
+            parts = {**parts, "unet": unet}
+        kind = (parts["unet"].config.in_channels == 2 * parts["vae"].config.latent_channels) == row.edits
+        if not kind:
+            raise ModelUnavailable(f"{row.name} is not {'an editing' if row.edits else 'a text-to-image'} checkpoint")
+        return dict(parts)
 
-    def release(self) -> None:
-        """Let go of what is held, and give the device's memory back."""
-        if self._held is None:
-            return
-        self._held = None
-        if self.device.startswith("cuda"):
-            import torch
+    def controlnet(self, row: ModelRow, control: str, unet: Any) -> Any:
+        """The row's ControlNet for a control; raises ModelUnavailable where it cannot be had or does not fit."""
+        source = row.controlnets[control]
+        keep = (("checkpoint", row.source), ("unet", row.unet or ""))
+        network = self._get(("controlnet", source), lambda: load_network("ControlNetModel", source, self), keep=keep)
+        ours, theirs = (part.config.cross_attention_dim for part in (unet, network))
+        if ours != theirs or unet.config.in_channels != network.config.in_channels:
+            raise ModelUnavailable(
+                f"the ControlNet for {control} is not made for checkpoints like {row.name} (text width {theirs}, not "
+                f"{ours}): choose a Stable Diffusion 1.x checkpoint"
+            )
+        return network
 
-            torch.cuda.empty_cache()
+    def _get(self, key: tuple[str, ...], load: Callable[[], Any], keep: Collection[tuple[str, ...]]) -> Any:
+        """What is held under the key, or what ``load`` gives, for which others but ``keep`` may have to go."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        kept = {key, *keep}
+        # How much is coming is not known before it is here; as much as the largest that is here is a fair guess.
+        largest = max((weights_bytes(value) for value in self._held.values()), default=0)
+        self._evict(self._budget() - largest, kept)
+        try:
+            self._held[key] = load()
+        except OutOfMemory as error:
+            self._evict(0, kept)
+            logger.info("not enough memory at first: %s", error)
+            self._held[key] = load()
+        self._evict(self._budget(), kept)
+        return self._held[key]
+
+    def _evict(self, budget: int, keep: Collection[tuple[str, ...]]) -> None:
+        """Let go of the least recently used until the rest fits, and give the device's memory back."""
+        gone = False
+        for key in [key for key in self._held if key not in keep]:
+            if sum(map(weights_bytes, self._held.values())) <= budget:
+                break
+            del self._held[key]
+            gone = True
+        if gone:
+            gc.collect()  # pipelines hold their parts in circles
+            if self.device.startswith("cuda"):
+                import torch
+
+                torch.cuda.empty_cache()
+
+    def _budget(self) -> int:
+        return self.budget_bytes if self.budget_bytes is not None else device_bytes(self.device) // 2
+
+
+class OutOfMemory(ModelUnavailable):
+    """What does not fit now may fit when others have gone."""
+
+
+def weights_bytes(value: Any) -> int:
+    """The memory of a network, or of a checkpoint's networks, in bytes."""
+    parts = value.values() if isinstance(value, dict) else [value]
+    networks = [part for part in parts if hasattr(part, "parameters")]
+    return sum(weight.numel() * weight.element_size() for network in networks for weight in network.parameters())
+
+
+def device_bytes(device: str) -> int:
+    """The memory of a device in bytes; processors and Apple's graphics share the machine's."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def load_network(kind: str, source: str, loader: Loader) -> Any:
+    """One network of diffusers from a folder or the Hub, on the loader's device; raises ModelUnavailable."""
+    import diffusers
+    import torch
+    from safetensors import SafetensorError
+
+    name = Path(source).name if Path(source).is_absolute() else source
+    logger.info("loading %s on %s", name, loader.device)
+    try:
+        network = from_folder_or_hub(
+            getattr(diffusers, kind), source, use_safetensors=True, torch_dtype=choose_dtype(loader.device)
+        )
+        return network.to(loader.device).eval()
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{name} does not fit into the memory of {loader.device} now") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        logger.info("loading %s failed", name, exc_info=True)
+        if Path(source).is_absolute():
+            raise ModelUnavailable(f"{name} is missing, damaged or not safetensors ({type(error).__name__})") from error
+        raise ModelUnavailable(
+            f"{name} is not on this machine, or not whole, and could not be fetched from the Hugging Face Hub: check "
+            "the connection"
+        ) from error
 
 
 def load_components(row: ModelRow, device: str) -> dict[str, Any]:
@@ -71,12 +173,12 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
             pipeline = from_folder_or_hub(StableDiffusionPipeline, row.source, use_safetensors=True, **options)
         pipeline.to(device)
     except torch.OutOfMemoryError as error:
-        raise ModelUnavailable(f"{row.name} does not fit into the memory of {device} now") from error
+        raise OutOfMemory(f"{row.name} does not fit into the memory of {device} now") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         logger.info("loading %s failed", row.name, exc_info=True)
         raise ModelUnavailable(reason(row, source, error)) from error
-    if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
-        raise ModelUnavailable(f"{row.name} is not a text-to-image checkpoint (inpainting or editing?)")
+    if pipeline.unet.config.in_channels not in (pipeline.vae.config.latent_channels * count for count in (1, 2)):
+        raise ModelUnavailable(f"{row.name} is not a text-to-image checkpoint (inpainting?)")
     return {name: part for name, part in pipeline.components.items() if name not in ("safety_checker", "image_encoder")}
 
 

@@ -10,58 +10,51 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import registry
 import video_io
-from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable
+from errors import GenerationFailed, InvalidSettings, ModelUnavailable
 from loading import Loader, cached, reachable
-from settings import Settings, TextToVideoSettings, check_pixels, to_json
+from modes import (
+    MODES,
+    Annotators,
+    Inputs,
+    Mode,
+    Source,
+    as_picture,
+    build_scheduler,
+    common_arguments,
+    complete,
+    fit_picture,
+    own_side_px,
+    read_source,
+    truncation_notes,
+)
+from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
+from settings import ControlSettings, Settings, SourceSettings, to_json
 from utils import choose_device, versions
 
-if TYPE_CHECKING:
-    import torch
-
-    from pipelines.text_to_video import TextToVideoPipeline
-
+__all__ = ["Clip", "Model", "Progress"]
 logger = logging.getLogger(__name__)
-PREVIEW_FRAMES = 8
-SHARED_MEMORY_CHUNK = 8  # frames at once where the device shares the machine's memory (cpu, mps)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is, and a first look at it.
-
-    ``step`` of ``total`` denoising steps and ``frame`` of ``frames`` within the step are done; ``fraction`` of all
-    predictions of a frame; ``seconds`` since the job began and ``seconds_left`` by the pace so far, None before
-    there is one. ``preview`` is uint8 (n, h, w, 3), up to eight frames as small as the latents, or None.
-    """
-
-    step: int
-    total: int
-    frame: int
-    frames: int
-    fraction: float
-    seconds: float
-    seconds_left: float | None
-    preview: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Clip:
     """A finished video: ``frames`` uint8 (frames, height, width, 3), the settings that make it again (seed, model
-    and sizes filled in), the seconds it took, and remarks for the user."""
+    and sizes filled in), the seconds it took, remarks for the user, and, of the same shape, what steered it or was
+    edited."""
 
     frames: np.ndarray
     settings: Settings
     seconds: float
     notes: tuple[str, ...] = ()
+    control: np.ndarray | None = None
 
     @property
     def fps(self) -> int:
@@ -74,7 +67,15 @@ class Clip:
         return video_io.write_video(Path(path), self.frames, self.fps, metadata)
 
 
-OnStep = Callable[[Progress], None]
+@dataclass(frozen=True)
+class Job:
+    """What one call of ``generate`` was given besides its settings."""
+
+    mode: Mode
+    source: Source | None
+    first_frame: np.ndarray | None
+    on_step: OnStep | None
+    cancel: threading.Event | None
 
 
 class Model:
@@ -88,8 +89,9 @@ class Model:
         self._default_name = default
         self._lock = threading.Lock()
         self._loader: Loader | None = None
-        self._default: tuple[registry.ModelRow, str] | None = None
+        self._default: dict[bool, tuple[registry.ModelRow, str]] = {}
         self._previews: dict[str, np.ndarray] = {}
+        self._annotators: Annotators | None = None
 
     @property
     def loader(self) -> Loader:
@@ -98,89 +100,95 @@ class Model:
             self._loader = Loader(choose_device(self._device_request))
         return self._loader
 
-    def default(self) -> tuple[registry.ModelRow, str]:
-        """What "auto" is on this machine, and one line that says why."""
-        if self._default is None:
-            self._default = self._choose_default()
-        return self._default
+    def default(self, *, edits: bool = False) -> tuple[registry.ModelRow, str]:
+        """What "auto" is on this machine, for drawing or for editing, and one line that says why."""
+        if edits not in self._default:
+            self._default[edits] = self._choose_default(edits)
+        return self._default[edits]
 
-    def _choose_default(self) -> tuple[registry.ModelRow, str]:
-        if self._default_name != "auto":
+    def _choose_default(self, edits: bool) -> tuple[registry.ModelRow, str]:
+        if self._default_name != "auto" and not edits:
             named = (row for row in self.rows.values() if self._default_name in (row.name, row.source))
             row = next(named, None)
             if row is None:
                 raise ModelUnavailable(f"model: {self._default_name} is not in the list")
             return row, "It was named when this program was started."
         toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
+        if edits:
+            toyworld, real = registry.TOYWORLD_EDITOR, registry.INSTRUCT_PIX2PIX
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
         if cached(real.source) or reachable(real.source):
             return real, "There is a CUDA device, and the weights are in reach."
         return toyworld, f"The weights of {real.label} are neither on this machine nor in reach."
 
-    def row(self, name: str) -> registry.ModelRow:
+    def row(self, name: str, *, edits: bool = False) -> registry.ModelRow:
         """The registry row of this name, or the default for "auto"; raises ModelUnavailable."""
         if name == "auto":
-            return self.default()[0]
-        if name not in self.rows:
-            raise ModelUnavailable(f"model: must be auto or one of {', '.join(self.rows)}")
+            return self.default(edits=edits)[0]
+        if name not in self.rows or self.rows[name].edits != edits:
+            fitting = [row.name for row in self.rows.values() if row.edits == edits]
+            raise ModelUnavailable(f"model: must be auto or one of {', '.join(fitting)}")
         return self.rows[name]
 
     def generate(
         self,
         settings: Settings,
-        source: Any = None,
+        source: Source | None = None,
         on_step: OnStep | None = None,
         cancel: threading.Event | None = None,
+        first_frame: Source | None = None,
     ) -> Clip:
         """Make a video.
 
         Args:
             settings: which mode, and everything it needs.
-            source: a control or input video, for modes that take one.
+            source: the video that steers or is edited, for modes that take one: a file, or uint8 (frames, height,
+                width, 3).
             on_step: told about the progress between chunks and steps, on the calling thread.
             cancel: set it to stop within one step.
+            first_frame: what frame 0 is, where the mode can: a picture file, or uint8 (height, width, 3).
 
         Raises:
             UserError: a child that says what to change.
             Cancelled: after ``cancel``; the model is as it was before.
         """
-        if not isinstance(settings, TextToVideoSettings):
+        if type(settings) not in MODES:
             raise TypeError(f"no mode for {type(settings).__name__}")
-        if source is not None:
-            raise TypeError("text to video takes no source")
+        mode = MODES[type(settings)]
+        if mode.takes_source and source is None:
+            raise InvalidSettings("source: choose a video")
+        if (source is not None and not mode.takes_source) or (first_frame is not None and not mode.takes_first_frame):
+            raise TypeError(f"{settings.mode} takes no {'source' if source is not None else 'first frame'}")
+        job = Job(mode, source, None if first_frame is None else as_picture(first_frame), on_step, cancel)
+        if isinstance(source, str | Path):
+            video_io.probe(Path(source))  # before a checkpoint is loaded for nothing
         settings = settings.resolved()
         while not self._lock.acquire(timeout=0.2):
             stop_if(cancel)
         try:
-            return self._text_to_video(settings, on_step, cancel)
+            return self._generate(settings, job)
         finally:
             self._lock.release()
 
-    def _text_to_video(
-        self, settings: TextToVideoSettings, on_step: OnStep | None, cancel: threading.Event | None
-    ) -> Clip:
+    def _generate(self, settings: Any, job: Job) -> Clip:
         import torch
 
-        from pipelines.text_to_video import TextToVideoPipeline
-
         started = time.monotonic()
-        stop_if(cancel)
-        row = self.row(settings.model)
-        pipeline = TextToVideoPipeline(
-            **self.loader.components(row), safety_checker=None, requires_safety_checker=False
-        )
+        stop_if(job.cancel)
+        row = self.row(settings.model, edits=job.mode.edits)
+        pipeline = job.mode.pipeline(self.loader, row, settings)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
-        settings = self.complete(settings, row, pipeline)
-        notes = list(truncation_notes(pipeline.tokenizer, settings))
+        settings, inputs = self._inputs(settings, job, row, pipeline)
+        notes = [*inputs.notes, *truncation_notes(pipeline.tokenizer, settings)]
         frames: np.ndarray | None = None
         while frames is None:
-            reporter = Reporter(on_step, cancel, started, settings, self.preview_matrix(row, pipeline))
+            reporter = Reporter(job.on_step, job.cancel, started, settings, self.preview_matrix(row, pipeline))
             try:
-                frames = run(pipeline, settings, reporter)
+                frames = run(job.mode, pipeline, settings, inputs, reporter)
             except torch.OutOfMemoryError:
-                settings = with_half_the_chunk(settings)
+                settings = with_half_the_chunk(settings, inputs)
                 notes.append(f"Memory was short; went on with {settings.chunk_size} frames at once.")
             except FloatingPointError as error:
                 raise GenerationFailed(
@@ -189,176 +197,42 @@ class Model:
                 ) from error
             if frames is None and torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        return Clip(frames, settings, time.monotonic() - started, tuple(notes))
+        return Clip(frames, settings, time.monotonic() - started, tuple(notes), inputs.video)
 
-    def complete(
-        self, settings: TextToVideoSettings, row: registry.ModelRow, pipeline: TextToVideoPipeline
-    ) -> TextToVideoSettings:
-        """Settings with every open value filled in from the checkpoint and the machine; raises InvalidSettings."""
-        own_px = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        width, height = settings.width or own_px, settings.height or own_px
-        try:
-            check_pixels(settings.num_frames, width, height)
-        except ValueError as error:
-            raise InvalidSettings(str(error)) from None
-        chunk = settings.chunk_size or fitting_chunk(self.loader.device, width, height)
-        return settings.model_copy(
-            update={
-                "model": row.name,
-                "width": width,
-                "height": height,
-                "motion_window": settings.motion_window or row.motion_window,
-                "chunk_size": min(chunk, settings.num_frames),
-            }
-        )
+    def _inputs(self, settings: Any, job: Job, row: registry.ModelRow, pipeline: Any) -> tuple[Any, Inputs]:
+        """Complete settings, and everything read and annotated."""
+        inputs = Inputs()
+        if isinstance(settings, SourceSettings) and job.source is not None:
+            inputs = read_source(settings, job.source, own_side_px(pipeline))
+        video, first_frame = inputs.video, None
+        settings = complete(settings, row, pipeline, video, self.loader.device)
+        if isinstance(settings, ControlSettings) and video is not None:
+            self._annotators = self._annotators or Annotators(self.loader.device)
+            video = self._annotators.annotate(settings, video, job.cancel)
+        if job.first_frame is not None:
+            height, width = (settings.height, settings.width) if video is None else video.shape[1:3]
+            first_frame = fit_picture(job.first_frame, width, height)
+        return settings, Inputs(video, first_frame, inputs.notes)
 
-    def preview_matrix(self, row: registry.ModelRow, pipeline: TextToVideoPipeline) -> np.ndarray:
+    def preview_matrix(self, row: registry.ModelRow, pipeline: Any) -> np.ndarray:
         """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per checkpoint."""
         if row.source not in self._previews:
             self._previews[row.source] = fit_preview(pipeline.vae)
         return self._previews[row.source]
 
 
-class Reporter:
-    """Stands between the pipeline and the caller: stops a cancelled job, reports progress with a preview."""
-
-    def __init__(
-        self,
-        on_step: OnStep | None,
-        cancel: threading.Event | None,
-        started: float,
-        settings: TextToVideoSettings,
-        matrix: np.ndarray,
-    ) -> None:
-        self.on_step, self.cancel, self.started, self.matrix = on_step, cancel, started, matrix
-        self.total, self.frames = settings.num_inference_steps, settings.num_frames
-        self.predicted = 0  # frames, over all finished steps; the anchor's first steps are of one frame
-        self.began = time.monotonic()
-
-    def __call__(self, step: int, frames_done: int, latents: torch.Tensor) -> None:
-        """The pipeline's ``watch``."""
-        stop_if(self.cancel)
-        if step < self.total and frames_done == len(latents):
-            self.predicted += frames_done
-            step, frames_done = step + 1, 0
-        if self.on_step is None or frames_done < 0:
-            return
-        if step >= self.total:
-            step, frames_done = self.total, 0
-        now, done = time.monotonic(), self.predicted + frames_done
-        left = (self.total - step) * self.frames - frames_done
-        self.on_step(
-            Progress(
-                step=step,
-                total=self.total,
-                frame=frames_done,
-                frames=self.frames,
-                fraction=done / max(1, done + left),
-                seconds=now - self.started,
-                seconds_left=left * (now - self.began) / done if done else None,
-                preview=to_preview(latents, self.matrix) if frames_done == 0 else None,
-            )
-        )
-
-
-def run(pipeline: TextToVideoPipeline, settings: TextToVideoSettings, reporter: Reporter) -> np.ndarray:
+def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Reporter) -> np.ndarray:
     """The pipeline under complete settings: uint8 (frames, height, width, 3)."""
-    import torch
+    from pipelines.video import RunOptions
 
-    frames, _ = pipeline(
-        prompt=settings.prompt,
-        negative_prompt=settings.negative_prompt or None,
-        video_length=settings.num_frames,
-        height=settings.height,
-        width=settings.width,
-        num_inference_steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(settings.seed),
-        # The pipeline's arguments move the camera, as in diffusers; the settings move what is seen.
-        motion_field_strength_x=-settings.motion_field_strength_x,
-        motion_field_strength_y=-settings.motion_field_strength_y,
-        motion_window=settings.motion_window,
-        chunk_size=settings.chunk_size,
-        cross_frame_attention=settings.cross_frame_attention,
-        motion_field=settings.motion_field,
-        output_type="uint8",
-        watch=reporter,
-        return_dict=False,
-    )
-    return frames
+    options = RunOptions(settings.chunk_size, settings.cross_frame_attention, watch=reporter)
+    arguments = common_arguments(settings) | mode.arguments(settings, inputs) | {"options": options}
+    return pipeline(**arguments)[0]
 
 
-def stop_if(cancel: threading.Event | None) -> None:
-    """Raise Cancelled where the caller has asked to stop."""
-    if cancel is not None and cancel.is_set():
-        raise Cancelled
-
-
-def build_scheduler(name: str, config: Any) -> Any:
-    """The scheduler of a setting's name, on a checkpoint's own noise schedule."""
-    import diffusers
-
-    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
-        "ddim": (diffusers.DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
-        "dpm++ 2m": (diffusers.DPMSolverMultistepScheduler, {}),
-        "dpm++ 2m karras": (diffusers.DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
-        "euler": (diffusers.EulerDiscreteScheduler, {}),
-        "unipc": (diffusers.UniPCMultistepScheduler, {}),
-        "lcm": (diffusers.LCMScheduler, {}),
-    }
-    kind, options = kinds[name]
-    return kind.from_config(config, **options)
-
-
-def fitting_chunk(device: str, width: int, height: int) -> int:
-    """Frames computed at once by default. On a graphics card, what half of its free memory holds by a rule of
-    thumb: 0.35 GB per frame of 512x512 with guidance in half precision; a wrong guess is halved on the way."""
-    if not device.startswith("cuda"):
-        return SHARED_MEMORY_CHUNK
-    import torch
-
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    free_bytes += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    per_frame = 0.35e9 * (width * height) / 512**2
-    return max(1, min(64, int(0.5 * free_bytes / per_frame)))
-
-
-def with_half_the_chunk(settings: TextToVideoSettings) -> TextToVideoSettings:
+def with_half_the_chunk(settings: Any, inputs: Inputs) -> Any:
     """Settings for a second try after memory ran out; raises GenerationFailed where one frame is too much."""
     if settings.chunk_size is None or settings.chunk_size == 1:
-        raise GenerationFailed(
-            f"out of memory even for one {settings.width}x{settings.height} frame at a time: make the picture smaller"
-        )
+        height, width = (settings.height, settings.width) if inputs.video is None else inputs.video.shape[1:3]
+        raise GenerationFailed(f"out of memory even for one {width}x{height} frame at a time: make the picture smaller")
     return settings.model_copy(update={"chunk_size": settings.chunk_size // 2})
-
-
-def truncation_notes(tokenizer: Any, settings: TextToVideoSettings):
-    """A remark for each text that is longer than the checkpoint reads."""
-    limit = tokenizer.model_max_length
-    for label, text in (("prompt", settings.prompt), ("negative prompt", settings.negative_prompt)):
-        count = len(tokenizer(text, truncation=False, verbose=False).input_ids)
-        if count > limit:
-            yield f"The {label} is {count} tokens long; this checkpoint reads the first {limit} and ignores the rest."
-
-
-def fit_preview(autoencoder: Any) -> np.ndarray:
-    """A linear map from latents (and a one) to colours, fitted to what the autoencoder makes of flat colours:
-    float32 (channels + 1, 3)."""
-    import torch
-
-    levels = torch.tensor([-0.9, 0.0, 0.9])
-    colours = torch.cartesian_prod(levels, levels, levels)
-    pictures = colours[:, :, None, None].expand(-1, -1, 64, 64).to(autoencoder.device, autoencoder.dtype)
-    with torch.no_grad():
-        latents = torch.cat([autoencoder.encode(picture[None]).latent_dist.mean for picture in pictures])
-    middle = latents.float().mean(dim=(2, 3)).cpu() * autoencoder.config.scaling_factor
-    inputs = torch.cat([middle, torch.ones(len(middle), 1)], dim=1)
-    return torch.linalg.lstsq(inputs, colours).solution.numpy()
-
-
-def to_preview(latents: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
-    """Small approximate pictures of up to eight frames, evenly chosen: uint8 (n, h, w, 3)."""
-    chosen = np.unique(np.linspace(0, len(latents) - 1, PREVIEW_FRAMES).round().astype(int))
-    values = latents[chosen].permute(0, 2, 3, 1).float().cpu().numpy()
-    colours = values @ matrix[:-1] + matrix[-1]
-    return np.clip((colours + 1) * 127.5, 0, 255).astype(np.uint8)

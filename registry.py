@@ -1,8 +1,8 @@
 """Which models there are, as data: what a row says is all the code needs to know about a checkpoint."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -10,9 +10,26 @@ PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of
 MODELS_VARIABLE = "T2V_MODELS"
 
 
+# ControlNets of Stable Diffusion 1.x, for any of its finetunes.
+CONTROLNETS = {
+    "canny": "lllyasviel/control_v11p_sd15_canny",
+    "depth": "lllyasviel/control_v11f1p_sd15_depth",
+    "pose": "lllyasviel/control_v11p_sd15_openpose",
+}
+DEPTH_ESTIMATORS = {
+    "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
+    "dpt-hybrid-midas": "Intel/dpt-hybrid-midas",
+}
+
+
 @dataclass(frozen=True)
 class ModelRow:
-    """One image checkpoint: ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file."""
+    """One image checkpoint.
+
+    ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
+    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for; ``edits`` says
+    that it edits pictures (InstructPix2Pix) instead of drawing them.
+    """
 
     name: str
     label: str
@@ -20,6 +37,9 @@ class ModelRow:
     note: str
     motion_window: tuple[int, int] = PAPER_WINDOW
     examples: tuple[str, ...] = ()
+    unet: str | None = None
+    controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
+    edits: bool = False
 
 
 TOYWORLD = ModelRow(
@@ -30,6 +50,7 @@ TOYWORLD = ModelRow(
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
     motion_window=(600, 700),
+    controlnets={name: str(ROOT / "checkpoints" / f"toyworld-{name}") for name in CONTROLNETS},
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",
@@ -49,6 +70,25 @@ STABLE_DIFFUSION = ModelRow(
     source="stable-diffusion-v1-5/stable-diffusion-v1-5",
     note="The checkpoint of the paper, 512x512; 4 GB to download once, wants a GPU.",
     examples=_SCENES,
+)
+INSTRUCT_PIX2PIX = ModelRow(
+    name="timbrooks/instruct-pix2pix",
+    label="InstructPix2Pix",
+    source="timbrooks/instruct-pix2pix",
+    note="Edits by instruction, 512x512; 4 GB to download once, wants a GPU.",
+    controlnets={},
+    examples=("make it Van Gogh Starry Night style", "make it snowy", "replace the camel with a horse"),
+    edits=True,
+)
+TOYWORLD_EDITOR = ModelRow(
+    name="toyworld-edit",
+    label="Toy world, editing (bundled, 128x128)",
+    source=TOYWORLD.source,
+    unet=str(ROOT / "checkpoints" / "toyworld-edit"),
+    note="Changes the background, colours and shapes of toy-world videos; it is not InstructPix2Pix.",
+    controlnets={},
+    examples=("make it night", "turn it into a star", "paint it red"),
+    edits=True,
 )
 BUILT_IN = (
     TOYWORLD,

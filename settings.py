@@ -23,7 +23,9 @@ MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 MAX_PIXELS = 64 * 1024 * 1024
 TRAINING_TIMESTEPS = 1000
 
-Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "unipc", "lcm"]
+Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
+Control = Literal["canny", "depth", "pose"]
+DepthEstimator = Literal["depth-anything-v2-small", "dpt-hybrid-midas"]
 
 
 def _whole(value: Any) -> Any:
@@ -55,10 +57,8 @@ class Settings(BaseModel):
         return {"mode": self.mode, **self.model_dump(mode="json")}
 
 
-class TextToVideoSettings(Settings):
-    """Text2Video-Zero (arXiv 2303.13439): one sentence, one image checkpoint, several frames."""
-
-    mode: ClassVar[str] = "text_to_video"
+class GenerationSettings(Settings):
+    """What every mode that draws has: a text, a model, and how its frames are denoised."""
 
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
@@ -99,16 +99,6 @@ class TextToVideoSettings(Settings):
         description="The same seed and settings give the same video; -1 draws a new one.",
         json_schema_extra=_about("Seed"),
     )
-    width: Size | None = Field(
-        None,
-        description="A multiple of 8; empty takes the checkpoint's own.",
-        json_schema_extra=_about("Width", "pixels", advanced=True),
-    )
-    height: Size | None = Field(
-        None,
-        description="A multiple of 8; empty takes the checkpoint's own.",
-        json_schema_extra=_about("Height", "pixels", advanced=True),
-    )
     num_inference_steps: Whole = Field(
         20,
         ge=2,
@@ -128,6 +118,40 @@ class TextToVideoSettings(Settings):
         description="The sampler that walks from noise to picture; the paper used ddim with 50 steps.",
         json_schema_extra=_about("Scheduler", advanced=True),
     )
+    chunk_size: Whole | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Frames computed at once: changes memory and time, never the picture. Empty takes what fits.",
+        json_schema_extra=_about("Chunk size", "frames", advanced=True),
+    )
+    cross_frame_attention: bool = Field(
+        True,
+        description="Every frame attends to the first, which keeps appearance and identity.",
+        json_schema_extra=_about("Cross-frame attention", advanced=True),
+    )
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("is empty: write what the video shows, for example 'a red circle on green grass'")
+        return text
+
+    @field_validator("prompt", "negative_prompt", "model")
+    @classmethod
+    def _printable(cls, text: str) -> str:
+        for character in text:
+            hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
+            turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+            if hidden or turns_text:
+                raise ValueError(f"has the invisible control character U+{ord(character):04X}: remove it")
+        return text
+
+
+class MotionSettings(GenerationSettings):
+    """Modes that can write motion into the latents (section 3.3.1)."""
+
     motion_field_strength_x: float = Field(
         12.0,
         ge=-128,
@@ -148,40 +172,11 @@ class TextToVideoSettings(Settings):
         "is closer to the first frame, earlier is freer. Empty takes the checkpoint's own.",
         json_schema_extra=_about("Motion window", "timesteps of 1000", advanced=True),
     )
-    chunk_size: Whole | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="Frames computed at once: changes memory and time, never the picture. Empty takes what fits.",
-        json_schema_extra=_about("Chunk size", "frames", advanced=True),
-    )
-    cross_frame_attention: bool = Field(
-        True,
-        description="Every frame attends to the first, which keeps appearance and identity.",
-        json_schema_extra=_about("Cross-frame attention", advanced=True),
-    )
     motion_field: bool = Field(
         True,
         description="Frames start from the first one's moved latents; off, each starts from noise of its own.",
         json_schema_extra=_about("Motion in latents", advanced=True),
     )
-
-    @field_validator("prompt")
-    @classmethod
-    def _not_empty(cls, text: str) -> str:
-        if not text.strip():
-            raise ValueError("is empty: write what the video shows, for example 'a red circle on green grass'")
-        return text
-
-    @field_validator("prompt", "negative_prompt", "model")
-    @classmethod
-    def _printable(cls, text: str) -> str:
-        for character in text:
-            hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
-            turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-            if hidden or turns_text:
-                raise ValueError(f"has the invisible control character U+{ord(character):04X}: remove it")
-        return text
 
     @field_validator("motion_window", mode="before")
     @classmethod
@@ -198,6 +193,23 @@ class TextToVideoSettings(Settings):
             raise ValueError(f"must be two timesteps with 0 < from < to < {TRAINING_TIMESTEPS}")
         return window
 
+
+class TextToVideoSettings(MotionSettings):
+    """Text2Video-Zero (arXiv 2303.13439): one sentence, one image checkpoint, several frames."""
+
+    mode: ClassVar[str] = "text_to_video"
+
+    width: Size | None = Field(
+        None,
+        description="A multiple of 8; empty takes the checkpoint's own.",
+        json_schema_extra=_about("Width", "pixels", advanced=True),
+    )
+    height: Size | None = Field(
+        None,
+        description="A multiple of 8; empty takes the checkpoint's own.",
+        json_schema_extra=_about("Height", "pixels", advanced=True),
+    )
+
     @model_validator(mode="after")
     def _affordable(self) -> Self:
         if self.width is not None and self.height is not None:
@@ -205,8 +217,128 @@ class TextToVideoSettings(Settings):
         return self
 
 
+class SourceSettings(GenerationSettings):
+    """Modes that follow or change a video."""
+
+    num_frames: Whole = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="At most so many frames of the source.",
+        json_schema_extra=_about("Frames", "frames"),
+    )
+    fps: Whole = Field(
+        4,
+        ge=1,
+        le=60,
+        description="How many frames are taken from each second of the source, and played.",
+        json_schema_extra=_about("Frame rate", "frames per second"),
+    )
+    source_start: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="Where in the source to begin.",
+        json_schema_extra=_about("Start", "seconds", advanced=True),
+    )
+    resolution: Size | None = Field(
+        None,
+        description="The shorter side, a multiple of 8; the other keeps the source's shape. Empty takes the "
+        "checkpoint's own.",
+        json_schema_extra=_about("Resolution", "pixels", advanced=True),
+    )
+
+
+class ControlSettings(SourceSettings, MotionSettings):
+    """Edges, depth or skeletons of a video steer every frame (arXiv 2303.13439, section 3.4)."""
+
+    mode: ClassVar[str] = "control"
+
+    control: Control = Field(
+        description="What is taken from the source: its edges, its depth, or the skeletons of its people.",
+        json_schema_extra=_about("Control"),
+    )
+    source_is_control: bool = Field(
+        False,
+        description="The source already is a control video: it is used as it is.",
+        json_schema_extra=_about("My video already is a control video"),
+    )
+    conditioning_scale: float = Field(
+        1.0,
+        ge=0,
+        le=2,
+        description="How strongly the control steers.",
+        json_schema_extra=_about("Conditioning scale"),
+    )
+    control_start: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="At which share of the steps the control begins.",
+        json_schema_extra=_about("Control start", "share of the steps", advanced=True),
+    )
+    control_end: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="At which share of the steps the control ends.",
+        json_schema_extra=_about("Control end", "share of the steps", advanced=True),
+    )
+    canny_low: Whole = Field(
+        100,
+        ge=0,
+        le=255,
+        description="Edges: brightness steps above this carry a line on.",
+        json_schema_extra=_about("Low threshold", "levels of 255", advanced=True),
+    )
+    canny_high: Whole = Field(
+        200,
+        ge=0,
+        le=255,
+        description="Edges: brightness steps above this begin a line.",
+        json_schema_extra=_about("High threshold", "levels of 255", advanced=True),
+    )
+    depth_estimator: DepthEstimator = Field(
+        "depth-anything-v2-small",
+        description="Depth: the network that estimates it.",
+        json_schema_extra=_about("Depth estimator", advanced=True),
+    )
+    motion_field: bool = Field(
+        False,
+        description="Moves the latents as well, on top of what the control does.",
+        json_schema_extra=_about("Motion in latents", advanced=True),
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.control_start < self.control_end:
+            raise ValueError(f"control_start ({self.control_start}) must be below control_end ({self.control_end})")
+        if not self.canny_low < self.canny_high:
+            raise ValueError(f"canny_low ({self.canny_low}) must be below canny_high ({self.canny_high})")
+        return self
+
+
+class EditSettings(SourceSettings):
+    """Video Instruct-Pix2Pix (arXiv 2303.13439, section 3.5): an instruction edits a video."""
+
+    mode: ClassVar[str] = "pix2pix"
+
+    prompt: str = Field(
+        max_length=MAX_PROMPT_CHARS,
+        description="What to change, as an instruction.",
+        json_schema_extra=_about("Instruction"),
+    )
+    image_guidance_scale: float = Field(
+        1.5,
+        ge=1,
+        le=10,
+        description="How closely the pictures keep to the source.",
+        json_schema_extra=_about("Image guidance scale"),
+    )
+
+
 # Every mode there is; a tagged union over ``mode``.
-MODES: dict[str, type[Settings]] = {TextToVideoSettings.mode: TextToVideoSettings}
+MODES: dict[str, type[Settings]] = {kind.mode: kind for kind in (TextToVideoSettings, ControlSettings, EditSettings)}
 
 
 @cache

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import AUTOENCODER, PROMPT, SCHEDULER, UNET, build_text
 from benchmarks.measuring import conditions, table
-from model import build_scheduler
+from modes import build_scheduler
 from pipelines.attention import cross_frame_attention
 from pipelines.text_to_video import TextToVideoPipeline
 from registry import PAPER_WINDOW

@@ -61,6 +61,7 @@ class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
         first_frame: np.ndarray | None = None,
         cancel: threading.Event | None = None,
         watch: Watch | None = None,
+        options: RunOptions | None = None,
     ) -> VideoPipelineOutput | tuple:
         """Make a video.
 
@@ -83,6 +84,7 @@ class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
             first_frame: what frame 0 is, uint8 (height, width, 3); the others begin at the end of the motion window as
                 this picture, noised that far, and follow it.
             chunk_size, cancel, watch: see ``RunOptions``.
+            options: these and ``cross_frame_attention`` and ``callback`` in one.
 
         Raises:
             ValueError: for arguments out of bounds, before anything is computed.
@@ -101,7 +103,7 @@ class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
         frame_ids = list(range(video_length)) if frame_ids is None else frame_ids
         if len(frame_ids) != video_length:
             raise ValueError(f"{len(frame_ids)} frame_ids for {video_length} frames")
-        options = RunOptions(chunk_size, cross_frame_attention, cancel, watch, callback, callback_steps)
+        options = options or RunOptions(chunk_size, cross_frame_attention, cancel, watch, callback, callback_steps)
         height = height or self.unet.config.sample_size * self.vae_scale_factor
         width = width or self.unet.config.sample_size * self.vae_scale_factor
         self.check_inputs(prompt, height, width, callback_steps)
@@ -129,5 +131,5 @@ class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
                 sampler.join(0)
                 video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
 
-        output = self.finish(video, sampler, watch, output_type)
+        output = self.finish(video, sampler, options.watch, output_type)
         return output if return_dict else (output.images, output.nsfw_content_detected)

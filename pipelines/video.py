@@ -148,7 +148,9 @@ class VideoPipelineMixin:
                     raise FloatingPointError("the decoded pictures are not finite")
                 picture = self.image_processor.postprocess(decoded, output_type="np")
                 if self.safety_checker is not None:
-                    picture, flags = self.run_safety_checker(picture, self._execution_device, self.unet.dtype)
+                    picture, flags = self.run_safety_checker(  # type: ignore[attr-defined]
+                        picture, self._execution_device, self.unet.dtype
+                    )
                     nsfw += flags
                 images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
         finally:

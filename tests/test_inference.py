@@ -36,8 +36,8 @@ class FakeModel:
     def during(cancel):
         """What happens in the middle of a job."""
 
-    def generate(self, settings, on_step=None, cancel=None):
-        self.settings = settings.resolved()
+    def generate(self, settings, on_step=None, cancel=None, **given):
+        self.settings, self.given = settings.resolved(), given
         on_step(SimpleNamespace(step=1, total=2, frame=8, frames=8, fraction=0.5, seconds=1.0, seconds_left=1.0))
         self.during(cancel)
         if self.looks_at_cancel and cancel.is_set():
@@ -360,3 +360,41 @@ def raiser(error: BaseException):
         raise error
 
     return fail
+
+
+# --- other modes -----------------------------------------------------------------------------------------------
+
+
+def test_a_mode_has_its_own_options_and_files(model, tmp_path):
+    """Edges of a video, from a picture on: what is given reaches the model, and the file remembers the rest."""
+    for name in ("source.mp4", "first.png"):
+        (tmp_path / name).write_bytes(b"any")
+    options = "--mode control --control canny --canny-low 50 --source source.mp4 --first-frame first.png -o out.mp4"
+    assert inference.main(["a red circle", *options.split()]) == 0
+    assert (model.made[-1].settings.mode, model.made[-1].settings.canny_low) == ("control", 50)
+    assert model.made[-1].given == {"source": Path("source.mp4"), "first_frame": Path("first.png")}
+    assert inference.main(["--from", "out.mp4", "--source", "source.mp4", "-o", "again.mp4"]) == 0
+    assert model.made[-1].settings == model.made[-2].settings
+
+
+def test_a_mode_can_stand_in_the_file(model, tmp_path):
+    """A YAML file for editing names the mode and the source."""
+    (tmp_path / "source.mp4").write_bytes(b"any")
+    (tmp_path / "my.yaml").write_text("mode: pix2pix\nprompt: make it night\nsource: source.mp4\n", "utf-8")
+    assert inference.main(["--config", "my.yaml", "--image-guidance-scale", "2", "-o", "out.mp4"]) == 0
+    assert model.made[-1].settings.image_guidance_scale == 2
+    assert model.made[-1].given == {"source": Path("source.mp4")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--mode video", "mode: must be one of text_to_video, control, pix2pix"),
+        ("--mode control --control canny --source none.mp4", "source: there is no file none.mp4"),
+        ("--mode control", "control: is missing"),
+        ("--mode control --control canny --width 64", "unrecognized arguments: --width 64"),
+    ],
+)
+def test_a_mistake_in_a_mode_is_one_line(options, message, capsys):
+    assert inference.main(["x", *options.split(), "-o", "out.mp4"]) == 2
+    assert message in capsys.readouterr().err

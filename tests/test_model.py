@@ -11,7 +11,8 @@ from diffusers import PNDMScheduler
 import registry
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable, UserError
 from loading import reachable
-from model import Model, build_scheduler
+from model import Model
+from modes import build_scheduler
 from pipelines.text_to_video import TextToVideoPipeline
 from settings import from_json, parse
 from video_io import read_metadata
@@ -153,11 +154,11 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(model, monkeypatch):
     original = TextToVideoPipeline.__call__
     chunks = []
 
-    def tight(self, *arguments, chunk_size, **options):
-        chunks.append(chunk_size)
-        if chunk_size > limit:
+    def tight(self, *arguments, options, **others):
+        chunks.append(options.chunk_size)
+        if options.chunk_size > limit:
             raise torch.cuda.OutOfMemoryError("out of memory")
-        return original(self, *arguments, chunk_size=chunk_size, **options)
+        return original(self, *arguments, options=options, **others)
 
     expected = model.generate(settings(num_frames=4)).frames
     monkeypatch.setattr(TextToVideoPipeline, "__call__", tight)

@@ -3,12 +3,15 @@
 import re
 import shlex
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 import app
 import inference
 import registry
+from model import Model
+from settings import TextToVideoSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,12 +38,12 @@ def test_the_page_is_started_with_options_it_has(line):
 def test_make_targets_exist():
     """As README and CI call them."""
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make (\w+)", README)) - {"needed"}:
+    for target in set(re.findall(r"(?:^|`)make (\w+)", README, re.M)):
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [code for code in PYTHON if "Client(" not in code])
+@pytest.mark.parametrize("code", [code for code in PYTHON if not re.search(r"Client\(|source=", code)])
 def test_python_examples_run(code, tmp_path, monkeypatch):
     """On the shipped checkpoint; what they write is written."""
     monkeypatch.chdir(tmp_path)
@@ -51,6 +54,14 @@ def test_python_examples_run(code, tmp_path, monkeypatch):
         assert (tmp_path / "out.mp4").stat().st_size > 1000
     else:
         assert names["images"].shape == (8, 128, 128, 3)
+
+
+def test_the_example_with_sources_is_understood():
+    """Its settings are valid and its arguments are those of ``generate``; the videos it names are the reader's."""
+    (code,) = [code for code in PYTHON if "source=" in code]
+    model = mock.create_autospec(Model)
+    exec(code, {"Model": model, "TextToVideoSettings": TextToVideoSettings})
+    assert model.return_value.generate.call_count == 3
 
 
 def test_every_file_the_readme_points_to_is_there():

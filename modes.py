@@ -1,0 +1,284 @@
+"""What each mode is made of: its pipeline, what it needs besides settings, and the arguments it is called with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import registry
+import video_io
+from annotators.canny import Canny
+from annotators.depth import Depth
+from annotators.pose import Pose
+from errors import InvalidSettings, ModelUnavailable
+from loading import Loader
+from reporting import stop_if
+from settings import (
+    ControlSettings,
+    EditSettings,
+    GenerationSettings,
+    MotionSettings,
+    Settings,
+    SourceSettings,
+    TextToVideoSettings,
+    check_pixels,
+)
+
+Source = str | Path | np.ndarray
+SHARED_MEMORY_CHUNK = 8  # frames at once where the device shares the machine's memory (cpu, mps)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a mode draws from besides its settings: ``video`` uint8 (frames, height, width, 3), the control or the video
+    to edit; ``first_frame`` uint8 (height, width, 3); remarks for the user."""
+
+    video: np.ndarray | None = None
+    first_frame: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One kind of settings: its pipeline, the arguments that only this pipeline takes, and what may be given."""
+
+    pipeline: Callable[[Loader, registry.ModelRow, Any], Any]
+    arguments: Callable[[Any, Inputs], dict[str, Any]]
+    takes_source: bool
+    takes_first_frame: bool
+    edits: bool = False
+
+
+def text_to_video_pipeline(loader: Loader, row: registry.ModelRow, settings: TextToVideoSettings) -> Any:
+    """The pipeline of this row's parts."""
+    from pipelines.text_to_video import TextToVideoPipeline
+
+    return TextToVideoPipeline(**loader.components(row), safety_checker=None, requires_safety_checker=False)
+
+
+def control_pipeline(loader: Loader, row: registry.ModelRow, settings: ControlSettings) -> Any:
+    """The pipeline of this row's parts and its ControlNet; raises ModelUnavailable where there is none."""
+    from pipelines.controlnet import ControlledVideoPipeline
+
+    if settings.control not in row.controlnets:
+        raise ModelUnavailable(f"there is no ControlNet for {settings.control} that fits {row.label}")
+    parts = loader.components(row)
+    controlnet = loader.controlnet(row, settings.control, parts["unet"])
+    return ControlledVideoPipeline(**parts, controlnet=controlnet, safety_checker=None, requires_safety_checker=False)
+
+
+def edit_pipeline(loader: Loader, row: registry.ModelRow, settings: EditSettings) -> Any:
+    """The pipeline of this row's parts."""
+    from pipelines.pix2pix import EditedVideoPipeline
+
+    return EditedVideoPipeline(**loader.components(row), safety_checker=None, requires_safety_checker=False)
+
+
+def common_arguments(settings: GenerationSettings) -> dict[str, Any]:
+    """What every pipeline is called with, from complete settings."""
+    import torch
+
+    return {
+        "prompt": settings.prompt,
+        "negative_prompt": settings.negative_prompt or None,
+        "num_inference_steps": settings.num_inference_steps,
+        "guidance_scale": settings.guidance_scale,
+        "generator": torch.Generator("cpu").manual_seed(settings.seed),
+        "output_type": "uint8",
+        "return_dict": False,
+    }
+
+
+def motion_arguments(settings: MotionSettings) -> dict[str, Any]:
+    """The pipelines' arguments move the camera, as in diffusers; the settings move what is seen."""
+    return {
+        "motion_field_strength_x": -settings.motion_field_strength_x,
+        "motion_field_strength_y": -settings.motion_field_strength_y,
+        "motion_window": settings.motion_window,
+    }
+
+
+def text_to_video_arguments(settings: TextToVideoSettings, inputs: Inputs) -> dict[str, Any]:
+    """Of ``TextToVideoPipeline``."""
+    return motion_arguments(settings) | {
+        "video_length": settings.num_frames,
+        "height": settings.height,
+        "width": settings.width,
+        "motion_field": settings.motion_field,
+        "first_frame": inputs.first_frame,
+    }
+
+
+def control_arguments(settings: ControlSettings, inputs: Inputs) -> dict[str, Any]:
+    """Of ``ControlledVideoPipeline``; without motion in the latents, a given first frame only stays where it is."""
+    motion = motion_arguments(settings)
+    if not settings.motion_field:
+        still = {} if inputs.first_frame is None else {"motion_window": settings.motion_window}
+        motion = {"motion_window": None} | still
+    return motion | {
+        "image": inputs.video,
+        "controlnet_conditioning_scale": settings.conditioning_scale,
+        "control_guidance_start": settings.control_start,
+        "control_guidance_end": settings.control_end,
+        "first_frame": inputs.first_frame,
+    }
+
+
+def edit_arguments(settings: EditSettings, inputs: Inputs) -> dict[str, Any]:
+    """Of ``EditedVideoPipeline``."""
+    return {"image": inputs.video, "image_guidance_scale": settings.image_guidance_scale}
+
+
+MODES: Mapping[type[Settings], Mode] = {
+    TextToVideoSettings: Mode(text_to_video_pipeline, text_to_video_arguments, False, True),
+    ControlSettings: Mode(control_pipeline, control_arguments, True, True),
+    EditSettings: Mode(edit_pipeline, edit_arguments, True, False, edits=True),
+}
+
+
+class Annotators:
+    """What turns a video into control frames; each holds its networks until ``release``."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._known: dict[tuple[str, ...], Any] = {}
+
+    def annotate(self, settings: ControlSettings, frames: np.ndarray, cancel: threading.Event | None) -> np.ndarray:
+        """The control frames of a video, or the video itself where it already is one."""
+        if settings.source_is_control:
+            return frames
+        if settings.control == "canny":
+            return Canny(settings.canny_low, settings.canny_high)(frames, lambda _: stop_if(cancel))
+        estimator = registry.DEPTH_ESTIMATORS[settings.depth_estimator]
+        key = ("pose",) if settings.control == "pose" else ("depth", estimator)
+        if key not in self._known:
+            self.release()
+            self._known[key] = Pose(device=self.device) if key == ("pose",) else Depth(estimator, self.device)
+        return self._known[key](frames, lambda _: stop_if(cancel))
+
+    def release(self) -> None:
+        """Let go of all networks."""
+        for annotator in self._known.values():
+            annotator.release()
+        self._known.clear()
+
+
+def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.ndarray | None, device: str) -> Any:
+    """Settings with every open value filled in from the checkpoint, the source and the machine.
+
+    Raises InvalidSettings for more than one job may ask for.
+    """
+    own_px = own_side_px(pipeline)
+    if frames is None:
+        width, height, count = settings.width or own_px, settings.height or own_px, settings.num_frames
+        filled = {"width": width, "height": height}
+    else:
+        count, height, width = frames.shape[:3]
+        filled = {"num_frames": count, "resolution": min(width, height)}
+    affordable(count, width, height)
+    chunk = settings.chunk_size or fitting_chunk(device, width, height)
+    filled |= {"model": row.name, "chunk_size": min(chunk, count)}
+    if isinstance(settings, MotionSettings):
+        filled["motion_window"] = settings.motion_window or row.motion_window
+    return settings.model_copy(update=filled)
+
+
+def own_side_px(pipeline: Any) -> int:
+    """The side of the pictures that the checkpoint was trained on."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+
+
+def affordable(num_frames: int, width: int, height: int) -> None:
+    """Raise InvalidSettings for more pixels than one job may ask for."""
+    try:
+        check_pixels(num_frames, width, height)
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
+
+
+def read_source(settings: SourceSettings, source: Source, own_px: int) -> Inputs:
+    """The frames of a source that the settings ask for, at the size they ask for.
+
+    An array is taken as it is, at most ``num_frames`` of it; a file is resampled and resized.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 4 or source.shape[-1] != 3 or 0 in source.shape:
+            raise InvalidSettings("source: must be uint8 (frames, height, width, 3)")
+        if source.shape[1] % 8 or source.shape[2] % 8:
+            raise InvalidSettings(f"source: sides must be multiples of 8, not {source.shape[2]}x{source.shape[1]}")
+        return Inputs(source[: settings.num_frames])
+    path = Path(source)
+    facts = video_io.probe(path)
+    shorter = settings.resolution or own_px
+    longest = shorter * max(facts.width, facts.height) / min(facts.width, facts.height)
+    size = video_io.fit_size(facts.width, facts.height, side=min(round(longest), 2048))
+    affordable(settings.num_frames, *size)
+    frames = video_io.read_video(
+        path, size=size, fps=settings.fps, num_frames=settings.num_frames, start_seconds=settings.source_start
+    )
+    if len(frames) == settings.num_frames:
+        return Inputs(frames)
+    return Inputs(frames, notes=(f"The source has {len(frames)} frames from there on, at {settings.fps} a second.",))
+
+
+def as_picture(picture: Source) -> np.ndarray:
+    """The pixels of a picture file, or of an array that is one: uint8 (height, width, 3)."""
+    pixels = picture if isinstance(picture, np.ndarray) else video_io.read_picture(Path(picture))
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
+        raise InvalidSettings("first_frame: must be uint8 (height, width, 3)")
+    return pixels
+
+
+def fit_picture(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture cut to the shape of the video, around its middle, and resized: uint8 (height, width, 3)."""
+    import cv2
+
+    scale = max(width / pixels.shape[1], height / pixels.shape[0])
+    cut_width, cut_height = max(1, round(width / scale)), max(1, round(height / scale))
+    left, top = max(0, pixels.shape[1] - cut_width) // 2, max(0, pixels.shape[0] - cut_height) // 2
+    cut = np.ascontiguousarray(pixels[top : top + cut_height, left : left + cut_width])
+    return cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def build_scheduler(name: str, config: Any) -> Any:
+    """The scheduler of a setting's name, on a checkpoint's own noise schedule."""
+    import diffusers
+
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "ddim": (diffusers.DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
+        "dpm++ 2m": (diffusers.DPMSolverMultistepScheduler, {}),
+        "dpm++ 2m karras": (diffusers.DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+        "euler": (diffusers.EulerDiscreteScheduler, {}),
+        "euler a": (diffusers.EulerAncestralDiscreteScheduler, {}),
+        "unipc": (diffusers.UniPCMultistepScheduler, {}),
+        "lcm": (diffusers.LCMScheduler, {}),
+    }
+    kind, options = kinds[name]
+    return kind.from_config(config, **options)
+
+
+def fitting_chunk(device: str, width: int, height: int) -> int:
+    """Frames computed at once by default. On a graphics card, what half of its free memory holds by a rule of
+    thumb: 0.35 GB per frame of 512x512 with guidance in half precision; a wrong guess is halved on the way."""
+    if not device.startswith("cuda"):
+        return SHARED_MEMORY_CHUNK
+    import torch
+
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    free_bytes += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    per_frame = 0.35e9 * (width * height) / 512**2
+    return max(1, min(64, int(0.5 * free_bytes / per_frame)))
+
+
+def truncation_notes(tokenizer: Any, settings: GenerationSettings) -> Iterator[str]:
+    """A remark for each text that is longer than the checkpoint reads."""
+    limit = tokenizer.model_max_length
+    for label, text in (("prompt", settings.prompt), ("negative prompt", settings.negative_prompt)):
+        count = len(tokenizer(text, truncation=False, verbose=False).input_ids)
+        if count > limit:
+            yield f"The {label} is {count} tokens long; this checkpoint reads the first {limit} and ignores the rest."

@@ -1,0 +1,112 @@
+"""How a running job is watched: stopped when nobody wants it, told as progress, shown as a cheap preview."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from errors import Cancelled
+from settings import GenerationSettings
+
+if TYPE_CHECKING:
+    import torch
+
+PREVIEW_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is, and a first look at it.
+
+    ``step`` of ``total`` denoising steps and ``frame`` of ``frames`` within the step are done; ``fraction`` of all
+    predictions of a frame; ``seconds`` since the job began and ``seconds_left`` by the pace so far, None before
+    there is one. ``preview`` is uint8 (n, h, w, 3), up to eight frames as small as the latents, or None.
+    """
+
+    step: int
+    total: int
+    frame: int
+    frames: int
+    fraction: float
+    seconds: float
+    seconds_left: float | None
+    preview: np.ndarray | None
+
+
+OnStep = Callable[[Progress], None]
+
+
+class Reporter:
+    """Stands between the pipeline and the caller: stops a cancelled job, reports progress with a preview."""
+
+    def __init__(
+        self,
+        on_step: OnStep | None,
+        cancel: threading.Event | None,
+        started: float,
+        settings: GenerationSettings,
+        matrix: np.ndarray,
+    ) -> None:
+        self.on_step, self.cancel, self.started, self.matrix = on_step, cancel, started, matrix
+        self.total, self.frames = settings.num_inference_steps, settings.num_frames
+        self.predicted = 0  # frames, over all finished steps; the anchor's first steps are of one frame
+        self.began = time.monotonic()
+
+    def __call__(self, step: int, frames_done: int, latents: torch.Tensor) -> None:
+        """The pipeline's ``watch``."""
+        stop_if(self.cancel)
+        if step < self.total and frames_done == len(latents):
+            self.predicted += frames_done
+            step, frames_done = step + 1, 0
+        if self.on_step is None or frames_done < 0:
+            return
+        if step >= self.total:
+            step, frames_done = self.total, 0
+        now, done = time.monotonic(), self.predicted + frames_done
+        left = (self.total - step) * self.frames - frames_done
+        self.on_step(
+            Progress(
+                step=step,
+                total=self.total,
+                frame=frames_done,
+                frames=self.frames,
+                fraction=done / max(1, done + left),
+                seconds=now - self.started,
+                seconds_left=left * (now - self.began) / done if done else None,
+                preview=to_preview(latents, self.matrix) if frames_done == 0 else None,
+            )
+        )
+
+
+def stop_if(cancel: threading.Event | None) -> None:
+    """Raise Cancelled where the caller has asked to stop."""
+    if cancel is not None and cancel.is_set():
+        raise Cancelled
+
+
+def fit_preview(autoencoder: Any) -> np.ndarray:
+    """A linear map from latents (and a one) to colours, fitted to what the autoencoder makes of flat colours:
+    float32 (channels + 1, 3)."""
+    import torch
+
+    levels = torch.tensor([-0.9, 0.0, 0.9])
+    colours = torch.cartesian_prod(levels, levels, levels)
+    pictures = colours[:, :, None, None].expand(-1, -1, 64, 64).to(autoencoder.device, autoencoder.dtype)
+    with torch.no_grad():
+        latents = torch.cat([autoencoder.encode(picture[None]).latent_dist.mean for picture in pictures])
+    middle = latents.float().mean(dim=(2, 3)).cpu() * autoencoder.config.scaling_factor
+    inputs = torch.cat([middle, torch.ones(len(middle), 1)], dim=1)
+    return torch.linalg.lstsq(inputs, colours).solution.numpy()
+
+
+def to_preview(latents: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
+    """Small approximate pictures of up to eight frames, evenly chosen: uint8 (n, h, w, 3)."""
+    chosen = np.unique(np.linspace(0, len(latents) - 1, PREVIEW_FRAMES).round().astype(int))
+    values = latents[chosen].permute(0, 2, 3, 1).float().cpu().numpy()
+    colours = values @ matrix[:-1] + matrix[-1]
+    return np.clip((colours + 1) * 127.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,187 @@
+"""Control, editing and a given first frame through the facade, on tiny networks in folders."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from diffusers import ControlNetModel, UNet2DConditionModel
+
+import loading
+from errors import InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
+from loading import Loader
+from model import Model
+from modes import fit_picture
+from pipelines.text_to_video import TextToVideoPipeline
+from registry import ModelRow
+from settings import from_json, parse
+from video_io import read_metadata, write_video
+
+
+@pytest.fixture(scope="module")
+def folders(components, tmp_path_factory):
+    """A checkpoint, a ControlNet that fits it, one that does not, and an editing UNet."""
+    root = tmp_path_factory.mktemp("models")
+    TextToVideoPipeline(**components).save_pretrained(root / "tiny")
+    config = components["unet"].config
+    ControlNetModel.from_unet(components["unet"], conditioning_embedding_out_channels=(4, 4, 4, 4)).save_pretrained(
+        root / "control"
+    )
+    wider = UNet2DConditionModel.from_config(config, cross_attention_dim=24)
+    ControlNetModel.from_unet(wider, conditioning_embedding_out_channels=(4, 4, 4, 4)).save_pretrained(root / "wide")
+    UNet2DConditionModel.from_config(config, in_channels=8).save_pretrained(root / "edit")
+    return root
+
+
+@pytest.fixture
+def model(folders):
+    model = Model(device="cpu")
+    tiny = ModelRow(
+        "tiny",
+        "Tiny",
+        str(folders / "tiny"),
+        "",
+        motion_window=(500, 700),
+        controlnets={"canny": str(folders / "control"), "pose": str(folders / "wide"), "depth": str(folders / "none")},
+    )
+    editor = dataclasses.replace(tiny, name="tiny-edit", unet=str(folders / "edit"), controlnets={}, edits=True)
+    model.rows = {"tiny": tiny, "tiny-edit": editor}
+    return model
+
+
+def settings(mode: str, **changes):
+    named = {"control": {"model": "tiny", "control": "canny"}, "pix2pix": {"model": "tiny-edit"}}
+    common = {"prompt": "a red circle", "model": "tiny", "num_frames": 3, "num_inference_steps": 3, "seed": 5}
+    return parse(common | named.get(mode, {}) | changes, mode)
+
+
+def video(frames: int = 5, height: int = 96, width: int = 128) -> np.ndarray:
+    """A box that moves to the right."""
+    pictures = np.full((frames, height, width, 3), 90, np.uint8)
+    for frame, picture in enumerate(pictures):
+        picture[20:70, 10 + 8 * frame : 50 + 8 * frame] = (250, 220, 50)
+    return pictures
+
+
+@pytest.mark.parametrize("mode", ["control", "pix2pix"])
+def test_a_source_becomes_a_clip_of_its_shape(model, mode, tmp_path):
+    """As many frames as asked for, in the source's shape; the file inside makes it again with the same source."""
+    clip = model.generate(settings(mode, seed=-1), source=video())
+    assert clip.frames.shape == clip.control.shape == (3, 96, 128, 3)
+    again = from_json(read_metadata(clip.save(tmp_path / "clip.mp4"))["settings"])
+    assert again == clip.settings
+    assert again.resolution == 96
+    assert np.array_equal(model.generate(again, source=video()).frames, clip.frames)
+
+
+def test_a_file_is_resampled_and_resized(model, tmp_path):
+    """Eight frames a second for two seconds, of which every fourth is taken from the first second on."""
+    path = write_video(tmp_path / "source.mp4", video(16, 192, 256), 8, {})
+    clip = model.generate(settings("control", fps=2, source_start=1.0, num_frames=8, resolution=64), source=path)
+    assert clip.frames.shape == (2, 64, 88, 3)
+    assert clip.settings.num_frames == 2
+    assert "2 frames" in clip.notes[0]
+
+
+def test_the_control_video_is_what_the_annotator_drew(model):
+    """Edges are shown beside the result; a video that already is a control stays as it is."""
+    edges = model.generate(settings("control"), source=video()).control
+    assert set(np.unique(edges)) == {0, 255}
+    ready = model.generate(settings("control", source_is_control=True), source=edges).control
+    assert np.array_equal(ready, edges)
+
+
+def test_modes_share_one_checkpoint_and_never_each_others_weights(model, monkeypatch):
+    """Text, control, editing, text again: loaded once, and the last clip is the first."""
+    loaded = []
+    original = loading.load_components
+    monkeypatch.setattr(loading, "load_components", lambda *given: loaded.append(given[0].name) or original(*given))
+    before = model.generate(settings("text_to_video")).frames
+    model.generate(settings("control"), source=video())
+    model.generate(settings("pix2pix"), source=video())
+    assert np.array_equal(model.generate(settings("text_to_video")).frames, before)
+    assert loaded == ["tiny"]
+
+
+def test_what_was_used_longest_ago_goes_first(model):
+    """A budget for one checkpoint: its ControlNet goes when another comes, it is loaded again when it is asked for."""
+    model._loader = Loader("cpu", budget_bytes=1)
+    first = model.generate(settings("control"), source=video()).frames
+    held = [key[0] for key in model.loader._held]
+    assert held == ["checkpoint", "controlnet"]
+    model.generate(settings("pix2pix"), source=video())
+    assert [key[0] for key in model.loader._held] == ["checkpoint", "unet"]
+    assert np.array_equal(model.generate(settings("control"), source=video()).frames, first)
+
+
+@pytest.mark.parametrize(
+    ("control", "message"), [("pose", "ControlNet for pose is not made for"), ("depth", "none is missing, damaged")]
+)
+def test_a_controlnet_that_does_not_fit_is_one_line(model, control, message):
+    """Wrong text width, or nothing there: said without a server path, and the next job runs."""
+    with pytest.raises(ModelUnavailable, match=message) as told:
+        model.generate(settings("control", control=control, source_is_control=True), source=video())
+    assert "/" not in str(told.value)
+    assert "\n" not in str(told.value)
+    model.generate(settings("control"), source=video())
+
+
+def test_an_editor_does_not_draw_and_a_painter_does_not_edit(model):
+    """Each mode offers its own checkpoints."""
+    with pytest.raises(ModelUnavailable, match=r"must be auto or one of tiny$"):
+        model.generate(settings("text_to_video", model="tiny-edit"))
+    with pytest.raises(ModelUnavailable, match=r"must be auto or one of tiny-edit$"):
+        model.generate(settings("pix2pix", model="tiny"), source=video())
+
+
+def test_a_bad_source_is_refused_before_anything_is_loaded(model, tmp_path):
+    """Nobody waits for a checkpoint to hear that the file is not a video."""
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"<html>")
+    with pytest.raises(InvalidVideo):
+        model.generate(settings("control"), source=broken)
+    with pytest.raises(InvalidPicture):
+        model.generate(settings("text_to_video"), first_frame=broken)
+    with pytest.raises(InvalidSettings, match="choose a video"):
+        model.generate(settings("control"))
+    assert not model.loader._held
+
+
+@pytest.mark.parametrize("mode", ["text_to_video", "control"])
+def test_a_given_first_frame_is_frame_0(model, mode):
+    """Frame 0 is the picture as the autoencoder alone gives it back; the frames after it are new."""
+    picture = video(1)[0]
+    given = {} if mode == "text_to_video" else {"source": video()}
+    size = {"width": 128, "height": 96} if mode == "text_to_video" else {}
+    clip = model.generate(settings(mode, **size), first_frame=picture, **given)
+    pipeline = TextToVideoPipeline(**model.loader.components(model.rows["tiny"]), safety_checker=None)
+    alone, _ = pipeline.decode_frames(pipeline.encode_first_frame(picture, 96, 128), as_uint8=True)
+    assert np.abs(clip.frames[0].astype(int) - alone[0]).max() <= 1
+    assert not np.array_equal(clip.frames[1], clip.frames[0])
+
+
+def test_a_first_frame_of_another_shape_is_cut_around_its_middle():
+    """A wide picture loses its sides, a tall one top and bottom; nothing is stretched."""
+    wide = np.zeros((100, 400, 3), np.uint8)
+    wide[:, 150:250] = 255
+    assert (fit_picture(wide, 64, 64) > 250).all()
+    tall = np.ascontiguousarray(wide.transpose(1, 0, 2))
+    assert (fit_picture(tall, 128, 128) > 250).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "wrong", "message"),
+    [
+        ("control", {"canny_low": 200, "canny_high": 100}, "canny_low"),
+        ("control", {"control_start": 0.5, "control_end": 0.5}, "control_start"),
+        ("control", {"control": "scribble"}, "control: must be one of"),
+        ("control", {"conditioning_scale": float("nan")}, "finite"),
+        ("control", {"source_is_control": "yes"}, "true or false"),
+        ("pix2pix", {"image_guidance_scale": 0.5}, "at least 1"),
+        ("pix2pix", {"resolution": 100}, "multiple of 8"),
+        ("pix2pix", {"source_start": -1}, "at least 0"),
+        ("pix2pix", {"control": "canny"}, "not a setting"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_reason(mode, wrong, message):
+    with pytest.raises(InvalidSettings, match=message):
+        settings(mode, **wrong)

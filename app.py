@@ -12,25 +12,26 @@ import app_text_to_video
 import serve
 from errors import UserError
 from model import Model
+from tabs import Server, Tab, create_demo
 from video_io import read_metadata
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
-TABS = (("Text to video", app_text_to_video.create_demo),)
+TABS = (app_text_to_video.TAB,)
 
 
-def create_app(model: Model, output_dir: Path | None = None) -> gr.Blocks:
+def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
     """The whole page around one model; nothing is loaded before the first job."""
-    default = model.default()
+    server = Server(model.generate, model.rows, model.default, read_metadata, output_dir)
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER)
-        for label, create_demo in TABS:
-            with gr.Tab(label):
-                create_demo(model.generate, model.rows, default, read_metadata, output_dir)
+        for tab in tabs:
+            with gr.Tab(tab.label):
+                create_demo(tab, server)
     return page
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> None:
     """Start the page; a mistake in the options is one line and exit code 2."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("serve").setLevel(logging.INFO)
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         model = Model(models=options.model, device=options.device, default=(options.model or ["auto"])[0])
-        serve.serve(create_app(model, _writable(options.output_dir)), address)
+        serve.serve(create_app(model, _writable(options.output_dir), tabs), address)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,20 +6,31 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from settings import Settings
 
-Generate = Callable[..., Any]  # Model.generate: (settings, on_step=, cancel=) -> Clip
+Generate = Callable[..., Any]  # Model.generate: (settings, on_step=, cancel=, source=, first_frame=) -> Clip
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished clip, its file, and the file of what steered it or was edited, where there is such a thing."""
+
+    clip: Any
+    path: Path
+    control: Path | None
 
 
 async def run_job(
-    generate: Generate, settings: Settings, suffix: str, output_dir: Path | None
+    generate: Generate, settings: Settings, suffix: str, output_dir: Path | None, given: Mapping[str, Path]
 ) -> AsyncGenerator[Any, None]:
-    """Generate in a thread; yields each Progress, at last ``(clip, path)``, whose file lives until the next step.
+    """Generate in a thread from settings and the ``given`` files; yields each Progress, at last ``Finished``, whose
+    files live until the next step.
 
     Whoever closes this generator (Cancel, a closed tab, a server that stops) ends the job and waits until it has
     really ended: the place in the queue is not free while the model is not. What it wrote is gone then.
@@ -27,16 +38,17 @@ async def run_job(
     loop, cancel = asyncio.get_running_loop(), threading.Event()
     updates: asyncio.Queue[Any] = asyncio.Queue()
     with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
-        path = Path(folder) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}.{suffix}"
+        name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        path, control = Path(folder) / f"{name}.{suffix}", Path(folder) / f"{name}-control.mp4"
 
         def on_step(progress: Any) -> None:
             loop.call_soon_threadsafe(updates.put_nowait, progress)
 
         def work() -> Any:
             try:
-                clip = generate(settings, on_step=on_step, cancel=cancel)
+                clip = generate(settings, on_step=on_step, cancel=cancel, **given)
                 clip.save(path)
-                return clip
+                return Finished(clip, path, clip.save_control(control))
             finally:
                 on_step(None)
 
@@ -45,10 +57,10 @@ async def run_job(
             while (progress := await updates.get()) is not None:
                 if updates.empty():  # a slow connection gets the newest step, not every one
                     yield progress
-            clip = await job
+            finished = await job
             if output_dir is not None:
                 await asyncio.to_thread(_keep, path, output_dir)
-            yield clip, path
+            yield finished
         finally:
             cancel.set()
             await asyncio.wait([job])

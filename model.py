@@ -66,6 +66,10 @@ class Clip:
         metadata = {"settings": to_json(self.settings), "versions": json.dumps(versions())}
         return video_io.write_video(Path(path), self.frames, self.fps, metadata)
 
+    def save_control(self, path: str | Path) -> Path | None:
+        """Write what steered the video or was edited, where there is such a thing, as ``.mp4`` or ``.gif``."""
+        return None if self.control is None else video_io.write_video(Path(path), self.control, self.fps, {})
+
 
 @dataclass(frozen=True)
 class Job:

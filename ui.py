@@ -15,13 +15,14 @@ import gradio as gr
 from gradio.components import Component
 
 from errors import InvalidSettings, UserError
-from jobs import Generate, run_job
+from jobs import Finished, Generate, run_job
 from settings import Settings, field_facts, from_json, parse
 from views import PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("mp4", "gif")
+FILES = ("source", "first_frame")
 WIDEST_SLIDER = 256  # values; a thumb cannot hit one of more
 MAX_NUMBER_CHARS = 100
 BROKEN = "Something broke on the server and this job was stopped; the server's log says what. The next job can start."
@@ -82,6 +83,16 @@ def _number_or_pair(text: str, wanted: str) -> Any:
     return numbers if wanted == "array" or len(numbers) > 1 else numbers[0]
 
 
+def uploaded(name: str, value: Any) -> Path | None:
+    """The file in a file control, which Gradio has checked to be an upload of its own; raises InvalidSettings."""
+    if value is None:
+        return None
+    path = value.get("path") if isinstance(value, dict) else None
+    if not isinstance(path, str) or not path:
+        raise InvalidSettings(f"{name}: must be an uploaded file")
+    return Path(path)
+
+
 def error_line(error: Exception) -> str:
     """What the user is told: a mistake of theirs as it stands; of a bug one line, while the log gets the rest."""
     if isinstance(error, UserError):
@@ -111,6 +122,13 @@ class ResultPanel:
     picture: gr.Image
     facts: gr.JSON
     cancel: gr.Button
+    control: gr.Video | None = None
+
+    @property
+    def shown(self) -> list[Component]:
+        """Everything that a job changes."""
+        always = [self.status, self.stage, self.video, self.picture, self.facts, self.cancel]
+        return always if self.control is None else [*always, self.control]
 
     def show(self, status: str, *, busy: bool = False) -> dict[Component, Any]:
         """The status, and no video (yet)."""
@@ -120,6 +138,7 @@ class ResultPanel:
             self.video: gr.Video(None, visible=False),
             self.picture: gr.Image(None, visible=False),
             self.cancel: gr.Button(interactive=busy),
+            **self._show_control(None),
         }
 
     def show_progress(self, progress: Any) -> dict[Component, Any]:
@@ -127,8 +146,9 @@ class ResultPanel:
         shown: dict[Component, Any] = {self.status: progress_html(progress)}
         return shown if progress.preview is None else {**shown, self.stage: preview_html(progress.preview)}
 
-    def show_clip(self, clip: Any, path: Path) -> dict[Component, Any]:
+    def show_clip(self, finished: Finished) -> dict[Component, Any]:
         """The finished video; a GIF is a picture to a browser."""
+        clip, path = finished.clip, finished.path
         moving = path.suffix != ".gif"
         return {
             self.status: finished_html(clip),
@@ -137,10 +157,16 @@ class ResultPanel:
             self.picture: gr.Image(None if moving else str(path), visible=not moving),
             self.facts: clip_facts(clip),
             self.cancel: gr.Button(interactive=False),
+            **self._show_control(finished.control),
         }
 
+    def _show_control(self, path: Path | None) -> dict[Component, Any]:
+        if self.control is None:
+            return {}
+        return {self.control: gr.Video(None if path is None else str(path), visible=path is not None)}
 
-def result_panel(cancel: gr.Button) -> ResultPanel:
+
+def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPanel:
     """Build the panel where it stands on the page."""
     stage = gr.HTML(PLACEHOLDER)
     video = gr.Video(
@@ -149,10 +175,15 @@ def result_panel(cancel: gr.Button) -> ResultPanel:
     picture = gr.Image(
         visible=False, type="filepath", show_label=False, buttons=["download"], elem_classes="t2v-result"
     )
+    control = None
+    if with_control:
+        control = gr.Video(
+            visible=False, autoplay=True, loop=True, label="What it followed", height=220, buttons=["download"]
+        )
     status = gr.HTML()
     with gr.Accordion("Settings of this video", open=False):
         facts = gr.JSON(show_label=False)
-    return ResultPanel(status, stage, video, picture, facts, cancel)
+    return ResultPanel(status, stage, video, picture, facts, cancel, control)
 
 
 def restored(kind: type[Settings], upload: Any, read_metadata: Callable[[Path], Mapping[str, str]]) -> Settings:
@@ -175,7 +206,9 @@ class JobRunner:
 
     kind: type[Settings]
     generate: Generate
-    output_dir: Path | None = None
+    output_dir: Path | None
+    endpoint: str
+    fixed: Mapping[str, Any]
 
     def connect(self, run: Sequence[Any], controls: Mapping[str, Any], panel: ResultPanel) -> None:
         """Wire what starts a job (``run``: triggers) and Cancel, and open the endpoint named like the mode.
@@ -188,16 +221,21 @@ class JobRunner:
             try:
                 async with aclosing(self._updates(values)) as updates:
                     async for update in updates:
-                        yield panel.show_clip(*update) if isinstance(update, tuple) else panel.show_progress(update)
+                        done = isinstance(update, Finished)
+                        yield panel.show_clip(update) if done else panel.show_progress(update)
             except Exception as error:
                 yield panel.show(status_html(error_line(error), "error"))
 
-        async def for_program(**values: Any) -> AsyncGenerator[tuple[str | None, dict[str, Any]], None]:
+        async def for_program(
+            source: Any = None, first_frame: Any = None, **values: Any
+        ) -> AsyncGenerator[tuple[str | None, dict[str, Any]], None]:
+            # The files are named here because Gradio offers a parameter without a value only so as optional.
             try:
-                async with aclosing(self._updates(values)) as updates:
+                files = {"source": source, "first_frame": first_frame}
+                async with aclosing(self._updates(values | files)) as updates:
                     async for update in updates:
-                        if isinstance(update, tuple):
-                            yield str(update[1]), clip_facts(update[0])
+                        if isinstance(update, Finished):
+                            yield str(update.path), clip_facts(update.clip)
                         else:
                             yield None, {"progress": {name: getattr(update, name) for name in PROGRESS_FACTS}}
             except Exception as error:
@@ -209,7 +247,7 @@ class JobRunner:
         def waiting() -> dict[Component, Any]:
             return panel.show(status_html("Waiting for the server…"), busy=True)
 
-        shown = [panel.status, panel.stage, panel.video, panel.picture, panel.facts, panel.cancel]
+        shown = panel.shown
         job: dict[str, Any] = dict(
             inputs_kwargs=dict(controls), preprocess=False, concurrency_id="generate", concurrency_limit=1
         )
@@ -220,7 +258,7 @@ class JobRunner:
         gr.Button(visible=False).click(
             for_program,
             outputs=[gr.File(visible=False, label="video"), gr.JSON(visible=False, label="info")],
-            api_name=self.kind.mode,
+            api_name=self.endpoint,
             api_description=self.kind.__doc__,
             **job,
         )
@@ -232,9 +270,13 @@ class JobRunner:
 
         def restore(file: Any) -> dict[Component, Any]:
             try:
-                values = shown_values(restored(self.kind, file, read_metadata))
+                settings = restored(self.kind, file, read_metadata)
+                if not self.of_this_tab(settings):
+                    raise InvalidSettings("this video was made in another tab")
+                values = shown_values(settings)
             except Exception as error:
                 return {panel.status: status_html(error_line(error), "error")}
+            values = {name: value for name, value in values.items() if name in controls}
             message = "Settings restored; Generate makes this video again."
             if values["model"] not in (value for _, value in controls["model"].choices):
                 message = f"Settings restored, all but the model, which is not offered here: {values.pop('model')}"
@@ -242,13 +284,18 @@ class JobRunner:
 
         upload.upload(restore, upload, [panel.status, *controls.values()], preprocess=False, **PAGE_ONLY)
 
+    def of_this_tab(self, settings: Settings) -> bool:
+        """Whether settings of this kind have the values that this tab does not ask for."""
+        return all(getattr(settings, name) == value for name, value in self.fixed.items())
+
     async def _updates(self, values: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Check everything, then run; raises UserError before anything has started."""
         values = dict(values)
         suffix = values.pop("format", FORMATS[0])
         if suffix not in FORMATS:
             raise InvalidSettings(f"format: must be one of {', '.join(FORMATS)}")
-        settings = read_values(self.kind, values)
-        async with aclosing(run_job(self.generate, settings, suffix, self.output_dir)) as job:
+        given = {name: path for name in FILES if (path := uploaded(name, values.pop(name, None))) is not None}
+        settings = read_values(self.kind, {**values, **self.fixed})
+        async with aclosing(run_job(self.generate, settings, suffix, self.output_dir, given)) as job:
             async for update in job:
                 yield update

@@ -1,5 +1,6 @@
 """A stand-in for Model that paints plain frames in no time, for tests of what is around it."""
 
+import dataclasses
 import hashlib
 import itertools
 import threading
@@ -23,6 +24,12 @@ class FakeClip(Clip):
         path.write_bytes(to_json(self.settings).encode() + self.frames.tobytes())
         return path
 
+    def save_control(self, path: Path) -> Path | None:
+        if self.control is not None:
+            path.write_bytes(self.control.tobytes())
+            return path
+        return None
+
 
 ENDLESS = "a job that ends only when it is cancelled"
 
@@ -34,18 +41,21 @@ class FakeModel:
         self.rows = models()
         self.before_step = before_step
         self.lock = threading.Lock()
+        self.given: dict[str, Any] = {}
         self.log: list[tuple[str, str]] = []  # ("start" or "stop", prompt), in the order it happened
 
-    def default(self) -> tuple[Any, str]:
+    def default(self, *, edits: bool = False) -> tuple[Any, str]:
         return self.rows["toyworld"], "Chosen because there is no GPU here."
 
-    def generate(self, settings, source=None, on_step=None, cancel=None) -> FakeClip:
+    def generate(self, settings, source=None, on_step=None, cancel=None, first_frame=None) -> FakeClip:
         if settings.model != "auto" and settings.model not in self.rows:
             raise ModelUnavailable("model: not in the list")
         with self.lock:
             self.log.append(("start", settings.prompt))
+            self.given = {"source": source, "first_frame": first_frame}
             try:
-                return self._paint(settings.resolved().model_copy(update={"model": "toyworld"}), on_step, cancel)
+                clip = self._paint(settings.resolved().model_copy(update={"model": "toyworld"}), on_step, cancel)
+                return clip if source is None else dataclasses.replace(clip, control=clip.frames)
             finally:
                 self.log.append(("stop", settings.prompt))
 

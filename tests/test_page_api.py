@@ -25,11 +25,12 @@ import serve
 import views
 from errors import InvalidVideo, UserError
 from settings import TextToVideoSettings, to_json
+from tabs import Server, create_demo
 
 NAN, INFINITY = float("nan"), float("inf")
 ORDINARY = {
     **{name: field.get_default() for name, field in TextToVideoSettings.model_fields.items()},
-    **{"prompt": "a red circle on green grass", "seed": 7, "format": "mp4"},
+    **{"prompt": "a red circle on green grass", "seed": 7, "format": "mp4", "first_frame": None},
 }
 
 
@@ -53,8 +54,8 @@ class Page:
         self.folder = folder
         self.kept = folder / "kept"
         self.kept.mkdir()
-        create = app_text_to_video.create_demo
-        self.blocks = create(self.model.generate, self.model.rows, self.model.default(), read_fake_metadata, self.kept)
+        server = Server(self.model.generate, self.model.rows, self.model.default, read_fake_metadata, self.kept)
+        self.blocks = create_demo(app_text_to_video.TAB, server)
         self.url = serve.start(self.blocks, serve.Address(port=free_port(), queue_size=queue_size))
         self.client = httpx.Client(base_url=f"{self.url}gradio_api", timeout=120)
         self.made: set[str] = set()  # names of the videos that were really asked for
@@ -365,7 +366,8 @@ def test_a_taken_port_is_one_clear_line():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         model = FakeModel()
-        page = app_text_to_video.create_demo(model.generate, model.rows, model.default(), read_fake_metadata)
+        server = Server(model.generate, model.rows, model.default, read_fake_metadata)
+        page = create_demo(app_text_to_video.TAB, server)
         with pytest.raises(UserError, match="cannot serve on"):
             serve.start(page, serve.Address(port=taken.getsockname()[1]))
 

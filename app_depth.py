@@ -1,0 +1,20 @@
+"""The tab in which the depth of a video steers the result."""
+
+from settings import ControlSettings
+from tabs import Tab
+
+TAB = Tab(
+    label="Depth",
+    kind=ControlSettings,
+    endpoint="depth",
+    fixed={"control": "depth"},
+    source="Video whose depth is followed",
+    rows=(("source_is_control", "conditioning_scale"), ("num_frames", "fps")),
+    hidden=("canny_low", "canny_high"),
+    first_frame=True,
+)
+
+if __name__ == "__main__":
+    import app
+
+    app.main(tabs=[TAB])

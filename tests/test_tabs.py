@@ -1,0 +1,122 @@
+"""The tabs that take files, as a program sees them: a real server, with a model that is quick and false."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fakes import FakeModel
+from gradio_client import Client, handle_file
+
+import app_canny
+import app_depth
+import app_pix2pix
+import app_pose
+import app_text_to_video
+import serve
+from settings import ControlSettings
+from tabs import Server, Tab, create_demo
+from ui import JobRunner
+
+TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
+
+
+class Page:
+    """A running tab and its model."""
+
+    def __init__(self, tab: Tab):
+        self.model = FakeModel()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = Server(self.model.generate, self.model.rows, self.model.default, lambda path: {})
+        self.blocks = create_demo(tab, server)
+        self.url = serve.start(self.blocks, serve.Address(port=port))
+        self.client = Client(self.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    page = Page(app_canny.TAB)
+    yield page
+    page.blocks.close()
+
+
+@pytest.fixture
+def upload(tmp_path) -> Path:
+    path = tmp_path / "source.mp4"
+    path.write_bytes(b"any bytes: the model alone reads them")
+    return path
+
+
+def test_a_video_goes_in_and_a_video_comes_out(page, upload):
+    """The control is the tab's own; what was uploaded reaches the model as a file of the server's."""
+    video, facts = page.client.predict(prompt="a fox", source=handle_file(str(upload)), num_frames=3, api_name="/canny")
+    assert Path(video).stat().st_size > 0
+    assert (facts["settings"]["control"], facts["settings"]["num_frames"]) == ("canny", 3)
+    source = page.model.given["source"]
+    assert source.read_bytes() == upload.read_bytes()
+    assert source != upload
+
+
+def test_the_control_cannot_be_another_tabs(page, upload):
+    """It is no parameter of this endpoint."""
+    with pytest.raises(TypeError, match="not a valid key-word"):
+        page.client.predict(prompt="a fox", control="pose", source=handle_file(str(upload)), api_name="/canny")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"path": str(Path(__file__).resolve()), "meta": {"_type": "gradio.FileData"}},
+        {"path": "../../etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"path": "http://127.0.0.1:1/video.mp4", "meta": {"_type": "gradio.FileData"}},
+        {"path": "file:///etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        "/etc/passwd",
+        ["/etc/passwd"],
+        5,
+        {},
+    ],
+    ids=str,
+)
+def test_only_an_upload_is_a_source(page, attack):
+    """Paths, URLs and whatever else a client names never reach the model."""
+    page.model.given = {}
+    endpoint = page.client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/canny"]
+    values = {parameter["parameter_name"]: parameter["parameter_default"] for parameter in endpoint["parameters"]}
+    values |= {"prompt": "a fox", "source": attack}
+    with httpx.Client(base_url=f"{page.url}gradio_api", timeout=60) as client:
+        reply = client.post("/call/canny", json={"data": list(values.values())})
+        answer = reply.text
+        if reply.status_code == 200:
+            answer = client.get(f"/call/canny/{reply.json()['event_id']}").text
+            assert "event: error" in answer
+    assert "root:" not in answer
+    assert page.model.given == {}
+
+
+@pytest.mark.parametrize("tab", TABS, ids=lambda tab: tab.label)
+def test_every_tab_asks_for_exactly_what_its_mode_has(tab):
+    """Each setting is a parameter, fixed by the tab, or or says nothing here; defaults are the class's."""
+    model = FakeModel()
+    blocks = create_demo(tab, Server(model.generate, model.rows, model.default, lambda path: {}))
+    endpoint = blocks.get_api_info()["named_endpoints"][f"/{tab.endpoint}"]
+    asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+    files = {"source": tab.source is not None, "first_frame": tab.first_frame}
+    expected = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden)]
+    assert asked == [*expected, "format", *(name for name, given in files.items() if given)]
+    values = {parameter["parameter_name"]: parameter["parameter_default"] for parameter in endpoint["parameters"]}
+    shown = {name: value for name, value in values.items() if name in expected and name != "prompt"}
+    nothing = {None: ""}
+    for name, value in shown.items():
+        default = tab.kind.model_fields[name].default
+        assert value == nothing.get(default, default), name
+
+
+def test_a_video_of_another_tab_is_not_restored():
+    """Settings for skeletons do not become settings for edges."""
+    runner = JobRunner(ControlSettings, FakeModel().generate, None, "canny", {"control": "canny"})
+    assert runner.of_this_tab(ControlSettings(prompt="a fox", control="canny"))
+    assert not runner.of_this_tab(ControlSettings(prompt="a fox", control="pose"))

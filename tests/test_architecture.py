@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "errors": [],
     "registry": [],
     "utils": ["errors"],
-    "video_io": ["errors"],
+    "video_io": ["errors", "video_comment"],
+    "video_comment": ["errors"],
     "annotators": [],
     "annotators.*": ["annotators.base", "errors", "utils"],
     "director": ["errors"],
@@ -52,7 +53,7 @@ MAY_IMPORT = {
 }
 # A tab that runs alone puts itself together as the whole page does.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["model", "serve", "video_io"]}
-LIGHT = ["settings", "errors", "registry", "utils", "video_io", "inference"]
+LIGHT = ["settings", "errors", "registry", "utils", "video_io", "video_comment", "inference"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

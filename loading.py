@@ -18,9 +18,10 @@ from typing import Any
 
 from errors import ModelUnavailable
 from registry import ModelRow
-from utils import choose_dtype
+from utils import choose_dtype, local_or_hub
 
 logger = logging.getLogger(__name__)
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 PIPELINE_CLASSES = (
     *("StableDiffusionPipeline", "TextToVideoPipeline", "TextToVideoZeroPipeline"),
     *("StableDiffusionControlNetPipeline", "StableDiffusionInstructPix2PixPipeline"),
@@ -78,11 +79,15 @@ class Loader:
         # How much is coming is not known before it is here; as much as the largest that is here is a fair guess.
         largest = max((weights_bytes(value) for value in self._held.values()), default=0)
         self._evict(self._budget() - largest, kept)
+        fits = True
         try:
             self._held[key] = load()
         except OutOfMemory as error:
-            self._evict(0, kept)
             logger.info("not enough memory at first: %s", error)
+            fits = False
+        if not fits:  # here, where the error no longer holds on to what was half loaded
+            self._evict(0, kept)
+            give_back_memory(self.device)
             self._held[key] = load()
         self._evict(self._budget(), kept)
         return self._held[key]
@@ -96,14 +101,19 @@ class Loader:
             del self._held[key]
             gone = True
         if gone:
-            gc.collect()  # pipelines hold their parts in circles
-            if self.device.startswith("cuda"):
-                import torch
-
-                torch.cuda.empty_cache()
+            give_back_memory(self.device)
 
     def _budget(self) -> int:
         return self.budget_bytes if self.budget_bytes is not None else device_bytes(self.device) // 2
+
+
+def give_back_memory(device: str) -> None:
+    """Free what nobody holds any more."""
+    gc.collect()  # pipelines hold their parts in circles
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 class OutOfMemory(ModelUnavailable):
@@ -118,12 +128,17 @@ def weights_bytes(value: Any) -> int:
 
 
 def device_bytes(device: str) -> int:
-    """The memory of a device in bytes; processors and Apple's graphics share the machine's."""
+    """The memory of a device in bytes; processors and Apple's graphics share the machine's, or what a container may
+    have of it. 0 where the system does not say."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if not hasattr(os, "sysconf"):
+        return 0
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else ""
+    return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
 def load_network(kind: str, source: str, loader: Loader) -> Any:
@@ -183,13 +198,8 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
 
 
 def from_folder_or_hub(kind: Any, source: str, **options: Any) -> Any:
-    """A pipeline from what is on this machine, and only where that is not whole from the Hub."""
-    try:
-        return kind.from_pretrained(source, local_files_only=True, **options)
-    except OSError:
-        if Path(source).is_dir():
-            raise
-        return kind.from_pretrained(source, **options)
+    """A pipeline or network of diffusers."""
+    return local_or_hub(source, lambda **where: kind.from_pretrained(source, **options, **where))
 
 
 def check_source(row: ModelRow, source: Path) -> None:

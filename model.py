@@ -29,11 +29,13 @@ from modes import (
     Source,
     as_picture,
     build_scheduler,
+    check_source,
     common_arguments,
     complete,
     fit_picture,
     own_side_px,
     read_source,
+    size_px,
     truncation_notes,
 )
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
@@ -117,9 +119,9 @@ class Model:
             if row is None:
                 raise ModelUnavailable(f"model: {self._default_name} is not in the list")
             return row, "It was named when this program was started."
-        toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
         if edits:
-            toyworld, real = registry.TOYWORLD_EDITOR, registry.INSTRUCT_PIX2PIX
+            return registry.INSTRUCT_PIX2PIX, "It is the one that the paper's authors used."
+        toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
         if cached(real.source) or reachable(real.source):
@@ -162,11 +164,13 @@ class Model:
         mode = MODES[type(settings)]
         if mode.takes_source and source is None:
             raise InvalidSettings("source: choose a video")
-        if (source is not None and not mode.takes_source) or (first_frame is not None and not mode.takes_first_frame):
-            raise TypeError(f"{settings.mode} takes no {'source' if source is not None else 'first frame'}")
+        if source is not None and not mode.takes_source:
+            raise InvalidSettings(f"source: {settings.mode} takes no video")
+        if first_frame is not None and not mode.takes_first_frame:
+            raise InvalidSettings(f"first_frame: {settings.mode} takes no first frame")
         job = Job(mode, source, None if first_frame is None else as_picture(first_frame), on_step, cancel)
-        if isinstance(source, str | Path):
-            video_io.probe(Path(source))  # before a checkpoint is loaded for nothing
+        if source is not None:
+            check_source(source)
         settings = settings.resolved()
         while not self._lock.acquire(timeout=0.2):
             stop_if(cancel)
@@ -205,6 +209,8 @@ class Model:
 
     def _inputs(self, settings: Any, job: Job, row: registry.ModelRow, pipeline: Any) -> tuple[Any, Inputs]:
         """Complete settings, and everything read and annotated."""
+        import torch
+
         inputs = Inputs()
         if isinstance(settings, SourceSettings) and job.source is not None:
             inputs = read_source(settings, job.source, own_side_px(pipeline))
@@ -212,10 +218,17 @@ class Model:
         settings = complete(settings, row, pipeline, video, self.loader.device)
         if isinstance(settings, ControlSettings) and video is not None:
             self._annotators = self._annotators or Annotators(self.loader.device)
-            video = self._annotators.annotate(settings, video, job.cancel)
+            try:
+                video = self._annotators.annotate(settings, video, job.cancel)
+            except torch.OutOfMemoryError as error:
+                raise GenerationFailed(
+                    "out of memory while the control was drawn: take a smaller resolution"
+                ) from error
+            finally:
+                if not self.loader.device.startswith("cpu"):
+                    self._annotators.release()
         if job.first_frame is not None:
-            height, width = (settings.height, settings.width) if video is None else video.shape[1:3]
-            first_frame = fit_picture(job.first_frame, width, height)
+            first_frame = fit_picture(job.first_frame, *size_px(settings, video))
         return settings, Inputs(video, first_frame, inputs.notes)
 
     def preview_matrix(self, row: registry.ModelRow, pipeline: Any) -> np.ndarray:
@@ -237,6 +250,6 @@ def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Repo
 def with_half_the_chunk(settings: Any, inputs: Inputs) -> Any:
     """Settings for a second try after memory ran out; raises GenerationFailed where one frame is too much."""
     if settings.chunk_size is None or settings.chunk_size == 1:
-        height, width = (settings.height, settings.width) if inputs.video is None else inputs.video.shape[1:3]
+        width, height = size_px(settings, inputs.video)
         raise GenerationFailed(f"out of memory even for one {width}x{height} frame at a time: make the picture smaller")
     return settings.model_copy(update={"chunk_size": settings.chunk_size // 2})

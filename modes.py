@@ -141,31 +141,36 @@ MODES: Mapping[type[Settings], Mode] = {
 }
 
 
+# What draws each control, from its settings and a device; what it is made from tells one annotator from another.
+ANNOTATORS: Mapping[str, Callable[[ControlSettings, str], tuple[Any, ...]]] = {
+    "canny": lambda settings, device: (Canny, settings.canny_low, settings.canny_high),
+    "depth": lambda settings, device: (Depth, registry.DEPTH_ESTIMATORS[settings.depth_estimator], device),
+    "pose": lambda settings, device: (Pose, *registry.POSE_NETWORKS, device),
+}
+
+
 class Annotators:
-    """What turns a video into control frames; each holds its networks until ``release``."""
+    """What turns a video into control frames; the last one is kept with its networks until ``release``."""
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self._known: dict[tuple[str, ...], Any] = {}
+        self._last: tuple[tuple[Any, ...], Any] | None = None
 
     def annotate(self, settings: ControlSettings, frames: np.ndarray, cancel: threading.Event | None) -> np.ndarray:
         """The control frames of a video, or the video itself where it already is one."""
         if settings.source_is_control:
             return frames
-        if settings.control == "canny":
-            return Canny(settings.canny_low, settings.canny_high)(frames, lambda _: stop_if(cancel))
-        estimator = registry.DEPTH_ESTIMATORS[settings.depth_estimator]
-        key = ("pose",) if settings.control == "pose" else ("depth", estimator)
-        if key not in self._known:
+        made_from = ANNOTATORS[settings.control](settings, self.device)
+        if self._last is None or self._last[0] != made_from:
             self.release()
-            self._known[key] = Pose(device=self.device) if key == ("pose",) else Depth(estimator, self.device)
-        return self._known[key](frames, lambda _: stop_if(cancel))
+            self._last = made_from, made_from[0](*made_from[1:])
+        return self._last[1](frames, lambda _: stop_if(cancel))
 
     def release(self) -> None:
-        """Let go of all networks."""
-        for annotator in self._known.values():
-            annotator.release()
-        self._known.clear()
+        """Let go of its networks."""
+        if self._last is not None:
+            self._last[1].release()
+        self._last = None
 
 
 def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.ndarray | None, device: str) -> Any:
@@ -188,6 +193,11 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
     return settings.model_copy(update=filled)
 
 
+def size_px(settings: Any, video: np.ndarray | None) -> tuple[int, int]:
+    """Width and height of the frames, from complete settings or the video that they follow."""
+    return (settings.width, settings.height) if video is None else (video.shape[2], video.shape[1])
+
+
 def own_side_px(pipeline: Any) -> int:
     """The side of the pictures that the checkpoint was trained on."""
     return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
@@ -201,22 +211,32 @@ def affordable(num_frames: int, width: int, height: int) -> None:
         raise InvalidSettings(str(error)) from None
 
 
+def check_source(source: Source) -> None:
+    """Refuse what is no video, before a checkpoint is loaded for it; raises UserError."""
+    if not isinstance(source, np.ndarray):
+        video_io.probe(Path(source))
+        return
+    if source.dtype != np.uint8 or source.ndim != 4 or source.shape[-1] != 3 or 0 in source.shape:
+        raise InvalidSettings("source: must be uint8 (frames, height, width, 3)")
+    height, width = source.shape[1:3]
+    if height % 8 or width % 8 or not 64 <= min(height, width) <= max(height, width) <= video_io.MAX_FITTED_PX:
+        raise InvalidSettings(
+            f"source: sides must be multiples of 8 from 64 to {video_io.MAX_FITTED_PX}, not {width}x{height}"
+        )
+
+
 def read_source(settings: SourceSettings, source: Source, own_px: int) -> Inputs:
     """The frames of a source that the settings ask for, at the size they ask for.
 
     An array is taken as it is, at most ``num_frames`` of it; a file is resampled and resized.
     """
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 4 or source.shape[-1] != 3 or 0 in source.shape:
-            raise InvalidSettings("source: must be uint8 (frames, height, width, 3)")
-        if source.shape[1] % 8 or source.shape[2] % 8:
-            raise InvalidSettings(f"source: sides must be multiples of 8, not {source.shape[2]}x{source.shape[1]}")
-        return Inputs(source[: settings.num_frames])
+        return Inputs(np.ascontiguousarray(source[: settings.num_frames]))
     path = Path(source)
     facts = video_io.probe(path)
     shorter = settings.resolution or own_px
     longest = shorter * max(facts.width, facts.height) / min(facts.width, facts.height)
-    size = video_io.fit_size(facts.width, facts.height, side=min(round(longest), 2048))
+    size = video_io.fit_size(facts.width, facts.height, side=min(round(longest), video_io.MAX_FITTED_PX))
     affordable(settings.num_frames, *size)
     frames = video_io.read_video(
         path, size=size, fps=settings.fps, num_frames=settings.num_frames, start_seconds=settings.source_start

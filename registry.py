@@ -1,5 +1,6 @@
 """Which models there are, as data: what a row says is all the code needs to know about a checkpoint."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ DEPTH_ESTIMATORS = {
     "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
     "dpt-hybrid-midas": "Intel/dpt-hybrid-midas",
 }
+
+# What finds people, and what finds their joints.
+POSE_NETWORKS = ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-simple")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ TOYWORLD = ModelRow(
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
     motion_window=(600, 700),
-    controlnets={name: str(ROOT / "checkpoints" / f"toyworld-{name}") for name in CONTROLNETS},
+    controlnets={},
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",
@@ -80,16 +84,6 @@ INSTRUCT_PIX2PIX = ModelRow(
     examples=("make it Van Gogh Starry Night style", "make it snowy", "replace the camel with a horse"),
     edits=True,
 )
-TOYWORLD_EDITOR = ModelRow(
-    name="toyworld-edit",
-    label="Toy world, editing (bundled, 128x128)",
-    source=TOYWORLD.source,
-    unet=str(ROOT / "checkpoints" / "toyworld-edit"),
-    note="Changes the background, colours and shapes of toy-world videos; it is not InstructPix2Pix.",
-    controlnets={},
-    examples=("make it night", "turn it into a star", "paint it red"),
-    edits=True,
-)
 BUILT_IN = (
     TOYWORLD,
     STABLE_DIFFUSION,
@@ -107,6 +101,7 @@ BUILT_IN = (
         note="A photographic finetune of Stable Diffusion 1.5, 512x512; 4 GB to download once, wants a GPU.",
         examples=_SCENES,
     ),
+    INSTRUCT_PIX2PIX,
 )
 
 
@@ -118,8 +113,19 @@ def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     for source in filter(None, (part.strip() for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
-            rows[name] = ModelRow(name, name, source, "Named by the operator of this server.", examples=_SCENES)
+            note, edits = "Named by the operator of this server.", is_editor(source)
+            examples = INSTRUCT_PIX2PIX.examples if edits else _SCENES
+            rows[name] = ModelRow(name, name, source, note, examples=examples, edits=edits)
     return rows
+
+
+def is_editor(source: str) -> bool:
+    """Whether a folder says of itself that it is an InstructPix2Pix checkpoint."""
+    try:
+        index = json.loads((Path(source) / "model_index.json").read_text(encoding="utf-8"))
+        return index["_class_name"] == "StableDiffusionInstructPix2PixPipeline"
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def unique_name(source: str, rows: dict[str, ModelRow]) -> str:

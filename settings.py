@@ -135,7 +135,7 @@ class GenerationSettings(Settings):
     @classmethod
     def _not_empty(cls, text: str) -> str:
         if not text.strip():
-            raise ValueError("is empty: write what the video shows, for example 'a red circle on green grass'")
+            raise ValueError("is empty: write a sentence, for example 'a red circle on green grass'")
         return text
 
     @field_validator("prompt", "negative_prompt", "model")
@@ -313,6 +313,11 @@ class ControlSettings(SourceSettings, MotionSettings):
     def _in_order(self) -> Self:
         if not self.control_start < self.control_end:
             raise ValueError(f"control_start ({self.control_start}) must be below control_end ({self.control_end})")
+        steps = self.num_inference_steps
+        if not any(
+            self.control_start <= step / steps and (step + 1) / steps <= self.control_end for step in range(steps)
+        ):
+            raise ValueError(f"control_start to control_end holds none of the {steps} steps: widen it")
         if not self.canny_low < self.canny_high:
             raise ValueError(f"canny_low ({self.canny_low}) must be below canny_high ({self.canny_high})")
         return self
@@ -325,7 +330,7 @@ class EditSettings(SourceSettings):
 
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
-        description="What to change, as an instruction.",
+        description="What to change, as an instruction, such as: make it night.",
         json_schema_extra=_about("Instruction"),
     )
     image_guidance_scale: float = Field(

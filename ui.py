@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.utils import get_upload_folder
 
 from errors import InvalidSettings, UserError
 from jobs import Finished, Generate, run_job
@@ -84,11 +85,15 @@ def _number_or_pair(text: str, wanted: str) -> Any:
 
 
 def uploaded(name: str, value: Any) -> Path | None:
-    """The file in a file control, which Gradio has checked to be an upload of its own; raises InvalidSettings."""
+    """The file in a file control, or None where there is none; raises InvalidSettings for any that is no upload.
+
+    Looked at here, because Gradio looks only at what says of itself that it is a file.
+    """
     if value is None:
         return None
     path = value.get("path") if isinstance(value, dict) else None
-    if not isinstance(path, str) or not path:
+    folder = Path(get_upload_folder()).resolve()
+    if not isinstance(path, str) or "\0" in path or not Path(path).resolve().is_relative_to(folder):
         raise InvalidSettings(f"{name}: must be an uploaded file")
     return Path(path)
 
@@ -188,9 +193,9 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
 
 def restored(kind: type[Settings], upload: Any, read_metadata: Callable[[Path], Mapping[str, str]]) -> Settings:
     """The settings inside an uploaded video, which is then deleted; raises UserError."""
-    if not isinstance(upload, dict):
+    path = uploaded("video", upload)
+    if path is None:
         raise InvalidSettings("choose a video that this program made")
-    path = Path(upload["path"])
     try:
         settings = from_json(read_metadata(path).get("settings", ""))
     finally:
@@ -277,7 +282,7 @@ class JobRunner:
             except Exception as error:
                 return {panel.status: status_html(error_line(error), "error")}
             values = {name: value for name, value in values.items() if name in controls}
-            message = "Settings restored; Generate makes this video again."
+            message = "Settings restored; Generate makes this video again, from the same files where it had any."
             if values["model"] not in (value for _, value in controls["model"].choices):
                 message = f"Settings restored, all but the model, which is not offered here: {values.pop('model')}"
             return {panel.status: status_html(message), **{controls[name]: value for name, value in values.items()}}

@@ -1,12 +1,17 @@
-"""Small facts about the machine: which device to compute on, in which precision, in which versions."""
+"""Small facts about the machine: which device to compute on, in which precision, in which versions, and whether the
+Hub is there."""
 
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from errors import UserError
 
+Loaded = TypeVar("Loaded")
 VERSION = "0.1.0"
 LIBRARIES = ("torch", "diffusers", "transformers")
+HUB_TIMEOUT_S = 5.0
 
 
 def choose_device(requested: str | None = None) -> str:
@@ -37,3 +42,30 @@ def choose_dtype(device: str) -> Any:
 def versions() -> dict[str, str]:
     """Versions that decide what a seed draws, for the metadata of a video."""
     return {"text2video-zero-studio": VERSION} | {name: version(name) for name in LIBRARIES}
+
+
+def local_or_hub(source: str, read: Callable[..., Loaded]) -> Loaded:
+    """What ``read`` gives of the files on this machine, and only where they are not whole of the Hub's; ``read`` takes
+    ``local_files_only``. Raises what it raises, and OSError where the Hub does not give them."""
+    try:
+        return read(local_files_only=True)
+    except OSError:
+        if Path(source).is_dir():
+            raise
+        ask_hub(source)
+        return read()
+
+
+def ask_hub(source: str) -> None:
+    """Ask the Hub once whether it has ``source``; raises OSError.
+
+    Without a connection every file would be asked for six times, and the user told after more than a minute.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import httpx
+
+    try:
+        HfApi().model_info(source, timeout=HUB_TIMEOUT_S)
+    except (httpx.HTTPError, HFValidationError) as error:
+        raise ConnectionError(f"the Hub does not give {source}") from error

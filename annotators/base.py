@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from errors import ModelUnavailable
+from utils import local_or_hub
 
 logger = logging.getLogger(__name__)
-HUB_TIMEOUT_S = 5.0
 # Is told the number of the frame that comes next, and stops the work by raising.
 Watch = Callable[[int], None]
 
@@ -110,25 +110,4 @@ def load_parts(kind: str, source: str, device: str) -> tuple[Any, Any]:
         )
         return processor, model.to(device).eval()
 
-    try:
-        return read(local_files_only=True)
-    except OSError:
-        if Path(source).is_dir():
-            raise
-        ask_hub(source)
-        return read()
-
-
-def ask_hub(source: str) -> None:
-    """Ask the Hub once whether it has ``source``; raises OSError.
-
-    Without a connection every file would be asked for six times, and the user told after more than a minute.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import httpx
-
-    try:
-        HfApi().model_info(source, timeout=HUB_TIMEOUT_S)
-    except (httpx.HTTPError, HFValidationError) as error:
-        raise ConnectionError(f"the Hub does not give {source}") from error
+    return local_or_hub(source, read)

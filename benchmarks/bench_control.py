@@ -70,7 +70,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--chunks", nargs="+", type=int, default=(2, 4, 8))
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--one", metavar="WAY,CHUNK,FRAMES", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if min(options.chunks) < 2:
+        parser.error("the original's chunks are of two frames at least")
+    return options
 
 
 def elsewhere(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from pipelines.video import (
     VideoNoise,
     VideoPipelineMixin,
     VideoPipelineOutput,
+    check_video,
     denoise_with_motion,
     one_generator,
 )
@@ -54,7 +55,8 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             prompt, negative_prompt: one text each (or a list of one).
             image: the control video, uint8 (frames, height, width, 3), sides multiples of 8.
             num_inference_steps, guidance_scale, eta: as in Stable Diffusion; guidance is off at 1 and below.
-            generator: one generator, best on the CPU; it draws the one noise that every frame starts from.
+            generator: one generator, best on the CPU; it draws the one noise that every frame starts from (with a
+                motion window: the anchor's, then each other frame's).
             latents: that noise instead, (1, c, height / factor, width / factor).
             output_type: ``"latent"``, ``"uint8"``, or anything else for pictures in 0..1.
             controlnet_conditioning_scale: how strongly the control steers.
@@ -69,26 +71,21 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             ValueError: for arguments out of bounds, before anything is computed.
             Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
         """
-        if isinstance(prompt, list) and len(prompt) != 1:
-            raise ValueError("one prompt and one video at a time")
-        if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] != 3 or not len(image):
-            raise ValueError(f"image must be uint8 (frames, height, width, 3), not {image.dtype} {image.shape}")
+        frames, height, width = check_video(prompt, image)
         if not 0 <= control_guidance_start <= control_guidance_end <= 1:
             raise ValueError("need 0 <= control_guidance_start <= control_guidance_end <= 1")
         if first_frame is not None and motion_window is None:
             raise ValueError("first_frame wants a motion_window")
-        frames, height, width = image.shape[:3]
-        if height % 8 or width % 8:
-            raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
         options = options or RunOptions()
 
         device = self._execution_device
         embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
-        shape = (1, self.unet.config.in_channels, height // self.vae_scale_factor, width // self.vae_scale_factor)
-        noise = VideoNoise(shape, one_generator(generator), latents, device)
-        sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(frames, alike=True), eta)
+        noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
+        # With motion the frames begin apart, and their steps must not repeat the noise that set them apart.
+        alike = motion_window is None or frames == 1
+        sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(frames, alike=alike), eta)
         control = Control(
-            torch.from_numpy(image).permute(0, 3, 1, 2) / 255,
+            torch.from_numpy(np.ascontiguousarray(image)).permute(0, 3, 1, 2),
             controlnet_conditioning_scale,
             steered(sampler.timesteps, control_guidance_start, control_guidance_end),
         )
@@ -111,7 +108,8 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
 
 
 def steered(timesteps: torch.Tensor, start: float, end: float) -> frozenset[float]:
-    """The timesteps of those steps that lie wholly between two shares of all steps, as diffusers counts them."""
+    """The timesteps of those steps that lie wholly between two shares of all steps, as diffusers counts them. (Karras'
+    spacing can repeat a timestep in late steps; such twins are steered alike.)"""
     count = len(timesteps)
     return frozenset(
         float(timestep)

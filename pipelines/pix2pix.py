@@ -6,7 +6,15 @@ from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from pipelines.denoising import Sampler, denoise
 from pipelines.predictors import edit_predictor
-from pipelines.video import RunOptions, VideoNoise, VideoPipelineMixin, VideoPipelineOutput, listed, one_generator
+from pipelines.video import (
+    RunOptions,
+    VideoNoise,
+    VideoPipelineMixin,
+    VideoPipelineOutput,
+    check_video,
+    listed,
+    one_generator,
+)
 
 
 class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipeline):
@@ -52,31 +60,19 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
             ValueError: for arguments out of bounds, before anything is computed.
             Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
         """
-        if isinstance(prompt, list) and len(prompt) != 1:
-            raise ValueError("one prompt and one video at a time")
-        if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] != 3 or not len(image):
-            raise ValueError(f"image must be uint8 (frames, height, width, 3), not {image.dtype} {image.shape}")
-        frames, height, width = image.shape[:3]
-        if height % 8 or width % 8:
-            raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
+        frames, height, width = check_video(prompt, image)
         options = options or RunOptions()
 
         device = self._execution_device
         guided = guidance_scale > 1 and image_guidance_scale >= 1
         # With guidance three: the instruction, and twice what stands for none.
         embeddings = self._encode_prompt(listed(prompt), device, 1, guided, listed(negative_prompt))
-        channels = self.vae.config.latent_channels
-        noise = VideoNoise(
-            (1, channels, height // self.vae_scale_factor, width // self.vae_scale_factor),
-            one_generator(generator),
-            latents,
-            device,
-        )
+        noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
         sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(frames), eta)
         predict = edit_predictor(
             self.unet,
             embeddings,
-            self.encode_pictures(image, device),
+            self.encode_pictures(image, device, lambda frame: options.look()),
             guidance_scale=guidance_scale,
             image_guidance_scale=image_guidance_scale,
         )

@@ -36,7 +36,7 @@ def text_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -
 
 @dataclass(frozen=True)
 class Control:
-    """What steers: ``pictures``, one for each frame, (frames, 3, height, width) in 0..1; ``scale``, what
+    """What steers: ``pictures``, one for each frame, uint8 (frames, 3, height, width); ``scale``, what
     the ControlNet's residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
 
     pictures: torch.Tensor
@@ -56,17 +56,17 @@ def control_predictor(
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)
-    pictures = control.pictures.to(unet.device, unet.dtype)
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
         residuals: dict[str, Any] = {}
         if float(timestep) in control.timesteps:
+            pictures = control.pictures[frames].to(unet.device, unet.dtype) / 255
             down, middle = controlnet(
                 batch,
                 timestep,
                 encoder_hidden_states=text,
-                controlnet_cond=repeat(pictures[frames], "f c h w -> (b f) c h w", b=branches),
+                controlnet_cond=repeat(pictures, "f c h w -> (b f) c h w", b=branches),
                 conditioning_scale=control.scale,
                 return_dict=False,
             )

@@ -110,8 +110,7 @@ class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
 
         device = self._execution_device
         embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
-        shape = (1, self.unet.config.in_channels, height // self.vae_scale_factor, width // self.vae_scale_factor)
-        noise = VideoNoise(shape, one_generator(generator), latents, device)
+        noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
         sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(video_length), eta)
         predict = text_predictor(self.unet, embeddings, guidance_scale)
         window = (len(sampler.timesteps) - t1 - 1, len(sampler.timesteps) - t0 - 1)

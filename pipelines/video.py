@@ -35,8 +35,8 @@ class RunOptions:
     ``cross_frame_attention``: False leaves every frame to itself.
     ``cancel``: set it to stop before the next prediction, with ``Cancelled``.
     ``watch``: called as ``watch(step, frames_done, latents)`` before and after every prediction, and with the number
-    of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while the anchor runs ahead. Whatever it
-    raises stops the run and leaves nothing behind.
+    of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while a source is encoded and while the anchor
+    runs ahead. Whatever it raises stops the run and leaves nothing behind.
     ``callback``: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
     """
 
@@ -50,6 +50,13 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.chunk_size is not None and self.chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, not {self.chunk_size}")
+
+    def look(self) -> None:
+        """See before the first step whether to go on."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled
+        if self.watch is not None:
+            self.watch(0, -1, torch.empty(0))
 
 
 class VideoPipelineMixin:
@@ -105,12 +112,21 @@ class VideoPipelineMixin:
         )
         return torch.cat([without, with_text]) if guided else with_text
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The shape of one frame's latents for pictures of this size in pixels: (1, c, h, w)."""
+        factor = self.vae_scale_factor  # type: ignore[attr-defined]
+        return 1, self.vae.config.latent_channels, height // factor, width // factor
+
     @torch.no_grad()
-    def encode_pictures(self, pictures: np.ndarray, device: Any) -> torch.Tensor:
+    def encode_pictures(
+        self, pictures: np.ndarray, device: Any, before_each: Callable[[int], None] | None = None
+    ) -> torch.Tensor:
         """The most likely latents of pictures, one at a time and not scaled: uint8 (n, height, width, 3) to float32
-        (n, c, h, w)."""
+        (n, c, h, w). ``before_each`` is called with each picture's number."""
         latents = []
-        for picture in pictures:
+        for index, picture in enumerate(pictures):
+            if before_each is not None:
+                before_each(index)
             pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
             encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
             latents.append(encoded.float())
@@ -235,6 +251,18 @@ def denoise_with_motion(
     sampler.join(start)
     together = torch.cat([latents, sampler.renoise(others, noise.draw(len(others)), start, end)])
     return denoise(predict, sampler, together, range(start, last), plan)
+
+
+def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, int]:
+    """Frames, height and width of a video that a pipeline is given, with one prompt; raises ValueError."""
+    if isinstance(prompt, list) and len(prompt) != 1:
+        raise ValueError("one prompt and one video at a time")
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] != 3 or 0 in image.shape:
+        raise ValueError(f"image must be uint8 (frames, height, width, 3), not {image.dtype} {image.shape}")
+    frames, height, width = image.shape[:3]
+    if height % 8 or width % 8:
+        raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
+    return frames, height, width
 
 
 def listed(text: str | list[str] | None) -> list[str] | None:

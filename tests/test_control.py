@@ -133,6 +133,33 @@ def test_motion_comes_on_top_of_control(control_pipeline):
     assert (moved[1:] - still[1:]).abs().max() > 0.1
 
 
+def test_random_steps_do_not_repeat_the_noise_that_set_frames_apart(control_pipeline, monkeypatch):
+    """With motion each frame is re-noised; a stochastic sampler that drew the same numbers again would undo it."""
+    import diffusers.schedulers.scheduling_euler_ancestral_discrete as ancestral
+
+    from pipelines.denoising import Sampler
+
+    control_pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(control_pipeline.scheduler.config)
+    stepped, renoised = [], []
+    draw, renoise = ancestral.randn_tensor, Sampler.renoise
+
+    def watched_draw(*arguments, **options):
+        stepped.append(draw(*arguments, **options))
+        return stepped[-1]
+
+    def watched_renoise(self, latents, noise, *steps):
+        renoised.append(noise)
+        return renoise(self, latents, noise, *steps)
+
+    monkeypatch.setattr(ancestral, "randn_tensor", watched_draw)
+    monkeypatch.setattr(Sampler, "renoise", watched_renoise)
+    run(control_pipeline, motion_window=(500, 700), motion_field_strength_x=40)
+    others = [drawn for drawn in stepped if len(drawn) == 3]
+    assert others
+    for frame, noise in enumerate(renoised[0]):
+        assert not any(torch.equal(noise, drawn[frame]) for drawn in others)
+
+
 def test_nothing_stays_patched_after_an_error(control_pipeline):
     """An exception half-way leaves both networks with the processors they had."""
     networks = (control_pipeline.unet, control_pipeline.controlnet)

@@ -1,19 +1,22 @@
 """Control, editing and a given first frame through the facade, on tiny networks in folders."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 import loading
-from errors import InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
+import registry
+from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
 from loading import Loader
 from model import Model
-from modes import fit_picture
+from modes import MODES, fit_picture
 from pipelines.text_to_video import TextToVideoPipeline
+from pipelines.video import RunOptions
 from registry import ModelRow
-from settings import from_json, parse
+from settings import EditSettings, from_json, parse
 from video_io import read_metadata, write_video
 
 
@@ -143,7 +146,80 @@ def test_a_bad_source_is_refused_before_anything_is_loaded(model, tmp_path):
         model.generate(settings("text_to_video"), first_frame=broken)
     with pytest.raises(InvalidSettings, match="choose a video"):
         model.generate(settings("control"))
+    with pytest.raises(InvalidSettings, match="source: text_to_video takes no video"):
+        model.generate(settings("text_to_video"), source=video())
+    with pytest.raises(InvalidSettings, match="first_frame: pix2pix takes no first frame"):
+        model.generate(settings("pix2pix"), source=video(), first_frame=video()[0])
+    with pytest.raises(InvalidSettings, match="from 64 to 2048, not 128x40"):
+        model.generate(settings("control"), source=video(height=40))
     assert not model.loader._held
+
+
+def test_a_view_of_an_array_is_a_source_too(model):
+    """Played backwards, which numpy does by negative strides."""
+    clip = model.generate(settings("control", source_is_control=True), source=video()[::-1])
+    assert np.array_equal(clip.control, video()[:1:-1])
+
+
+def test_memory_is_given_back_before_the_second_try(model, monkeypatch):
+    """What another mode holds goes when a checkpoint does not fit beside it, and then it is loaded."""
+    model.generate(settings("control"), source=video())
+    original, tries = loading.load_network, []
+
+    def tight(kind, source, loader):
+        tries.append(len(loader._held))
+        if len(loader._held) > 1:
+            raise loading.OutOfMemory("edit does not fit")
+        return original(kind, source, loader)
+
+    monkeypatch.setattr(loading, "load_network", tight)
+    model.generate(settings("pix2pix"), source=video())
+    assert tries == [2, 1]
+
+
+def test_cancel_is_seen_while_a_source_is_encoded(model):
+    """A long source is encoded frame by frame before the first step; nobody waits for its end."""
+    cancel, seen = threading.Event(), []
+    pipeline = MODES[EditSettings].pipeline(model.loader, model.rows["tiny-edit"], settings("pix2pix"))
+    cancel.set()
+    original = pipeline.vae.encode
+    pipeline.vae.encode = lambda pixels: seen.append(1) or original(pixels)
+    try:
+        with pytest.raises(Cancelled):
+            pipeline("make it night", video(), options=RunOptions(cancel=cancel))
+    finally:
+        del pipeline.vae.encode
+    assert seen == []
+
+
+def test_what_auto_chose_can_be_asked_for(folders):
+    """The settings of a finished clip name a model that is in the list, for drawing and for editing."""
+    model = Model(device="cpu")
+    for edits in (False, True):
+        name = model.default(edits=edits)[0].name
+        assert model.row(name, edits=edits).name == name
+
+
+def test_an_editing_checkpoint_that_the_operator_names_edits(folders, tmp_path):
+    """Its folder says what it is."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model_index.json").write_text(
+        '{"_class_name": "StableDiffusionInstructPix2PixPipeline"}', "utf-8"
+    )
+    rows = registry.models([str(tmp_path / "mine"), str(folders / "tiny")])
+    assert (rows["mine"].edits, rows["tiny"].edits) == (True, False)
+
+
+def test_a_machine_that_does_not_say_its_memory_holds_one_checkpoint(monkeypatch, tmp_path):
+    """Windows has no sysconf; a container has less than its machine."""
+    limit = tmp_path / "memory.max"
+    limit.write_text("1000\n")
+    monkeypatch.setattr(loading, "CONTAINER_LIMIT", limit)
+    assert loading.device_bytes("cpu") == 1000
+    limit.write_text("max\n")
+    assert loading.device_bytes("cpu") > 10**9
+    monkeypatch.delattr("os.sysconf")
+    assert loading.device_bytes("cpu") == 0
 
 
 @pytest.mark.parametrize("mode", ["text_to_video", "control"])
@@ -173,6 +249,7 @@ def test_a_first_frame_of_another_shape_is_cut_around_its_middle():
     [
         ("control", {"canny_low": 200, "canny_high": 100}, "canny_low"),
         ("control", {"control_start": 0.5, "control_end": 0.5}, "control_start"),
+        ("control", {"control_end": 0.04}, "none of the 3 steps"),
         ("control", {"control": "scribble"}, "control: must be one of"),
         ("control", {"conditioning_scale": float("nan")}, "finite"),
         ("control", {"source_is_control": "yes"}, "true or false"),

@@ -38,7 +38,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    page = Page(app_canny.TAB)
+    page = Page(app_canny.TAB)  # takes both, a video and a first frame
     yield page
     page.blocks.close()
 
@@ -74,6 +74,12 @@ def test_the_control_cannot_be_another_tabs(page, upload):
         {"path": "../../etc/passwd", "meta": {"_type": "gradio.FileData"}},
         {"path": "http://127.0.0.1:1/video.mp4", "meta": {"_type": "gradio.FileData"}},
         {"path": "file:///etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"path": "/etc/passwd"},
+        {"path": "/etc/passwd", "meta": {"_type": "x"}},
+        {"path": "/etc/passwd", "meta": None},
+        {"path": "a\0b"},
+        {"url": "http://127.0.0.1:1/x.png"},
+        {"url": "data:image/png;base64,AAAA"},
         "/etc/passwd",
         ["/etc/passwd"],
         5,
@@ -81,12 +87,13 @@ def test_the_control_cannot_be_another_tabs(page, upload):
     ],
     ids=str,
 )
-def test_only_an_upload_is_a_source(page, attack):
-    """Paths, URLs and whatever else a client names never reach the model."""
+@pytest.mark.parametrize("name", ["source", "first_frame"])
+def test_only_an_upload_is_a_file(page, name, attack):
+    """Paths, URLs and whatever else a client names never reach the model; Gradio lets a picture's through."""
     page.model.given = {}
     endpoint = page.client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/canny"]
     values = {parameter["parameter_name"]: parameter["parameter_default"] for parameter in endpoint["parameters"]}
-    values |= {"prompt": "a fox", "source": attack}
+    values |= {"prompt": "a fox", name: attack}
     with httpx.Client(base_url=f"{page.url}gradio_api", timeout=60) as client:
         reply = client.post("/call/canny", json={"data": list(values.values())})
         answer = reply.text

@@ -93,8 +93,8 @@ def train_autoencoder(folder: Path, pool: Pool, steps: int, device: str, batch: 
     return model
 
 
-def fingerprint(model: AutoencoderKL) -> str:
-    """A short name for these very weights, so that latents of another autoencoder are never taken for theirs."""
+def fingerprint(model: nn.Module) -> str:
+    """A short name for these very weights, so that what was made with others is never taken for theirs."""
     weights = b"".join(value.half().cpu().numpy().tobytes() for value in model.state_dict().values())
     return hashlib.blake2b(weights, digest_size=4).hexdigest()
 

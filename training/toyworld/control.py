@@ -18,7 +18,7 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 
 from annotators.canny import Canny
 from annotators.pose import draw_skeleton
-from training.toyworld.autoencoder import encode_pool
+from training.toyworld.autoencoder import encode_pool, fingerprint
 from training.toyworld.captions import caption
 from training.toyworld.data import CHUNK, SHAPES, SIZE_PX, Pool, coarse_mask, load_arrays
 from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
@@ -188,8 +188,8 @@ def train_editor(
             for number, share in zip(chosen, left_out[0], strict=True)
         ]
         shown = torch.from_numpy(before[chosen]).float() / scaling  # the encoder's own scale, as InstructPix2Pix has it
-        both = np.where(left_out[0] < 2 * LEFT_OUT_SHARE, left_out[1] < 0.5, left_out[1] < LEFT_OUT_SHARE)
-        shown[torch.from_numpy(both)] = 0
+        hidden = np.where(left_out[0] < 2 * LEFT_OUT_SHARE, left_out[1] < 0.5, left_out[1] < LEFT_OUT_SHARE)
+        shown[torch.from_numpy(hidden)] = 0
         return Examples(torch.from_numpy(after[chosen]).float(), masks_of(pool, chosen), texts, shown)
 
     def velocity(unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, picture: Any):
@@ -228,7 +228,8 @@ def train(kind: str, options: argparse.Namespace) -> None:
     pool = load_pool(folder, kind, options.pictures)
     latents = encode_pool(folder, pool, parts.vae, options.device)
     course = Course(options.steps, 8e-4, device=options.device, seed=20 + (*CONTROLS, EDIT).index(kind))
-    path = folder / "state.pt"
+    # A state belongs to the networks that it was trained beside and to a course of so many steps.
+    path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{options.steps}.pt"
     model: Any
     if kind == EDIT:
         before = encode_pool(folder / "before", Pool(pool.control, pool.masks), parts.vae, options.device)

@@ -76,7 +76,7 @@ def cosine(steps: int, floor: float, warmup: int = 200):
     """Learning-rate factor: linear warm-up, then half a cosine from 1 down to ``floor``."""
 
     def factor(step: int) -> float:
-        decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+        decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
         return min(1.0, (step + 1) / warmup) * decay
 
     return factor

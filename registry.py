@@ -53,7 +53,7 @@ TOYWORLD = ModelRow(
     note="A small model of simple shapes and figures that ships with this program; it is not Stable Diffusion. "
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
-    motion_window=(600, 700),
+    motion_window=(400, 500),
     controlnets={},
     examples=(
         "a red circle on green grass",

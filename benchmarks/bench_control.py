@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel
 
-from benchmarks.measuring import ROOT, conditions, forget_peak, memory_mib, table
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, memory_mib, table
 from loading import load_components
 from pipelines.controlnet import ControlledVideoPipeline
 from pipelines.video import RunOptions
@@ -85,7 +85,7 @@ def elsewhere(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]
 
 def measure(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:
     """Latents of one video: seconds, evaluations of each network, and MiB above what was there before."""
-    components = load_components(TOYWORLD, "cpu")
+    components = in_float32(load_components(TOYWORLD, "cpu"))
     controlnet = ControlNetModel.from_unet(components["unet"], conditioning_embedding_out_channels=(16, 32, 96)).eval()
     pipeline = ControlledVideoPipeline(
         **components, controlnet=controlnet, safety_checker=None, requires_safety_checker=False

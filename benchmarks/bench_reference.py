@@ -26,7 +26,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
 
-from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, in_turn, memory_mib, table
 from loading import load_components
 from modes import SHARED_MEMORY_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 def pipelines(checkpoint: str, variant: str = "as-is") -> dict[str, Any]:
     """The reference as it is, and ours with the UNet of that variant, on the same weights."""
-    components = load_components(ModelRow("benchmark", "benchmark", checkpoint, ""), "cpu")
+    components = in_float32(load_components(ModelRow("benchmark", "benchmark", checkpoint, ""), "cpu"))
     components |= {"safety_checker": None, "requires_safety_checker": False}
     reference = TextToVideoZeroPipeline(**components)
     ours = TextToVideoPipeline(**(components | {"unet": as_variant(components["unet"], variant)}))

@@ -43,6 +43,11 @@ def forget_peak() -> None:
     CLEAR_PEAK.write_text("5")
 
 
+def in_float32(components: Mapping[str, Any]) -> dict[str, Any]:
+    """A pipeline's parts, with every network in single precision."""
+    return {name: part.float() if hasattr(part, "parameters") else part for name, part in components.items()}
+
+
 def conditions(**settings: Any) -> str:
     """The machine, the versions and the settings, as lines of markdown."""
     import torch

@@ -70,6 +70,12 @@ def components():
     }
 
 
+@pytest.fixture(autouse=True)
+def float32(monkeypatch):
+    """The same arithmetic on every machine: some processors would choose bfloat16."""
+    monkeypatch.setattr("loading.choose_dtype", lambda device: torch.float32)
+
+
 @pytest.fixture
 def video_pipeline(components):
     """A TextToVideoPipeline of the tiny parts."""

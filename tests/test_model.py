@@ -15,6 +15,7 @@ from model import Model
 from modes import build_scheduler
 from pipelines.text_to_video import TextToVideoPipeline
 from settings import from_json, parse
+from utils import choose_dtype
 from video_io import read_metadata
 
 
@@ -147,6 +148,31 @@ def test_many_callers_with_different_seeds_each_get_their_own(model):
     for thread in threads:
         thread.join(60)
     assert all(np.array_equal(results[seed], frames) for seed, frames in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "dtype"),
+    [
+        ("cpu", {"amx_bf16": True}, torch.bfloat16),
+        ("cpu", {"amx_bf16": False}, torch.float32),
+        ("cpu", {"sve": True}, torch.float32),
+        ("cuda:1", {}, torch.float16),
+        ("mps", {}, torch.float16),
+    ],
+)
+def test_the_precision_is_the_fastest_that_keeps_the_picture(device, capabilities, dtype, monkeypatch):
+    """bfloat16 on a processor only where its matrix units know it; elsewhere it would be slower."""
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
+    assert choose_dtype(device) == dtype
+
+
+def test_a_clip_in_bfloat16_is_nearly_the_clip_in_float32(model, checkpoint, monkeypatch):
+    """Everything between text and pixels works in it, a first frame's encoding included."""
+    picture = np.full((128, 128, 3), 90, np.uint8)
+    whole = model.generate(settings(), first_frame=picture).frames.astype(int)
+    monkeypatch.setattr("loading.choose_dtype", lambda device: torch.bfloat16)
+    half = Model(models=[str(checkpoint)], device="cpu").generate(settings(), first_frame=picture).frames
+    assert np.abs(half - whole).mean() < 4
 
 
 def test_out_of_memory_halves_the_chunk_and_goes_on(model, monkeypatch):

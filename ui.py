@@ -246,6 +246,10 @@ class JobRunner:
             except Exception as error:
                 raise gr.Error(error_line(error), print_exception=False) from None
 
+        def stopping() -> str:
+            # The page ignores Generate until the server has said that the job before has ended; so "stopped" waits.
+            return status_html("Stopping…", "running")
+
         def stopped() -> dict[Component, Any]:
             return panel.show(status_html("Stopped. Nothing was kept."))
 
@@ -259,7 +263,7 @@ class JobRunner:
         queued = {**PAGE_ONLY, "queue": True, "show_progress": "full", "show_progress_on": panel.stage}
         running = gr.on(run, waiting, None, shown, **PAGE_ONLY).then(for_page, None, shown, **queued, **job)
         running.failure(stopped, None, shown, **PAGE_ONLY)  # cancelled, or the queue was full
-        panel.cancel.click(stopped, None, shown, cancels=[running], **PAGE_ONLY)
+        panel.cancel.click(stopping, None, panel.status, cancels=[running], **PAGE_ONLY)
         gr.Button(visible=False).click(
             for_program,
             outputs=[gr.File(visible=False, label="video"), gr.JSON(visible=False, label="info")],

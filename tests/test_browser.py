@@ -149,7 +149,7 @@ def test_a_mistake_is_said_on_the_page(browser: Browser):
 
 
 def test_cancel_stops_a_long_job_and_the_next_one_runs(browser: Browser):
-    """A preview is shown while it denoises; after Cancel the model is free."""
+    """A preview is shown while it denoises; once it says "Stopped", Generate is heard, however slow the server is."""
     frames = browser.driver.find_element(By.XPATH, "//label[.//span[normalize-space()='Frames']]//input")
     frames.clear()
     frames.send_keys("500")

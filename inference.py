@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from errors import Cancelled, InvalidSettings, InvalidVideo, ModelUnavailable, UserError
-from settings import MODES, Settings, TextToVideoSettings, field_facts, parse, read_mapping
+from parsing import parse, read_mapping
+from settings import MODES, Settings, TextToVideoSettings, field_facts
 from video_io import SUFFIXES, read_metadata
 
 AUTO = "auto"

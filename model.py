@@ -38,8 +38,9 @@ from modes import (
     size_px,
     truncation_notes,
 )
+from parsing import to_json
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
-from settings import ControlSettings, Settings, SourceSettings, to_json
+from settings import ControlSettings, Settings, SourceSettings
 from utils import choose_device, versions
 
 __all__ = ["Clip", "Model", "Progress"]

@@ -17,7 +17,8 @@ from gradio.utils import get_upload_folder
 
 from errors import InvalidSettings, UserError
 from jobs import Finished, Generate, run_job
-from settings import Settings, field_facts, from_json, parse
+from parsing import from_json, parse
+from settings import Settings, field_facts
 from views import PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model import Model
-from settings import parse
+from parsing import parse
 from training.toyworld.captions import caption
 from training.toyworld.detector import Found, detect
 from training.toyworld.scene import SHAPES, Scene, random_background, random_object

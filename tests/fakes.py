@@ -13,8 +13,8 @@ import numpy as np
 
 from errors import Cancelled, ModelUnavailable
 from model import Clip, Progress
+from parsing import to_json
 from registry import models
-from settings import to_json
 
 
 class FakeClip(Clip):

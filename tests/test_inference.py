@@ -14,8 +14,9 @@ import yaml
 
 import inference
 from errors import Cancelled, GenerationFailed
+from parsing import to_json
 from registry import models
-from settings import TextToVideoSettings, to_json
+from settings import TextToVideoSettings
 from video_io import read_metadata, write_video
 
 ROOT = Path(__file__).parents[1]

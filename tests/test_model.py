@@ -13,8 +13,8 @@ from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailabl
 from loading import reachable
 from model import Model
 from modes import build_scheduler
+from parsing import from_json, parse
 from pipelines.text_to_video import TextToVideoPipeline
-from settings import from_json, parse
 from utils import choose_dtype
 from video_io import read_metadata
 

@@ -13,10 +13,11 @@ from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, Mod
 from loading import Loader
 from model import Model
 from modes import MODES, fit_picture
+from parsing import from_json, parse
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
 from registry import ModelRow
-from settings import EditSettings, from_json, parse
+from settings import EditSettings
 from video_io import read_metadata, write_video
 
 

@@ -24,7 +24,8 @@ import app_text_to_video
 import serve
 import views
 from errors import InvalidVideo, UserError
-from settings import TextToVideoSettings, to_json
+from parsing import to_json
+from settings import TextToVideoSettings
 from tabs import Server, create_demo
 
 NAN, INFINITY = float("nan"), float("inf")

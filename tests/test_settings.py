@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from errors import InvalidSettings
-from settings import MAX_SEED, TextToVideoSettings, check_pixels, from_json, parse, read_mapping, to_json
+from parsing import from_json, parse, read_mapping, to_json
+from settings import MAX_SEED, TextToVideoSettings, check_pixels
 
 NAN, INFINITY = float("nan"), float("inf")
 EVERYTHING = {

@@ -26,6 +26,7 @@ from training.toyworld.edits import edit
 from training.toyworld.render import KEYPOINTS, joints, render, to_pixels
 from training.toyworld.scene import (
     BLOB,
+    Object,
     Scene,
     random_background,
     random_figure,
@@ -41,6 +42,7 @@ TRAINING_SEED, HELD_OUT_SEED = 11, 12
 EMPTY_TEXT_SHARE = 0.3
 # InstructPix2Pix, section 3.2.1: the text, the picture, or both are left out in 5 % of the examples each.
 LEFT_OUT_SHARE = 0.05
+STEPS = {"canny": 2000, "depth": 1200, "pose": 1600, EDIT: 2800}
 
 
 def scene_at(kind: str, index: int, seed: int = TRAINING_SEED) -> Scene:
@@ -56,12 +58,28 @@ def scene_at(kind: str, index: int, seed: int = TRAINING_SEED) -> Scene:
         return Scene(background, figures=(random_figure(random, background),), texture_seed=texture)
     if kind == EDIT:
         return Scene(background, objects=(random_object(random, background),), texture_seed=texture)
-    if chance < (0.55 if kind == "depth" else 0.35):
-        return Scene(background, objects=random_pair(random, background), texture_seed=texture)
-    thing = random_object(random, background, shape=BLOB if chance < 0.65 else None)
-    if chance > 0.85:
+    if chance < (0.65 if kind == "depth" else 0.35):
+        pair = random_pair(random, background)
+        if kind == "depth":
+            pair = one_behind_another(pair, random)
+        return Scene(background, objects=pair, texture_seed=texture)
+    thing = random_object(random, background, shape=BLOB if random.random() < 0.45 else None)
+    if random.random() < 0.25:
         thing = replace(thing, angle=float(random.uniform(0, 360)))
     return Scene(background, objects=(thing,), texture_seed=texture)
+
+
+def one_behind_another(pair: tuple[Object, Object], random: np.random.Generator) -> tuple[Object, Object]:
+    """The pair at clearly different depths, moved together so far that most often the nearer hides a part of the
+    other: nothing else in a flat picture shows which is nearer."""
+    near, far = float(random.uniform(0.65, 1.0)), float(random.uniform(0.2, 0.45))
+    nearness = (near, far) if random.random() < 0.5 else (far, near)
+    share = float(random.uniform(0.35, 0.8))
+    first, second = (
+        replace(thing, nearness=depth, x=0.5 + share * (thing.x - 0.5), y=0.5 + share * (thing.y - 0.5))
+        for thing, depth in zip(pair, nearness, strict=True)
+    )
+    return first, second
 
 
 def edited_at(index: int, seed: int = TRAINING_SEED) -> tuple[Scene, str, str, Scene]:
@@ -126,13 +144,23 @@ def as_condition(pictures: np.ndarray) -> torch.Tensor:
 
 
 def train_controlnet(
-    path: Path, kind: str, parts: StableDiffusionPipeline, pool: ControlPool, latents: np.ndarray, course: Course
+    path: Path,
+    kind: str,
+    parts: StableDiffusionPipeline,
+    pool: ControlPool,
+    latents: np.ndarray,
+    course: Course,
+    start: Path | None = None,
 ) -> ControlNetModel:
-    """A ControlNet for the frozen UNet of ``parts``, in evaluation mode; resumes from ``path``."""
+    """A ControlNet for the frozen UNet of ``parts``, in evaluation mode; begins as the one in the folder ``start``,
+    or as the UNet; resumes from ``path``."""
     torch.manual_seed(0)
     unet = parts.unet.requires_grad_(False)
     # Two halvings, because this autoencoder makes a cell of 4x4 pixels where Stable Diffusion's makes one of 8x8.
-    model = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96)).train()
+    model = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96))
+    if start is not None:
+        model.load_state_dict(ControlNetModel.from_pretrained(start).state_dict())
+    model.train()
     if course.device == "cpu":
         attend_plainly(unet)
         attend_plainly(model)
@@ -212,7 +240,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("checkpoints"), help="one folder for each kind comes here")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--pictures", type=int, default=24_000, help="how many scenes to draw for each kind")
-    parser.add_argument("--steps", type=int, default=2400, help="for each kind, batch 32")
+    parser.add_argument("--steps", type=int, help="for each kind, batch 32; by default what each kind needs")
     options = parser.parse_args()
     if unknown := set(options.kinds) - {*CONTROLS, EDIT}:
         parser.error(f"unknown kind: {', '.join(sorted(unknown))}")
@@ -227,15 +255,19 @@ def train(kind: str, options: argparse.Namespace) -> None:
     folder = options.work / kind
     pool = load_pool(folder, kind, options.pictures)
     latents = encode_pool(folder, pool, parts.vae, options.device)
-    course = Course(options.steps, 8e-4, device=options.device, seed=20 + (*CONTROLS, EDIT).index(kind))
+    steps = options.steps or STEPS[kind]
+    course = Course(steps, 8e-4, device=options.device, seed=20 + (*CONTROLS, EDIT).index(kind))
     # A state belongs to the networks that it was trained beside and to a course of so many steps.
-    path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{options.steps}.pt"
+    path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{steps}.pt"
     model: Any
     if kind == EDIT:
         before = encode_pool(folder / "before", Pool(pool.control, pool.masks), parts.vae, options.device)
         model = train_editor(path, parts, pool, (before, latents), course)
     else:
-        model = train_controlnet(path, kind, parts, pool, latents, course)
+        # How to steer this UNet is the same for every control, so the later ones begin as the first.
+        first = options.out / f"toyworld-{CONTROLS[0]}"
+        start = first if kind != CONTROLS[0] and first.is_dir() else None
+        model = train_controlnet(path, kind, parts, pool, latents, course, start)
     model.half().save_pretrained(options.out / f"toyworld-{kind}")
     logger.info("%s: written to %s", kind, options.out / f"toyworld-{kind}")
 

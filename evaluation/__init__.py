@@ -1,0 +1,1 @@
+"""Measures of videos, and the tables made with them."""

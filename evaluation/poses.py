@@ -1,0 +1,107 @@
+"""Where a drawn mannequin's joints are, found by drawing one over it (analysis by synthesis); nothing is learned."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import cv2
+import numpy as np
+
+from training.toyworld.detector import distance_from_background, threshold
+from training.toyworld.render import KEYPOINTS, SKIN, figure_layers, joints, to_pixels
+from training.toyworld.scene import COLOURS, JOINTS, Figure
+
+ROUNDS = ((16.0, 0.03), (8.0, 0.015), (4.0, 0.008), (2.0, 0.004))  # steps of angles in degrees and of lengths
+SWEEPS = 3  # of all parameters in each round, at most
+NEAR = 0.05  # of the figure's height: as near as a joint must be to count as right
+
+
+def joints_right(image: np.ndarray, background: str, figure: Figure) -> np.ndarray:
+    """Which joints of the figure are where they should be, within 5 % of its height: bool (joints,), of those that can
+    be seen; ``image`` is uint8 (height, width, 3), drawn for this figure before this background."""
+    height, width = image.shape[:2]
+    wanted, found = (keypoints(thing, height, width) for thing in (figure, fit_figure(image, background, figure)))
+    near = np.linalg.norm(found - wanted, axis=1) <= NEAR * figure.height * min(height, width)
+    return near[visible(figure, height, width)]
+
+
+def keypoints(figure: Figure, height: int, width: int) -> np.ndarray:
+    """Where a figure's 18 keypoints are: float (18, 2), x and y in pixels."""
+    named = joints(figure)
+    return np.stack([to_pixels(named[name], height, width) for name in KEYPOINTS])
+
+
+def visible(figure: Figure, height: int, width: int) -> np.ndarray:
+    """Which keypoints show in a flat picture: bool (18,). An elbow before the torso is of its colour, and is lost."""
+    torso = figure_layers(figure, height, width)[0][1][0] > 0.5
+    columns, rows = np.rint(keypoints(figure, height, width)).astype(int).T
+    inside = torso[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    arms = np.array(["elbow" in name for name in KEYPOINTS])
+    within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return within & ~(arms & inside)
+
+
+def fit_figure(image: np.ndarray, background: str, start: Figure) -> Figure:
+    """The figure whose drawing agrees best with the picture, found from ``start`` by changing one parameter at a time.
+
+    Pictures are compared as maps of what each pixel is: background, trousers, shirt or skin.
+    """
+    seen = classes(image, background, start)
+    height, width = seen.shape
+
+    def score(figure: Figure) -> float:
+        drawn = drawn_classes(figure, height, width)
+        either = (seen > 0) | (drawn > 0)
+        return float((seen == drawn)[either].mean()) if either.any() else 0.0
+
+    best, best_score = start, score(start)
+    for degrees, length in ROUNDS:
+        for _ in range(SWEEPS):
+            before = best_score
+            for change in changes(degrees, length):
+                candidate = change(best)
+                reached = score(candidate)
+                if reached > best_score:
+                    best, best_score = candidate, reached
+            if best_score - before < 1e-4:
+                break
+    return best
+
+
+def changes(degrees: float, length: float) -> list[Callable[[Figure], Figure]]:
+    """Small changes of a figure: each angle, place and height, up and down."""
+    lengths = [partial(moved, name=name, by=sign * length) for sign in (1, -1) for name in ("x", "y", "height")]
+    return lengths + [
+        partial(turned, index=index, by=sign * degrees) for sign in (1, -1) for index in range(len(JOINTS))
+    ]
+
+
+def moved(figure: Figure, name: str, by: float) -> Figure:
+    """The figure with its place or height changed."""
+    return replace(figure, **{name: getattr(figure, name) + by})
+
+
+def turned(figure: Figure, index: int, by: float) -> Figure:
+    """The figure with one joint's angle changed by so many degrees."""
+    angles = list(figure.angles)
+    angles[index] += by
+    return replace(figure, angles=tuple(angles))
+
+
+def classes(image: np.ndarray, background: str, figure: Figure) -> np.ndarray:
+    """What each pixel is: uint8 (height, width), 0 background, 1 trousers, 2 shirt, 3 skin."""
+    pixels = image.astype(np.float32)
+    foreground = (distance_from_background(pixels, background) > threshold(background)).astype(np.uint8)
+    foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    palette = np.array([COLOURS[figure.trousers], COLOURS[figure.shirt], SKIN], np.float32)
+    nearest = np.linalg.norm(pixels[:, :, None] - palette, axis=3).argmin(axis=2)
+    return np.where(foreground > 0, nearest + 1, 0).astype(np.uint8)
+
+
+def drawn_classes(figure: Figure, height: int, width: int) -> np.ndarray:
+    """The same of a figure as it would be drawn."""
+    legs, torso, sleeves, skin = (coverage > 0.5 for coverage, _ in figure_layers(figure, height, width)[0])
+    drawn = np.where(legs, 1, 0).astype(np.uint8)
+    drawn[torso | sleeves] = 2
+    drawn[skin] = 3
+    return drawn

@@ -1,0 +1,257 @@
+"""How well control and editing steer, on the toy world, where the truth is known: ``python -m evaluation.steering``.
+
+Clips that training never saw steer the toy world's painter, and the pictures are searched for what they should show.
+Words for the measures, as shares of clips' frames: ``outline`` is the intersection over union of what is drawn with
+the source's mask; ``order`` whether the nearer of two things hides the other; ``joints`` those within 5 % of the
+figure's height; ``changed`` whether the attribute that the instruction names is as it says, ``kept`` whether all others
+are as they were.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import registry
+from annotators.pose import draw_skeleton
+from evaluation.poses import joints_right
+from model import Model
+from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
+from training.toyworld import control
+from training.toyworld.captions import caption
+from training.toyworld.detector import Detection, detect, nearest_colour
+from training.toyworld.measure import contact_sheet, save_picture
+from training.toyworld.render import figure_layers, object_layers, render
+from training.toyworld.scene import BLOB, Figure, Scene
+from training.toyworld.sequences import MOTIONS, acting, growing, moving, turning
+
+TEXT, KINDS = "text", (*control.CONTROLS, control.EDIT)
+FRAMES = 4
+TEMPLATE_ANGLES = 24  # degrees; the detector tells shapes apart that are turned by no more
+HIDDEN_PX = 40  # of one thing behind another, before it is asked which is nearer
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clip to measure: the prompt, the scenes that the result should show, what steers it or is edited, uint8
+    (frames, height, width, 3), and of an edit the attribute that is named and the scenes before."""
+
+    prompt: str
+    scenes: tuple[Scene, ...]
+    source: np.ndarray | None = None
+    named: str = ""
+    before: tuple[Scene, ...] = ()
+
+
+def held_out(kind: str, count: int, frames: int) -> Iterator[Case]:
+    """The clips of a kind: for edges (and for text alone) shapes that move, turn or grow, for depth two things that
+    overlap, for pose mannequins that act, for editing one thing or mannequin and an instruction."""
+    index, found = 0, 0
+    while found < count:
+        random = np.random.default_rng([31, index])
+        case = case_at(kind, index, frames, random)
+        index += 1
+        if case is not None:
+            found += 1
+            yield case
+
+
+def case_at(kind: str, index: int, frames: int, random: np.random.Generator) -> Case | None:
+    """The case of one number, or None where that scene is not of the kind that is measured."""
+    if kind == control.EDIT:
+        before, named, instruction, after = control.edited_at(index, control.HELD_OUT_SEED)
+        seed = int(random.integers(2**31))
+        old, new = (animated(scene, frames, np.random.default_rng(seed)) for scene in (before, after))
+        return Case(instruction, new, pictures(old), named, old)
+    scene = control.scene_at("canny" if kind == TEXT else kind, index, control.HELD_OUT_SEED)
+    if (kind == "depth") != (len(scene.objects) == 2) or (kind == "pose") != bool(scene.figures):
+        return None
+    scenes = animated(scene, frames, random)
+    if kind == "depth" and min(hidden_px(scene) for scene in scenes) < HIDDEN_PX:
+        return None
+    prompt = caption(scene, np.random.default_rng(0), complete=True)
+    return Case(prompt, scenes, None if kind == TEXT else steering(kind, scenes))
+
+
+def animated(scene: Scene, frames: int, random: np.random.Generator) -> tuple[Scene, ...]:
+    """The scene over time."""
+    if scene.figures:
+        return acting(scene, str(random.choice(MOTIONS)), frames)
+    if len(scene.objects) == 2:
+        return moving(scene, str(random.choice(["left", "right", "up", "down"])), 0.05, frames)
+    return (
+        lambda: moving(scene, inwards(scene, random), 0.15, frames),
+        lambda: turning(scene, float(random.choice([-15, 15])), frames),
+        lambda: growing(scene, 1.25 if scene.objects[0].radius < 0.24 else 0.8, frames),
+    )[int(random.integers(3))]()
+
+
+def inwards(scene: Scene, random: np.random.Generator) -> str:
+    """A direction in which the object stays in the picture."""
+    thing = scene.objects[0]
+    return str(random.choice(["right" if thing.x < 0.5 else "left", "down" if thing.y < 0.5 else "up"]))
+
+
+def pictures(scenes: tuple[Scene, ...]) -> np.ndarray:
+    """The scenes, drawn: uint8 (frames, 128, 128, 3)."""
+    return np.stack([render(scene).image for scene in scenes])
+
+
+def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
+    """What a clip of the scenes gives to a kind of control: for edges the clip itself, else the control's frames."""
+    if kind == "depth":
+        return np.stack([np.repeat(render(scene).depth[..., None], 3, axis=-1) for scene in scenes])
+    if kind == "pose":
+        return np.stack([draw_skeleton(control.keypoints(scene), control.SIZE_PX, control.SIZE_PX) for scene in scenes])
+    return pictures(scenes)
+
+
+def settings_for(kind: str, case: Case, seed: int) -> Settings:
+    """The page's own settings, for this case."""
+    common = {"prompt": case.prompt, "seed": seed, "num_frames": len(case.scenes)}
+    if kind == TEXT:
+        return TextToVideoSettings(model="toyworld", **common, motion_field_strength_x=0, motion_field_strength_y=0)
+    if kind == control.EDIT:
+        return EditSettings(model="toyworld-edit", **common)
+    return ControlSettings(model="toyworld", control=kind, source_is_control=kind != "canny", **common)
+
+
+def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]]:
+    """Every measure of a clip, frame by frame."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for index, (scene, frame) in enumerate(zip(case.scenes, frames, strict=True)):
+        detection = detect(frame)
+        values["background"].append(detection.background == scene.background)
+        if kind == "canny":
+            values["outline"].append(overlap(scene, detection))
+        if kind == "depth":
+            values["order"].append(nearer_in_front(scene, frame))
+        if kind == "pose" and index % 2 == 1:  # a second for each picture is much
+            values["joints"] += joints_right(frame, scene.background, scene.figures[0]).tolist()
+        if kind == control.EDIT:
+            shown = attributes(scene, frame, detection)
+            asked = wanted(scene)
+            values["changed"].append(shown[case.named] == asked[case.named])
+            values["kept"].append(all(shown[name] == asked[name] for name in asked if name != case.named))
+        elif len(scene.objects) == 1:
+            values["colour"].append(attributes(scene, frame, detection)["colour"] == scene.objects[0].colour)
+            if scene.objects[0].shape != BLOB and abs(scene.objects[0].angle) <= TEMPLATE_ANGLES:
+                values["shape"].append(attributes(scene, frame, detection)["shape"] == scene.objects[0].shape)
+        elif scene.figures:
+            shown = attributes(scene, frame, detection)
+            values["shirt"].append(shown["shirt"] == scene.figures[0].shirt)
+            values["trousers"].append(shown["trousers"] == scene.figures[0].trousers)
+    return values
+
+
+def wanted(scene: Scene) -> dict[str, object]:
+    """What a scene of one thing shows, by attribute; ``place``, where a thing is, is right by ``overlap``."""
+    if scene.figures:
+        figure = scene.figures[0]
+        return {"background": scene.background, "shirt": figure.shirt, "trousers": figure.trousers}
+    thing = scene.objects[0]
+    known = {"shape": thing.shape} if abs(thing.angle) <= TEMPLATE_ANGLES else {}
+    return {"background": scene.background, "colour": thing.colour, "place": True} | known
+
+
+def attributes(scene: Scene, image: np.ndarray, detection: Detection) -> dict[str, object]:
+    """What a picture made for the scene shows instead, under the same names."""
+    shown: dict[str, object] = {"background": detection.background}
+    if scene.figures:
+        return shown | clothes(scene.figures[0], image)
+    if not detection.things:
+        return shown | dict.fromkeys(("colour", "shape", "place"))
+    largest, thing = detection.things[0], scene.objects[0]
+    at_its_place = np.hypot(largest.x - thing.x, largest.y - thing.y) <= 0.06
+    return shown | {"colour": largest.colour, "shape": largest.shape, "place": bool(at_its_place)}
+
+
+def clothes(figure: Figure, image: np.ndarray) -> dict[str, object]:
+    """The colours of the pixels where shirt and trousers should be."""
+    legs, torso, sleeves, skin = (coverage > 0.9 for coverage, _ in figure_layers(figure, *image.shape[:2])[0])
+    regions = {"shirt": (torso | sleeves) & ~skin, "trousers": legs & ~(torso | sleeves | skin)}
+    return {
+        name: nearest_colour(np.median(image[region].astype(np.float32), axis=0)) if region.any() else None
+        for name, region in regions.items()
+    }
+
+
+def overlap(scene: Scene, detection: Detection) -> float:
+    """Intersection over union of everything that is drawn with everything that should be."""
+    truth = np.any([thing.mask > 0.5 for thing in render(scene).things], axis=0)
+    drawn = np.any([thing.mask for thing in detection.things], axis=0) if detection.things else np.zeros_like(truth)
+    return float((truth & drawn).sum() / (truth | drawn).sum())
+
+
+def near_and_far(scene: Scene, side: int = control.SIZE_PX) -> tuple[np.ndarray, np.ndarray]:
+    """The whole masks, bool (height, width), of the nearer and of the farther of two objects."""
+    far, near = sorted(scene.objects, key=lambda thing: thing.nearness)
+    return tuple(object_layers(thing, side, side)[0][0][0] > 0.9 for thing in (near, far))  # type: ignore[return-value]
+
+
+def hidden_px(scene: Scene) -> int:
+    """How many pixels of the farther object the nearer one hides."""
+    near, far = near_and_far(scene)
+    return int((near & far).sum())
+
+
+def nearer_in_front(scene: Scene, image: np.ndarray) -> bool:
+    """Whether, where the two objects overlap, the picture goes on as the nearer one's rest and not the other's."""
+    near, far = near_and_far(scene)
+    pixels = image.astype(np.float32)
+    both, near_rest, far_rest = (np.median(pixels[mask], axis=0) for mask in (near & far, near & ~far, far & ~near))
+    to_near, to_far = (float(np.linalg.norm(both - rest)) for rest in (near_rest, far_rest))
+    return to_near < to_far and float(np.linalg.norm(near_rest - far_rest)) > 40
+
+
+def measure(kind: str, model: Model, count: int, frames: int) -> tuple[dict[str, float], dict[str, int], np.ndarray]:
+    """The mean of each measure over ``count`` clips, how many values each has, and strips of pictures: what steered
+    above what came of it, uint8."""
+    values: dict[str, list[float]] = defaultdict(list)
+    strips = []
+    for seed, case in enumerate(held_out(kind, count, frames)):
+        clip = model.generate(settings_for(kind, case, seed), source=case.source)
+        for name, found in measures(kind, case, clip.frames).items():
+            values[name] += found
+        above = pictures(case.scenes) if clip.control is None else clip.control
+        strips.append(np.concatenate([np.concatenate([above[i], clip.frames[i]]) for i in (0, frames - 1)], axis=1))
+        if seed % 10 == 9:
+            progress = ", ".join(f"{name} {np.mean(found):.1%}" for name, found in values.items())
+            print(f"{kind} {seed + 1}: {progress}", file=sys.stderr, flush=True)
+    means = {name: float(np.mean(found)) for name, found in values.items()}
+    return means, {name: len(found) for name, found in values.items()}, np.stack(strips)
+
+
+def with_nets(model: Model, folder: Path) -> None:
+    """Let the toy world be steered by the networks in a folder, as ``training.toyworld.control`` writes them."""
+    row = registry.TOYWORLD
+    nets = {kind: str((folder / f"toyworld-{kind}").resolve()) for kind in KINDS}
+    model.rows["toyworld"] = replace(row, controlnets={kind: nets[kind] for kind in control.CONTROLS})
+    model.rows["toyworld-edit"] = replace(row, name="toyworld-edit", unet=nets[control.EDIT], edits=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join((TEXT, *KINDS))}; all by default")
+    parser.add_argument("--clips", type=int, default=100, help="how many of each kind")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="of each clip")
+    parser.add_argument("--nets", type=Path, default=Path("checkpoints"), help="where the networks are")
+    parser.add_argument("--sheets", type=Path, help="a folder for pictures of the first clips, to be looked at")
+    options = parser.parse_args()
+    model = Model(device="cpu")
+    with_nets(model, options.nets)
+    for kind in options.kinds or (TEXT, *KINDS):
+        means, counts, strips = measure(kind, model, options.clips, options.frames)
+        print(json.dumps({"kind": kind, "clips": options.clips, "frames": options.frames} | means))
+        print(", ".join(f"{name} {value:.1%} of {counts[name]}" for name, value in means.items()), flush=True)
+        if options.sheets is not None:
+            save_picture(contact_sheet(strips[:30], columns=6), options.sheets / f"{kind}.jpg")
+
+
+if __name__ == "__main__":
+    main()

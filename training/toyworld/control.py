@@ -131,7 +131,9 @@ def control_pictures(kind: str, pool: ControlPool, chosen: np.ndarray, random: n
         low, high = depth.min(axis=(1, 2), keepdims=True), depth.max(axis=(1, 2), keepdims=True)
         stretched = darkest + (depth - low) / np.maximum(high - low, 1) * (brightest - darkest)
         return np.repeat(np.rint(stretched).astype(np.uint8)[..., None], 3, axis=-1)
-    return np.stack([draw_skeleton(keypoints(scene_at(kind, int(number))), SIZE_PX, SIZE_PX) for number in chosen])
+    # Lines are thinner where a large drawing has been made small.
+    people = [keypoints(scene_at(kind, int(number))) for number in chosen]
+    return np.stack([draw_skeleton(person, SIZE_PX, SIZE_PX, random.uniform(0.8, 1.8)) for person in people])
 
 
 def keypoints(scene: Scene, height: int = SIZE_PX, width: int = SIZE_PX) -> np.ndarray:

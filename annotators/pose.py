@@ -167,7 +167,8 @@ def draw_skeleton(keypoints: np.ndarray, height: int, width: int, thinnest_px: f
 
     ``keypoints`` is float (people, 18, 2), x and y in pixels, NaN where absent; a limb needs both its ends. Colours,
     order and the thickness at 512 pixels are those of ControlNet's drawing: limbs are ellipses darkened to 0.6, and
-    joints are discs on top of them. Half the thickness scales with the picture, down to ``thinnest_px``; edges are smooth.
+    joints are discs on top of them. Half the thickness scales with the picture, down to ``thinnest_px``; edges are
+    smooth.
     """
     import cv2
 

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import gradio as gr
 
+import app_canny
+import app_depth
+import app_pix2pix
+import app_pose
 import app_text_to_video
 import serve
 from errors import UserError
 from model import Model
-from tabs import Server, Tab, create_demo
+from tabs import EXAMPLES, Server, Tab, create_demo
 from video_io import read_metadata
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
-TABS = (app_text_to_video.TAB,)
+TABS = tuple(tab.TAB for tab in (app_text_to_video, app_pose, app_canny, app_depth, app_pix2pix))
 
 
 def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> 
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         model = Model(models=options.model, device=options.device, default=(options.model or ["auto"])[0])
-        serve.serve(create_app(model, _writable(options.output_dir), tabs), address)
+        serve.serve(create_app(model, _writable(options.output_dir), tabs), address, [EXAMPLES])
 
 
 def _parser() -> argparse.ArgumentParser:

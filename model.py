@@ -120,9 +120,9 @@ class Model:
             if row is None:
                 raise ModelUnavailable(f"model: {self._default_name} is not in the list")
             return row, "It was named when this program was started."
-        if edits:
-            return registry.INSTRUCT_PIX2PIX, "It is the one that the paper's authors used."
         toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
+        if edits:
+            toyworld, real = registry.TOYWORLD_EDIT, registry.INSTRUCT_PIX2PIX
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
         if cached(real.source) or reachable(real.source):

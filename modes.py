@@ -157,7 +157,7 @@ class Annotators:
         self._last: tuple[tuple[Any, ...], Any] | None = None
 
     def annotate(self, settings: ControlSettings, frames: np.ndarray, cancel: threading.Event | None) -> np.ndarray:
-        """The control frames of a video, or the video itself where it already is one."""
+        """The control frames of a video under complete settings, or the video itself where it already is one."""
         if settings.source_is_control:
             return frames
         made_from = ANNOTATORS[settings.control](settings, self.device)
@@ -190,6 +190,8 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
     filled |= {"model": row.name, "chunk_size": min(chunk, count)}
     if isinstance(settings, MotionSettings):
         filled["motion_window"] = settings.motion_window or row.motion_window
+    if isinstance(settings, ControlSettings) and settings.depth_estimator == "auto":
+        filled["depth_estimator"] = row.depth_estimator
     return settings.model_copy(update=filled)
 
 

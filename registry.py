@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -20,6 +20,7 @@ CONTROLNETS = {
 DEPTH_ESTIMATORS = {
     "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
     "dpt-hybrid-midas": "Intel/dpt-hybrid-midas",
+    "toyworld": str(ROOT / "checkpoints" / "toyworld-depth-estimator"),
 }
 
 # What finds people, and what finds their joints.
@@ -31,8 +32,9 @@ class ModelRow:
     """One image checkpoint.
 
     ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
-    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for; ``edits`` says
-    that it edits pictures (InstructPix2Pix) instead of drawing them.
+    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for, and
+    ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS); ``edits`` says that it edits pictures
+    (InstructPix2Pix) instead of drawing them.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelRow:
     examples: tuple[str, ...] = ()
     unet: str | None = None
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
+    depth_estimator: str = "depth-anything-v2-small"
     edits: bool = False
 
 
@@ -54,13 +57,25 @@ TOYWORLD = ModelRow(
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
     motion_window=(400, 500),
-    controlnets={},
+    controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
+    depth_estimator="toyworld",
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",
         "a pink heart on the sea",
         "a person in a blue shirt and black trousers waving on sand",
     ),
+)
+TOYWORLD_EDIT = replace(
+    TOYWORLD,
+    name="toyworld-edit",
+    label="Toy world editor (bundled, 128x128)",
+    note="A small model that ships with this program; it is not InstructPix2Pix. In drawings of the toy world it knows "
+    "how to change a colour, a shape, clothes or the background.",
+    unet=str(ROOT / "checkpoints" / "toyworld-edit"),
+    controlnets={},
+    examples=("make it night", "turn the circle into a star", "paint it blue", "make the shirt red"),
+    edits=True,
 )
 _SCENES = (
     "a horse galloping on a street",
@@ -101,6 +116,7 @@ BUILT_IN = (
         note="A photographic finetune of Stable Diffusion 1.5, 512x512; 4 GB to download once, wants a GPU.",
         examples=_SCENES,
     ),
+    TOYWORLD_EDIT,
     INSTRUCT_PIX2PIX,
 )
 

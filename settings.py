@@ -19,7 +19,7 @@ TRAINING_TIMESTEPS = 1000
 
 Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
 Control = Literal["canny", "depth", "pose"]
-DepthEstimator = Literal["depth-anything-v2-small", "dpt-hybrid-midas"]
+DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
 
 
 def _whole(value: Any) -> Any:
@@ -293,8 +293,8 @@ class ControlSettings(SourceSettings, MotionSettings):
         json_schema_extra=_about("High threshold", "levels of 255", advanced=True),
     )
     depth_estimator: DepthEstimator = Field(
-        "depth-anything-v2-small",
-        description="Depth: the network that estimates it.",
+        "auto",
+        description="Depth: the network that estimates it; auto takes what suits the checkpoint.",
         json_schema_extra=_about("Depth estimator", advanced=True),
     )
     motion_field: bool = Field(

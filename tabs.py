@@ -1,7 +1,7 @@
 """The tabs of the page: one builder, and what tells one mode's tab from another's as data."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,28 @@ import ui
 from settings import Settings
 
 AUTO = "auto"
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@dataclass(frozen=True)
+class ExampleClip:
+    """A clip of EXAMPLES and a prompt for it."""
+
+    label: str
+    file: str
+    prompt: str
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it already is a control video, and no plain one."""
+        return not self.file.startswith("plain")
 
 
 @dataclass(frozen=True)
 class Tab:
     """One tab: its settings class and the name of its endpoint; ``fixed`` settings that are not asked for; which others
-    are in sight, row by row, beside prompt, model and seed; whether it takes a video or a first frame."""
+    are in sight, row by row, beside prompt, model and seed; whether it takes a video, which are offered, or a first
+    frame."""
 
     label: str
     kind: type[Settings]
@@ -26,6 +42,7 @@ class Tab:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     source: str | None = None
+    clips: tuple[ExampleClip, ...] = ()
     first_frame: bool = False
     edits: bool = False
     prompt_lines: int = 2
@@ -47,20 +64,7 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
     """The tab as a page of its own."""
     default = server.default(edits=tab.edits)
     rows = {name: row for name, row in server.rows.items() if row.edits == tab.edits}
-
-    def row_of(model: Any) -> Any:
-        return rows.get(model, default[0]) if isinstance(model, str) else default[0]
-
-    def describe(model: Any) -> tuple[str, gr.Dataset]:
-        row = row_of(model)
-        return note_html(row, default[1] if model == AUTO else ""), gr.Dataset(samples=samples(row))
-
-    def example(model: Any, index: Any) -> Any:
-        examples = row_of(model).examples
-        return examples[index] if isinstance(index, int) and 0 <= index < len(examples) else gr.skip()
-
-    kind = tab.kind
-    names = [name for name in kind.model_fields if name not in (*tab.fixed, *tab.hidden)]
+    names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden)]
     choices = [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())]
     controls: dict[str, Any] = {}
     files: dict[str, Any] = {}
@@ -68,7 +72,8 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
         with gr.Column(elem_classes="t2v-ask"):
             if tab.source is not None:
                 files["source"] = gr.Video(label=tab.source, sources=["upload"], include_audio=False, height=220)
-            controls["prompt"] = ui.control(kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
+                clips = choice_of([clip.label for clip in tab.clips], "Example clips")
+            controls["prompt"] = ui.control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
             with gr.Row():
                 run = gr.Button("Generate", variant="primary", scale=3, min_width=120)
                 cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
@@ -76,46 +81,91 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
             panel = ui.result_panel(cancel, with_control=tab.source is not None)
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
-            examples = gr.Dataset(
-                components=[gr.Textbox(visible=False)], samples=samples(default[0]), type="index", label="Examples"
-            )
-            controls["model"] = ui.control(kind, "model", choices)
+            examples = choice_of(default[0].examples, "Examples")
+            controls["model"] = ui.control(tab.kind, "model", choices)
             note = gr.HTML(note_html(*default))
-            for row in tab.rows:
-                with gr.Row():
-                    controls |= {name: ui.control(kind, name, min_width=200) for name in row}
-            with gr.Row():
-                controls["seed"] = ui.control(kind, "seed", min_width=140)
-                output_format = gr.Radio(
-                    ui.FORMATS, value=ui.FORMATS[0], label="Format", info="A GIF plays anywhere.", min_width=140
-                )
-            with gr.Row():
-                reuse = gr.Button("Reuse the last seed", size="sm", min_width=140)
-                randomize = gr.Button("Random seed", size="sm", min_width=140)
-            with gr.Accordion("Advanced", open=False):
-                if tab.first_frame:
-                    files["first_frame"] = gr.Image(
-                        label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
-                    )
-                controls |= {name: ui.control(kind, name) for name in names if name not in controls}
+            output_format = add_settings(tab, names, panel, controls, files)
 
         controls = {name: controls[name] for name in names}
-        runner = ui.JobRunner(kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
+        runner = ui.JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
         runner.connect([run.click, controls["prompt"].submit], {**controls, "format": output_format, **files}, panel)
         runner.connect_restore(upload, controls, panel, server.read_metadata)
-        controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
-        examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
-        randomize.click(None, None, controls["seed"], js="() => -1")
-        reuse.click(None, [panel.facts, controls["seed"]], controls["seed"], js="(facts, seed) => facts?.seed ?? seed")
+        connect_model(controls, note, examples, default, rows)
+        if tab.source is not None:
+            connect_clips(clips, tab.clips, files["source"], controls)
     return demo
+
+
+def add_settings(tab: Tab, names: Sequence[str], panel: ui.ResultPanel, controls: Any, files: Any) -> gr.Radio:
+    """Build the controls of everything but prompt and model, into ``controls`` and ``files``; returns the format's."""
+    for row in tab.rows:
+        with gr.Row():
+            controls |= {name: ui.control(tab.kind, name, min_width=200) for name in row}
+    with gr.Row():
+        controls["seed"] = ui.control(tab.kind, "seed", min_width=140)
+        output_format = gr.Radio(
+            ui.FORMATS, value=ui.FORMATS[0], label="Format", info="A GIF plays anywhere.", min_width=140
+        )
+    with gr.Row():
+        reuse = gr.Button("Reuse the last seed", size="sm", min_width=140)
+        randomize = gr.Button("Random seed", size="sm", min_width=140)
+    with gr.Accordion("Advanced", open=False):
+        if tab.first_frame:
+            files["first_frame"] = gr.Image(
+                label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
+            )
+        controls |= {name: ui.control(tab.kind, name) for name in names if name not in controls}
+    seed = controls["seed"]
+    randomize.click(None, None, seed, js="() => -1")
+    reuse.click(None, [panel.facts, seed], seed, js="(facts, seed) => facts?.seed ?? seed")
+    return output_format
+
+
+def choice_of(texts: Sequence[str], label: str) -> gr.Dataset:
+    """Texts to click on; what is clicked arrives as its number."""
+    samples = [[text] for text in texts]
+    return gr.Dataset(components=[gr.Textbox(visible=False)], samples=samples, type="index", label=label)
+
+
+def chosen(index: Any, things: Sequence[Any]) -> Any:
+    """The thing of a number that a client sent, or None."""
+    return things[index] if isinstance(index, int) and 0 <= index < len(things) else None
+
+
+def connect_model(controls: Mapping[str, Any], note: Any, examples: gr.Dataset, default: Any, rows: Any) -> None:
+    """Say what the chosen model is, and offer its examples."""
+
+    def row_of(model: Any) -> Any:
+        return rows.get(model, default[0]) if isinstance(model, str) else default[0]
+
+    def describe(model: Any) -> tuple[str, gr.Dataset]:
+        row = row_of(model)
+        reason = default[1] if model == AUTO else ""
+        return note_html(row, reason), gr.Dataset(samples=[[text] for text in row.examples])
+
+    def example(model: Any, index: Any) -> Any:
+        return chosen(index, row_of(model).examples) or gr.skip()
+
+    controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
+    examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
+
+
+def connect_clips(dataset: gr.Dataset, clips: Sequence[ExampleClip], source: Any, controls: Mapping[str, Any]) -> None:
+    """Fill in the clip that is clicked, its prompt, and whether it already is a control."""
+    is_control = controls.get("source_is_control")
+
+    def fill(index: Any) -> dict[Any, Any]:
+        clip = chosen(index, clips)
+        if clip is None:
+            return {}
+        values = {source: str(EXAMPLES / clip.file), controls["prompt"]: clip.prompt}
+        return values if is_control is None else {**values, is_control: clip.is_control}
+
+    filled = [source, controls["prompt"], *([] if is_control is None else [is_control])]
+    dataset.click(fill, dataset, filled, **ui.PAGE_ONLY)
 
 
 def note_html(row: Any, reason: str = "") -> str:
     """What the model is, as text; why, where the program has chosen it."""
     reason = f" <span>{html.escape(reason)}</span>" if reason else ""
     return f'<div class="t2v-hint"><p><b>{html.escape(row.label)}.</b> {html.escape(row.note)}{reason}</p></div>'
-
-
-def samples(row: Any) -> list[list[str]]:
-    """The row's example prompts, as a Dataset takes them."""
-    return [[text] for text in row.examples]

@@ -44,7 +44,7 @@ EMPTY_TEXT_SHARE = 0.3
 LEFT_OUT_SHARE = 0.05
 # Half the base's batch: what is learned is little, and more steps of it teach more than larger ones.
 BATCH, LEARNING_RATE = 16, 7e-4
-STEPS = {"canny": 2000, "depth": 1000, "pose": 1400, EDIT: 3000}
+STEPS = {"canny": 1200, "depth": 800, "pose": 1200, EDIT: 2400}
 
 
 def scene_at(kind: str, index: int, seed: int = TRAINING_SEED) -> Scene:

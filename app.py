@@ -3,6 +3,8 @@
 import argparse
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from video_io import read_metadata
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
 TABS = tuple(tab.TAB for tab in (app_text_to_video, app_pose, app_canny, app_depth, app_pix2pix))
+OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 
 def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
@@ -36,14 +39,26 @@ def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab]
 
 
 def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> None:
-    """Start the page; a mistake in the options is one line and exit code 2."""
+    """Start the page; a mistake in the options is one line and exit code 2.
+
+    Where no arguments are given they are those of T2V_OPTIONS, then those of the command line, which win.
+    """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("serve").setLevel(logging.INFO)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_given() if arguments is None else arguments)
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         model = Model(models=options.model, device=options.device, default=(options.model or ["auto"])[0])
         serve.serve(create_app(model, _writable(options.output_dir), tabs), address, [EXAMPLES])
+
+
+def _given() -> list[str]:
+    """The options of the environment, for where there is no command line (a Space) or others can read it (a password),
+    and then the command line's."""
+    try:
+        return [*shlex.split(os.environ.get(OPTIONS_VARIABLE, "")), *sys.argv[1:]]
+    except ValueError as error:
+        _parser().error(f"{OPTIONS_VARIABLE}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

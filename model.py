@@ -41,7 +41,7 @@ from modes import (
 from parsing import to_json
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
 from settings import ControlSettings, Settings, SourceSettings
-from utils import choose_device, versions
+from utils import choose_device, fit_threads, versions
 
 __all__ = ["Clip", "Model", "Progress"]
 logger = logging.getLogger(__name__)
@@ -104,7 +104,9 @@ class Model:
     def loader(self) -> Loader:
         """The loader on the chosen device; the choice imports torch, so it waits until it is needed."""
         if self._loader is None:
-            self._loader = Loader(choose_device(self._device_request))
+            device = choose_device(self._device_request)
+            fit_threads()
+            self._loader = Loader(device)
         return self._loader
 
     def default(self, *, edits: bool = False) -> tuple[registry.ModelRow, str]:

@@ -253,7 +253,6 @@ def test_as_it_comes_it_shares_the_page_with_a_new_password(notebook, tmp_path, 
     ]
 
 
-@pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="the example videos are not in the repository yet")
 def test_the_example_videos_are_there():
     """As the fields name them, seen from the root of the repository."""
     assert all((ROOT / PARAMETERS[name][0]).is_file() for name in ("DEPTH_VIDEO", "EDGES_VIDEO"))

@@ -16,8 +16,9 @@ import app_pose
 import app_text_to_video
 import serve
 from settings import ControlSettings
-from tabs import Server, Tab, create_demo
+from tabs import EXAMPLES, Server, Tab, create_demo
 from ui import JobRunner
+from video_io import probe
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
 
@@ -120,6 +121,17 @@ def test_every_tab_asks_for_exactly_what_its_mode_has(tab):
     for name, value in shown.items():
         default = tab.kind.model_fields[name].default
         assert value == nothing.get(default, default), name
+
+
+@pytest.mark.parametrize("tab", [tab for tab in TABS if tab.source], ids=lambda tab: tab.label)
+def test_every_example_clip_is_a_video_that_can_be_read(tab):
+    """Every tab that wants a video has some to offer, small, and with a prompt that its settings accept."""
+    assert len(tab.clips) >= 2
+    for clip in tab.clips:
+        facts = probe(EXAMPLES / clip.file)
+        assert facts.width == facts.height == 512
+        assert tab.kind(prompt=clip.prompt, **tab.fixed).prompt == clip.prompt
+    assert sum(path.stat().st_size for path in EXAMPLES.iterdir()) < 3_000_000
 
 
 def test_a_video_of_another_tab_is_not_restored():

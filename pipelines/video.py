@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,8 +60,13 @@ class RunOptions:
 
 
 class VideoPipelineMixin:
-    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings and decoding."""
+    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings and decoding.
 
+    ``heeds_force_upcast`` says whether ``force_upcast`` in the autoencoder's configuration means that it overflows in
+    half precision. It does in Stable Diffusion XL; older checkpoints that say nothing get it from diffusers' default.
+    """
+
+    heeds_force_upcast: ClassVar[bool] = False
     unet: Any
     vae: Any
     safety_checker: Any
@@ -124,13 +129,26 @@ class VideoPipelineMixin:
         """The most likely latents of pictures, one at a time and not scaled: uint8 (n, height, width, 3) to float32
         (n, c, h, w). ``before_each`` is called with each picture's number."""
         latents = []
-        for index, picture in enumerate(pictures):
-            if before_each is not None:
-                before_each(index)
-            pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
-            encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
-            latents.append(encoded.float())
+        with self.autoencoder_in_range():
+            for index, picture in enumerate(pictures):
+                if before_each is not None:
+                    before_each(index)
+                pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+                encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
+                latents.append(encoded.float())
         return torch.cat(latents)
+
+    @contextmanager
+    def autoencoder_in_range(self) -> Iterator[None]:
+        """Inside, an autoencoder that is known to overflow in half precision is in float32; afterwards, and whatever
+        was done to it inside, it is in the precision it was in."""
+        dtype = self.vae.dtype
+        try:
+            if self.heeds_force_upcast and dtype == torch.float16 and self.vae.config.force_upcast:
+                self.vae.float()
+            yield
+        finally:
+            self.vae.to(dtype)
 
     def encode_first_frame(self, picture: np.ndarray, height: int, width: int) -> torch.Tensor:
         """A given first frame's latents, (1, c, h, w), scaled; raises ValueError for another size."""
@@ -151,8 +169,7 @@ class VideoPipelineMixin:
         decoded in float32. ``before_each`` is called with each frame's number."""
         images: list[np.ndarray] = []
         nsfw: list[bool] = []
-        dtype = self.vae.dtype
-        try:
+        with self.autoencoder_in_range():
             for index, frame in enumerate(latents):
                 if before_each is not None:
                     before_each(index)
@@ -169,8 +186,6 @@ class VideoPipelineMixin:
                     )
                     nsfw += flags
                 images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
-        finally:
-            self.vae.to(dtype)
         return np.concatenate(images), nsfw if self.safety_checker is not None else None
 
     def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:

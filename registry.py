@@ -32,7 +32,8 @@ class ModelRow:
 
     ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
     place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for; ``edits`` says
-    that it edits pictures (InstructPix2Pix) instead of drawing them.
+    that it edits pictures (InstructPix2Pix) instead of drawing them; ``variant`` names the files to take of a Hub id
+    that has its weights in several precisions.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelRow:
     unet: str | None = None
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
     edits: bool = False
+    variant: str | None = None
 
 
 TOYWORLD = ModelRow(
@@ -75,6 +77,15 @@ STABLE_DIFFUSION = ModelRow(
     note="The checkpoint of the paper, 512x512; 4 GB to download once, wants a GPU.",
     examples=_SCENES,
 )
+STABLE_DIFFUSION_XL = ModelRow(
+    name="stabilityai/stable-diffusion-xl-base-1.0",
+    label="Stable Diffusion XL",
+    source="stabilityai/stable-diffusion-xl-base-1.0",
+    note="Larger and finer pictures, 1024x1024; 7 GB to download once, wants a GPU with 8 GB. Text to video only.",
+    examples=_SCENES,
+    controlnets={},
+    variant="fp16",
+)
 INSTRUCT_PIX2PIX = ModelRow(
     name="timbrooks/instruct-pix2pix",
     label="InstructPix2Pix",
@@ -101,6 +112,7 @@ BUILT_IN = (
         note="A photographic finetune of Stable Diffusion 1.5, 512x512; 4 GB to download once, wants a GPU.",
         examples=_SCENES,
     ),
+    STABLE_DIFFUSION_XL,
     INSTRUCT_PIX2PIX,
 )
 

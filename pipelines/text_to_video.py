@@ -10,15 +10,14 @@ from diffusers import StableDiffusionPipeline
 
 from pipelines.denoising import Predictor, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
+from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import text_predictor
 from pipelines.video import (
     Motion,
     RunOptions,
-    VideoNoise,
     VideoPipelineMixin,
     VideoPipelineOutput,
     denoise_with_motion,
-    one_generator,
 )
 
 

@@ -69,6 +69,7 @@ class VideoPipelineMixin:
     heeds_force_upcast: ClassVar[bool] = False
     unet: Any
     vae: Any
+    scheduler: Any
     safety_checker: Any
     image_processor: Any
     _execution_device: Any

@@ -34,7 +34,8 @@ class ModelRow:
     ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
     place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for, and
     ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS); ``edits`` says that it edits pictures
-    (InstructPix2Pix) instead of drawing them.
+    (InstructPix2Pix) instead of drawing them; ``variant`` names the files to take of a Hub id that has its weights in
+    several precisions.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelRow:
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
     depth_estimator: str = "depth-anything-v2-small"
     edits: bool = False
+    variant: str | None = None
 
 
 TOYWORLD = ModelRow(
@@ -90,6 +92,15 @@ STABLE_DIFFUSION = ModelRow(
     note="The checkpoint of the paper, 512x512; 4 GB to download once, wants a GPU.",
     examples=_SCENES,
 )
+STABLE_DIFFUSION_XL = ModelRow(
+    name="stabilityai/stable-diffusion-xl-base-1.0",
+    label="Stable Diffusion XL",
+    source="stabilityai/stable-diffusion-xl-base-1.0",
+    note="Larger and finer pictures, 1024x1024; 7 GB to download once, wants a GPU with 8 GB. Text to video only.",
+    examples=_SCENES,
+    controlnets={},
+    variant="fp16",
+)
 INSTRUCT_PIX2PIX = ModelRow(
     name="timbrooks/instruct-pix2pix",
     label="InstructPix2Pix",
@@ -116,6 +127,7 @@ BUILT_IN = (
         note="A photographic finetune of Stable Diffusion 1.5, 512x512; 4 GB to download once, wants a GPU.",
         examples=_SCENES,
     ),
+    STABLE_DIFFUSION_XL,
     TOYWORLD_EDIT,
     INSTRUCT_PIX2PIX,
 )

@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FACTS = ["settings", "parsing", "errors", "registry", "utils"]
+FACTS = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
 PARTS = [
     *("video_io", "annotators", "annotators.*", "director", "loading"),
     *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
-    "pipelines.video",
+    *("pipelines.noise", "pipelines.video"),
 ]
-MODES = ["pipelines.text_to_video", "pipelines.controlnet", "pipelines.pix2pix"]
+MODES = ["pipelines.text_to_video", "pipelines.text_to_video_xl", "pipelines.controlnet", "pipelines.pix2pix"]
 # Each module (a pattern) and the modules of the project that it may import: section 3 of the design. The first row
 # that fits counts. Being a package's __init__ gives no right to anything.
 MAY_IMPORT = {
@@ -36,11 +36,15 @@ MAY_IMPORT = {
     "pipelines.motion": [],
     "pipelines.predictors": [],
     "pipelines.denoising": ["pipelines.attention"],
-    "pipelines.video": ["errors", "pipelines.attention", "pipelines.denoising", "pipelines.motion"],
+    "pipelines.noise": [],
+    "pipelines.video": ["errors", *(f"pipelines.{name}" for name in ("attention", "denoising", "motion", "noise"))],
     "pipelines.text_to_video": [*FACTS, *PARTS],
+    "pipelines.text_to_video_xl": [*FACTS, *PARTS, "pipelines.text_to_video"],
     "pipelines.controlnet": [*FACTS, *PARTS],
     "pipelines.pix2pix": [*FACTS, *PARTS],
-    "loading": ["registry", "errors", "utils"],
+    "families": ["utils"],
+    "memory": [],
+    "loading": ["registry", "errors", "utils", "families", "memory"],
     "reporting": ["errors", "settings"],
     "modes": [*FACTS, *PARTS, *MODES, "reporting"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "reporting"],
@@ -57,7 +61,8 @@ MAY_IMPORT = {
 }
 # A tab that runs alone is a page of one tab.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
-LIGHT = ["settings", "parsing", "errors", "registry", "utils", "video_io", "video_comment", "inference"]
+LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
+LIGHT += ["video_io", "video_comment", "inference"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

@@ -47,6 +47,10 @@ class Tab:
     edits: bool = False
     prompt_lines: int = 2
 
+    def suits(self, row: Any) -> bool:
+        """Whether a model can do what this tab is for."""
+        return row.edits == self.edits and ("control" not in self.fixed or self.fixed["control"] in row.controlnets)
+
 
 @dataclass(frozen=True)
 class Server:
@@ -63,7 +67,7 @@ class Server:
 def create_demo(tab: Tab, server: Server) -> gr.Blocks:
     """The tab as a page of its own."""
     default = server.default(edits=tab.edits)
-    rows = {name: row for name, row in server.rows.items() if row.edits == tab.edits}
+    rows = {name: row for name, row in server.rows.items() if tab.suits(row)}
     names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden)]
     choices = [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())]
     controls: dict[str, Any] = {}

@@ -32,10 +32,10 @@ class ModelRow:
     """One image checkpoint.
 
     ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
-    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for, and
-    ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS); ``edits`` says that it edits pictures
-    (InstructPix2Pix) instead of drawing them; ``variant`` names the files to take of a Hub id that has its weights in
-    several precisions.
+    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for,
+    ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS), ``control_guidance_scale`` the guidance
+    scale that suits it when it is steered; ``edits`` says that it edits pictures (InstructPix2Pix) instead of drawing
+    them; ``variant`` names the files to take of a Hub id that has its weights in several precisions.
     """
 
     name: str
@@ -47,6 +47,7 @@ class ModelRow:
     unet: str | None = None
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
     depth_estimator: str = "depth-anything-v2-small"
+    control_guidance_scale: float = 7.5
     edits: bool = False
     variant: str | None = None
 
@@ -61,6 +62,7 @@ TOYWORLD = ModelRow(
     motion_window=(400, 500),
     controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
     depth_estimator="toyworld",
+    control_guidance_scale=3.0,
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",

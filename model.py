@@ -19,6 +19,7 @@ import numpy as np
 
 import registry
 import video_io
+from catalogue import Extras, read_catalogue
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
 from loading import Loader, cached, reachable
 from modes import (
@@ -39,6 +40,7 @@ from modes import (
     truncation_notes,
 )
 from parsing import to_json
+from prompts import plain_words, told
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
 from settings import ControlSettings, Settings, SourceSettings
 from utils import choose_device, versions
@@ -88,10 +90,18 @@ class Job:
 class Model:
     """Makes videos with any checkpoint of the registry; safe to call from many threads."""
 
-    def __init__(self, models: Sequence[str] = (), device: str | None = None, default: str = "auto") -> None:
+    def __init__(
+        self,
+        models: Sequence[str] = (),
+        device: str | None = None,
+        default: str = "auto",
+        extras: Extras | None = None,
+    ) -> None:
         """Choose among the built-in models, T2V_MODELS and ``models`` (Hub ids, folders, .safetensors files);
-        ``default`` is what "auto" means, by itself the best one at hand. Raises UserError for an absent device."""
-        self.rows = registry.models(models)
+        ``default`` is what "auto" means, by itself the best one at hand; ``extras`` are LoRAs, VAEs, embeddings and
+        folders of other programs. Raises UserError for what is not there, later for an absent device."""
+        self.catalogue = read_catalogue(models, extras)
+        self.rows = self.catalogue.models
         self._device_request = device
         self._default_name = default
         self._lock = threading.Lock()
@@ -122,7 +132,7 @@ class Model:
             return row, "It was named when this program was started."
         if edits:
             return registry.INSTRUCT_PIX2PIX, "It is the one that the paper's authors used."
-        toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
+        toyworld, real = (self.rows.get(row.name, row) for row in (registry.TOYWORLD, registry.STABLE_DIFFUSION))
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
         if cached(real.source) or reachable(real.source):
@@ -185,17 +195,18 @@ class Model:
 
         started = time.monotonic()
         stop_if(job.cancel)
-        row = self.row(settings.model, edits=job.mode.edits)
+        row = self.catalogue.dress(self.row(settings.model, edits=job.mode.edits), settings)
         pipeline = job.mode.pipeline(self.loader, row, settings)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings, inputs = self._inputs(settings, job, row, pipeline)
-        notes = [*inputs.notes, *truncation_notes(pipeline.tokenizer, settings)]
+        notes = [*inputs.notes, *plain_words(row, pipeline.tokenizer)]
+        notes += truncation_notes(pipeline.tokenizer, told(settings, row, pipeline.tokenizer))
         frames: np.ndarray | None = None
         while frames is None:
             reporter = Reporter(job.on_step, job.cancel, started, settings, self.preview_matrix(row, pipeline))
             try:
-                frames = run(job.mode, pipeline, settings, inputs, reporter)
+                frames = run(job.mode, pipeline, told(settings, row, pipeline.tokenizer), inputs, reporter)
             except torch.OutOfMemoryError:
                 settings = with_half_the_chunk(settings, inputs)
                 notes.append(f"Memory was short; went on with {settings.chunk_size} frames at once.")
@@ -233,10 +244,11 @@ class Model:
         return settings, Inputs(video, first_frame, inputs.notes)
 
     def preview_matrix(self, row: registry.ModelRow, pipeline: Any) -> np.ndarray:
-        """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per checkpoint."""
-        if row.source not in self._previews:
-            self._previews[row.source] = fit_preview(pipeline.vae)
-        return self._previews[row.source]
+        """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per VAE."""
+        source = row.vae or row.source
+        if source not in self._previews:
+            self._previews[source] = fit_preview(pipeline.vae)
+        return self._previews[source]
 
 
 def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Reporter) -> np.ndarray:

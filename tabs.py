@@ -1,7 +1,7 @@
 """The tabs of the page: one builder, and what tells one mode's tab from another's as data."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,27 @@ class Tab:
 @dataclass(frozen=True)
 class Server:
     """What a tab needs of the program: ``rows`` are the models a client may choose, ``default(edits=...)`` what "auto"
-    is and why."""
+    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers."""
 
     generate: ui.Generate
     rows: Mapping[str, Any]
     default: Callable[..., tuple[Any, str]]
     read_metadata: Callable[[Path], Mapping[str, str]]
     output_dir: Path | None = None
+    loras: Collection[str] = ()
+    vaes: Collection[str] = ()
+    embeddings: Collection[str] = ()
+
+    def choices(self) -> dict[str, list[tuple[str, str]]]:
+        """What the settings that nobody can choose without the operator may be, as (label, value)."""
+        return {
+            "lora": [("None", ""), *((name, name) for name in self.loras)],
+            "vae": [("The checkpoint's own", ""), *((name, name) for name in self.vaes)],
+        }
+
+    def hidden(self) -> tuple[str, ...]:
+        """The settings that are not asked for because nothing is offered."""
+        return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
 
 
 def create_demo(tab: Tab, server: Server) -> gr.Blocks:
@@ -60,8 +74,8 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
         return examples[index] if isinstance(index, int) and 0 <= index < len(examples) else gr.skip()
 
     kind = tab.kind
-    names = [name for name in kind.model_fields if name not in (*tab.fixed, *tab.hidden)]
-    choices = [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())]
+    names = [name for name in kind.model_fields if name not in (*tab.fixed, *tab.hidden, *server.hidden())]
+    choices = {"model": [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())], **server.choices()}
     controls: dict[str, Any] = {}
     files: dict[str, Any] = {}
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
@@ -79,7 +93,7 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
             examples = gr.Dataset(
                 components=[gr.Textbox(visible=False)], samples=samples(default[0]), type="index", label="Examples"
             )
-            controls["model"] = ui.control(kind, "model", choices)
+            controls["model"] = ui.control(kind, "model", choices["model"])
             note = gr.HTML(note_html(*default))
             for row in tab.rows:
                 with gr.Row():
@@ -97,7 +111,10 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
                     files["first_frame"] = gr.Image(
                         label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
                     )
-                controls |= {name: ui.control(kind, name) for name in names if name not in controls}
+                left = [name for name in names if name not in controls]
+                controls |= {name: ui.control(kind, name, choices.get(name, ())) for name in left}
+                if server.embeddings:
+                    gr.HTML(words_html(server.embeddings))
 
         controls = {name: controls[name] for name in names}
         runner = ui.JobRunner(kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
@@ -114,6 +131,12 @@ def note_html(row: Any, reason: str = "") -> str:
     """What the model is, as text; why, where the program has chosen it."""
     reason = f" <span>{html.escape(reason)}</span>" if reason else ""
     return f'<div class="t2v-hint"><p><b>{html.escape(row.label)}.</b> {html.escape(row.note)}{reason}</p></div>'
+
+
+def words_html(names: Collection[str]) -> str:
+    """Which learned words there are, as text."""
+    listed = ", ".join(html.escape(name) for name in names)
+    return f'<div class="t2v-hint"><p>Learned words for both prompts: {listed}.</p></div>'
 
 
 def samples(row: Any) -> list[list[str]]:

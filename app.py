@@ -3,22 +3,29 @@
 import argparse
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
 
+import app_canny
+import app_depth
+import app_pix2pix
+import app_pose
 import app_text_to_video
 import serve
 from errors import UserError
 from model import Model
 from operator_options import add_extras, read_extras
-from tabs import Server, Tab, create_demo
+from tabs import EXAMPLES, Server, Tab, create_demo
 from video_io import read_metadata
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
-TABS = (app_text_to_video.TAB,)
+TABS = tuple(tab.TAB for tab in (app_text_to_video, app_pose, app_canny, app_depth, app_pix2pix))
+OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 
 def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
@@ -37,15 +44,27 @@ def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab]
 
 
 def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> None:
-    """Start the page; a mistake in the options is one line and exit code 2."""
+    """Start the page; a mistake in the options is one line and exit code 2.
+
+    Where no arguments are given they are those of T2V_OPTIONS, then those of the command line, which win.
+    """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("serve").setLevel(logging.INFO)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_given() if arguments is None else arguments)
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))
-        serve.serve(create_app(model, _writable(options.output_dir), tabs), address)
+        serve.serve(create_app(model, _writable(options.output_dir), tabs), address, [EXAMPLES])
+
+
+def _given() -> list[str]:
+    """The options of the environment, for where there is no command line (a Space) or others can read it (a password),
+    and then the command line's."""
+    try:
+        return [*shlex.split(os.environ.get(OPTIONS_VARIABLE, "")), *sys.argv[1:]]
+    except ValueError as error:
+        _parser().error(f"{OPTIONS_VARIABLE}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """The tab in which the depth of a video steers the result."""
 
 from settings import ControlSettings
-from tabs import Tab
+from tabs import ExampleClip, Tab
 
 TAB = Tab(
     label="Depth",
@@ -11,6 +11,10 @@ TAB = Tab(
     source="Video whose depth is followed",
     rows=(("source_is_control", "conditioning_scale"), ("num_frames", "fps")),
     hidden=("canny_low", "canny_high"),
+    clips=(
+        ExampleClip("One passes the other", "depth-passing.mp4", "a red circle and a yellow star on the sea"),
+        ExampleClip("Walk", "depth-walk.mp4", "a person in a white shirt and red trousers walking on sand"),
+    ),
     first_frame=True,
 )
 

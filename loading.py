@@ -18,6 +18,9 @@ from typing import Any
 
 from adapters import adapted
 from errors import ModelUnavailable
+from families import FAMILIES, KNOWN, class_of
+from memory import UNKNOWN_BYTES, free_card_bytes, is_shared, networks_of
+from memory import weights_bytes as bytes_of
 from model_folders import name_of
 from registry import ModelRow
 from single_files import read_controlnet, read_vae
@@ -26,10 +29,6 @@ from utils import choose_dtype, local_or_hub
 logger = logging.getLogger(__name__)
 SINGLE_FILES: Mapping[str, Callable[[Path, Any], Any]] = {"AutoencoderKL": read_vae, "ControlNetModel": read_controlnet}
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-PIPELINE_CLASSES = (
-    *("StableDiffusionPipeline", "TextToVideoPipeline", "TextToVideoZeroPipeline"),
-    *("StableDiffusionControlNetPipeline", "StableDiffusionInstructPix2PixPipeline"),
-)
 
 
 class Loader:
@@ -89,6 +88,22 @@ class Loader:
             )
         return network
 
+    def free_bytes(self, networks: Collection[Any]) -> int:
+        """What a job with these networks may have of the device, what they take there now included: of a graphics card
+        what is free, of memory that is shared with all other programs half of what there is."""
+        if is_shared(self.device):
+            return (device_bytes(self.device) or UNKNOWN_BYTES) // 2
+        return free_card_bytes(self.device) + bytes_of(networks, "cuda")
+
+    def keep_only(self, networks: Collection[Any]) -> None:
+        """Let go of everything that shares no weights with these networks, for a job that has too little memory."""
+        needed = {id(weight) for network in networks for weight in network.parameters()}
+        held = {
+            key: {id(weight) for network in networks_in(value) for weight in network.parameters()}
+            for key, value in self._held.items()
+        }
+        self._evict(0, {key for key, weights in held.items() if needed & weights})
+
     def _get(self, key: tuple[str, ...], load: Callable[[], Any], keep: Collection[tuple[str, ...]]) -> Any:
         """What is held under the key, or what ``load`` gives, for which others but ``keep`` may have to go."""
         if key in self._held:
@@ -141,9 +156,12 @@ class OutOfMemory(ModelUnavailable):
 
 def weights_bytes(value: Any) -> int:
     """The memory of a network, or of a checkpoint's networks, in bytes."""
-    parts = value.values() if isinstance(value, dict) else [value]
-    networks = [part for part in parts if hasattr(part, "parameters")]
-    return sum(weight.numel() * weight.element_size() for network in networks for weight in network.parameters())
+    return bytes_of(networks_in(value))
+
+
+def networks_in(value: Any) -> list[Any]:
+    """A network, or a checkpoint's networks."""
+    return [part for part in (value.values() if isinstance(value, dict) else [value]) if hasattr(part, "parameters")]
 
 
 def device_bytes(device: str) -> int:
@@ -184,7 +202,7 @@ def load_network(kind: str, source: str, loader: Loader, like: Any = None) -> An
             network = from_folder_or_hub(
                 getattr(diffusers, kind), source, use_safetensors=True, torch_dtype=choose_dtype(loader.device)
             )
-        return network.to(loader.device).eval()
+        return settle(network.eval(), [network], loader.device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{name} does not fit into the memory of {loader.device} now") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -197,12 +215,20 @@ def load_network(kind: str, source: str, loader: Loader, like: Any = None) -> An
         ) from error
 
 
+def settle(whole: Any, networks: Collection[Any], device: str) -> Any:
+    """A network or pipeline on the device where there is room for its networks, else in main memory, from where each
+    comes when it is needed (see memory.py)."""
+    if is_shared(device) or bytes_of(networks) < free_card_bytes(device):
+        return whole.to(device)
+    logger.info("too large for the free memory of %s: left in main memory", device)
+    return whole
+
+
 def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     """Load one row's parts onto a device; raises ModelUnavailable."""
     import diffusers
     import torch
     import transformers
-    from diffusers import StableDiffusionPipeline
     from safetensors import SafetensorError
 
     diffusers.utils.logging.set_verbosity_error()
@@ -210,14 +236,17 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     transformers.utils.logging.disable_progress_bar()
     source = Path(row.source)
     check_source(row, source)
-    options = {"dtype": choose_dtype(device), "safety_checker": None}
     logger.info("loading %s on %s", row.name, device)
     try:
+        family = FAMILIES.get(kind := class_of(row.source))
+        if family is None:
+            raise ModelUnavailable(f"{row.name} is a {kind}; this program takes {KNOWN}")
+        reader, options = getattr(diffusers, family.reader), {"dtype": choose_dtype(device), **family.options}
         if source.is_file():
-            pipeline = StableDiffusionPipeline.from_single_file(str(source), **options)
+            pipeline = reader.from_single_file(str(source), **options)
         else:
-            pipeline = from_folder_or_hub(StableDiffusionPipeline, row.source, use_safetensors=True, **options)
-        pipeline.to(device)
+            pipeline = from_folder_or_hub(reader, row.source, use_safetensors=True, variant=row.variant, **options)
+        settle(pipeline, networks_of(pipeline).values(), device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{row.name} does not fit into the memory of {device} now") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -225,7 +254,12 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
         raise ModelUnavailable(reason(row, source, error)) from error
     if pipeline.unet.config.in_channels not in (pipeline.vae.config.latent_channels * count for count in (1, 2)):
         raise ModelUnavailable(f"{row.name} is not a text-to-image checkpoint (inpainting?)")
-    return {name: part for name, part in pipeline.components.items() if name not in ("safety_checker", "image_encoder")}
+    if getattr(pipeline.vae.config, "latents_mean", None) is not None:
+        raise ModelUnavailable(f"{row.name} is made for another kind of noise (EDM), which no scheduler here draws")
+    parts = {
+        name: part for name, part in pipeline.components.items() if name not in ("safety_checker", "image_encoder")
+    }
+    return parts | {name: pipeline.config[name] for name in family.kept}
 
 
 def from_folder_or_hub(kind: Any, source: str, **options: Any) -> Any:
@@ -247,8 +281,8 @@ def check_source(row: ModelRow, source: Path) -> None:
             kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
         except (ValueError, AttributeError):
             raise ModelUnavailable(f"{row.name} has a model_index.json that cannot be read") from None
-        if kind not in PIPELINE_CLASSES:
-            raise ModelUnavailable(f"{row.name} is a {kind}; this mode takes Stable Diffusion 1.x and 2.x")
+        if kind not in FAMILIES:
+            raise ModelUnavailable(f"{row.name} is a {kind}; this program takes {KNOWN}")
 
 
 def cached(source: str) -> bool:
@@ -283,7 +317,7 @@ def reason(row: ModelRow, source: Path, error: Exception) -> str:
     if source.is_dir():
         return f"{row.name} could not be loaded: a file is missing, damaged or not safetensors ({type(error).__name__})"
     if not isinstance(error, OSError):
-        return f"{row.name} was found, but is not a Stable Diffusion 1.x or 2.x checkpoint ({type(error).__name__})"
+        return f"{row.name} was found, but is not a checkpoint of {KNOWN} ({type(error).__name__})"
     return (
         f"{row.name} is not on this machine, or not whole, and could not be fetched from the Hugging Face Hub in "
         "safetensors: check the name and the connection, or start with --model and a local folder or .safetensors file"

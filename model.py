@@ -22,6 +22,7 @@ import video_io
 from catalogue import Extras, read_catalogue
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
 from loading import Loader, cached, reachable
+from memory import MemoryPlan, is_shared, placed, plan_job, tighter
 from modes import (
     MODES,
     Annotators,
@@ -43,7 +44,7 @@ from parsing import to_json
 from prompts import plain_words, told
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
 from settings import ControlSettings, Settings, SourceSettings
-from utils import choose_device, versions
+from utils import choose_device, fit_threads, versions
 
 __all__ = ["Clip", "Model", "Progress"]
 logger = logging.getLogger(__name__)
@@ -114,7 +115,9 @@ class Model:
     def loader(self) -> Loader:
         """The loader on the chosen device; the choice imports torch, so it waits until it is needed."""
         if self._loader is None:
-            self._loader = Loader(choose_device(self._device_request))
+            device = choose_device(self._device_request)
+            fit_threads()
+            self._loader = Loader(device)
         return self._loader
 
     def default(self, *, edits: bool = False) -> tuple[registry.ModelRow, str]:
@@ -130,9 +133,10 @@ class Model:
             if row is None:
                 raise ModelUnavailable(f"model: {self._default_name} is not in the list")
             return row, "It was named when this program was started."
+        toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
         if edits:
-            return registry.INSTRUCT_PIX2PIX, "It is the one that the paper's authors used."
-        toyworld, real = (self.rows.get(row.name, row) for row in (registry.TOYWORLD, registry.STABLE_DIFFUSION))
+            toyworld, real = registry.TOYWORLD_EDIT, registry.INSTRUCT_PIX2PIX
+        toyworld, real = (self.rows.get(row.name, row) for row in (toyworld, real))
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
         if cached(real.source) or reachable(real.source):
@@ -200,16 +204,25 @@ class Model:
         pipeline.set_progress_bar_config(disable=True)
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings, inputs = self._inputs(settings, job, row, pipeline)
+        size = size_px(settings, inputs.video)
+        plan = plan_job(self.loader, pipeline, size, settings.num_frames, settings.chunk_size)
         notes = [*inputs.notes, *plain_words(row, pipeline.tokenizer)]
         notes += truncation_notes(pipeline.tokenizer, told(settings, row, pipeline.tokenizer))
+        if plan.frugal:
+            notes.append(f"To fit the memory here: {plan}.")
         frames: np.ndarray | None = None
         while frames is None:
-            reporter = Reporter(job.on_step, job.cancel, started, settings, self.preview_matrix(row, pipeline))
+            settings = settings.model_copy(update={"chunk_size": plan.chunk_size})
             try:
-                frames = run(job.mode, pipeline, told(settings, row, pipeline.tokenizer), inputs, reporter)
+                with placed(pipeline, plan, self.loader.device):
+                    matrix = self.preview_matrix(row, pipeline)
+                    reporter = Reporter(job.on_step, job.cancel, started, settings, matrix)
+                    frames = run(job.mode, pipeline, told(settings, row, pipeline.tokenizer), inputs, reporter)
+                    if pipeline.vae.use_tiling and not plan.tile_vae:
+                        notes.append("Memory was short; went on decoding pictures in tiles.")
             except torch.OutOfMemoryError:
-                settings = with_half_the_chunk(settings, inputs)
-                notes.append(f"Memory was short; went on with {settings.chunk_size} frames at once.")
+                plan = next_plan(plan, self.loader.device, size)
+                notes.append(f"Memory was short; went on with {plan}.")
             except FloatingPointError as error:
                 raise GenerationFailed(
                     f"{error}: this checkpoint overflows with these settings; try a lower guidance scale, another "
@@ -227,7 +240,7 @@ class Model:
         if isinstance(settings, SourceSettings) and job.source is not None:
             inputs = read_source(settings, job.source, own_side_px(pipeline))
         video, first_frame = inputs.video, None
-        settings = complete(settings, row, pipeline, video, self.loader.device)
+        settings = complete(settings, row, pipeline, video)
         if isinstance(settings, ControlSettings) and video is not None:
             self._annotators = self._annotators or Annotators(self.loader.device)
             try:
@@ -247,7 +260,7 @@ class Model:
         """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per VAE."""
         source = row.vae or row.source
         if source not in self._previews:
-            self._previews[source] = fit_preview(pipeline.vae)
+            self._previews[source] = fit_preview(pipeline)
         return self._previews[source]
 
 
@@ -260,9 +273,12 @@ def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Repo
     return pipeline(**arguments)[0]
 
 
-def with_half_the_chunk(settings: Any, inputs: Inputs) -> Any:
-    """Settings for a second try after memory ran out; raises GenerationFailed where one frame is too much."""
-    if settings.chunk_size is None or settings.chunk_size == 1:
-        width, height = size_px(settings, inputs.video)
-        raise GenerationFailed(f"out of memory even for one {width}x{height} frame at a time: make the picture smaller")
-    return settings.model_copy(update={"chunk_size": settings.chunk_size // 2})
+def next_plan(plan: MemoryPlan, device: str, size: tuple[int, int]) -> MemoryPlan:
+    """The plan for another try after memory ran out; raises GenerationFailed where there is none."""
+    tighter_plan = tighter(plan, shared=is_shared(device))
+    if tighter_plan is None:
+        raise GenerationFailed(
+            f"out of memory even for one {size[0]}x{size[1]} frame at a time: make the picture smaller"
+        )
+    logger.info("out of memory: going on with %s", tighter_plan)
+    return tighter_plan

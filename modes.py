@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from settings import (
 )
 
 Source = str | Path | np.ndarray
-SHARED_MEMORY_CHUNK = 8  # frames at once where the device shares the machine's memory (cpu, mps)
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,23 @@ class Mode:
 
 
 def text_to_video_pipeline(loader: Loader, row: registry.ModelRow, settings: TextToVideoSettings) -> Any:
-    """The pipeline of this row's parts."""
-    from pipelines.text_to_video import TextToVideoPipeline
+    """The pipeline of this row's parts; raises ModelUnavailable for a kind of checkpoint that there is none for."""
+    parts = loader.components(row)
+    wanted = parts["unet"].config.addition_embed_type
+    if wanted not in (kinds := painters()):
+        raise ModelUnavailable(f"{row.name} is drawn from more than a text ({wanted}): choose another checkpoint")
+    return kinds[wanted](**parts)
 
-    return TextToVideoPipeline(**loader.components(row), safety_checker=None, requires_safety_checker=False)
+
+def painters() -> Mapping[str | None, Callable[..., Any]]:
+    """What paints a text as a video with a checkpoint's parts, by what its UNet is told besides the text."""
+    from pipelines.text_to_video import TextToVideoPipeline
+    from pipelines.text_to_video_xl import TextToVideoXLPipeline
+
+    return {
+        None: partial(TextToVideoPipeline, safety_checker=None, requires_safety_checker=False),
+        "text_time": TextToVideoXLPipeline,
+    }
 
 
 def control_pipeline(loader: Loader, row: registry.ModelRow, settings: ControlSettings) -> Any:
@@ -67,7 +80,7 @@ def control_pipeline(loader: Loader, row: registry.ModelRow, settings: ControlSe
 
     if settings.control not in row.controlnets:
         raise ModelUnavailable(f"there is no ControlNet for {settings.control} that fits {row.label}")
-    parts = loader.components(row)
+    parts = parts_told_text_alone(loader, row, "control")
     controlnet = loader.controlnet(row, settings.control, parts["unet"])
     return ControlledVideoPipeline(**parts, controlnet=controlnet, safety_checker=None, requires_safety_checker=False)
 
@@ -76,7 +89,19 @@ def edit_pipeline(loader: Loader, row: registry.ModelRow, settings: EditSettings
     """The pipeline of this row's parts."""
     from pipelines.pix2pix import EditedVideoPipeline
 
-    return EditedVideoPipeline(**loader.components(row), safety_checker=None, requires_safety_checker=False)
+    parts = parts_told_text_alone(loader, row, "editing")
+    return EditedVideoPipeline(**parts, safety_checker=None, requires_safety_checker=False)
+
+
+def parts_told_text_alone(loader: Loader, row: registry.ModelRow, purpose: str) -> dict[str, Any]:
+    """The row's parts; raises ModelUnavailable for a Stable Diffusion XL checkpoint."""
+    parts = loader.components(row)
+    if parts["unet"].config.addition_embed_type is not None:
+        raise ModelUnavailable(
+            f"{row.name} is a Stable Diffusion XL checkpoint, and there is no {purpose} with those here: choose a "
+            "Stable Diffusion 1.x checkpoint"
+        )
+    return parts
 
 
 def common_arguments(settings: GenerationSettings) -> dict[str, Any]:
@@ -157,7 +182,7 @@ class Annotators:
         self._last: tuple[tuple[Any, ...], Any] | None = None
 
     def annotate(self, settings: ControlSettings, frames: np.ndarray, cancel: threading.Event | None) -> np.ndarray:
-        """The control frames of a video, or the video itself where it already is one."""
+        """The control frames of a video under complete settings, or the video itself where it already is one."""
         if settings.source_is_control:
             return frames
         made_from = ANNOTATORS[settings.control](settings, self.device)
@@ -173,8 +198,8 @@ class Annotators:
         self._last = None
 
 
-def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.ndarray | None, device: str) -> Any:
-    """Settings with every open value filled in from the checkpoint, the source and the machine.
+def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.ndarray | None) -> Any:
+    """Settings with every open value filled in from the checkpoint and the source, all but the chunk size.
 
     Raises InvalidSettings for more than one job may ask for.
     """
@@ -186,10 +211,14 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
         count, height, width = frames.shape[:3]
         filled = {"num_frames": count, "resolution": min(width, height)}
     affordable(count, width, height)
-    chunk = settings.chunk_size or fitting_chunk(device, width, height)
-    filled |= {"model": row.name, "chunk_size": min(chunk, count)}
+    filled["model"] = row.name
     if isinstance(settings, MotionSettings):
         filled["motion_window"] = settings.motion_window or row.motion_window
+    if isinstance(settings, ControlSettings):
+        own = settings.depth_estimator == "auto"
+        filled["depth_estimator"] = row.depth_estimator if own else settings.depth_estimator
+        scale = settings.guidance_scale
+        filled["guidance_scale"] = row.control_guidance_scale if scale is None else scale
     return settings.model_copy(update=filled)
 
 
@@ -280,19 +309,6 @@ def build_scheduler(name: str, config: Any) -> Any:
     }
     kind, options = kinds[name]
     return kind.from_config(config, **options)
-
-
-def fitting_chunk(device: str, width: int, height: int) -> int:
-    """Frames computed at once by default. On a graphics card, what half of its free memory holds by a rule of
-    thumb: 0.35 GB per frame of 512x512 with guidance in half precision; a wrong guess is halved on the way."""
-    if not device.startswith("cuda"):
-        return SHARED_MEMORY_CHUNK
-    import torch
-
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    free_bytes += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    per_frame = 0.35e9 * (width * height) / 512**2
-    return max(1, min(64, int(0.5 * free_bytes / per_frame)))
 
 
 def truncation_notes(tokenizer: Any, settings: GenerationSettings) -> Iterator[str]:

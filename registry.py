@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -20,6 +20,7 @@ CONTROLNETS = {
 DEPTH_ESTIMATORS = {
     "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
     "dpt-hybrid-midas": "Intel/dpt-hybrid-midas",
+    "toyworld": str(ROOT / "checkpoints" / "toyworld-depth-estimator"),
 }
 
 # What finds people, and what finds their joints.
@@ -41,10 +42,12 @@ class ModelRow:
     """One image checkpoint, and what it wears.
 
     ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
-    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for; ``edits`` says
-    that it edits pictures (InstructPix2Pix) instead of drawing them; ``trigger`` are words that every prompt for it
-    gets; ``vae`` takes the place of its own; ``embeddings`` are learned words (textual inversion, Gal et al. 2022,
-    arXiv 2208.01618) and where they come from.
+    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for,
+    ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS), ``control_guidance_scale`` the guidance
+    scale that suits it when it is steered; ``edits`` says that it edits pictures (InstructPix2Pix) instead of drawing
+    them; ``variant`` names the files to take of a Hub id that has its weights in several precisions; ``trigger`` are
+    words that every prompt for it gets; ``vae`` takes the place of its own; ``embeddings`` are learned words (textual
+    inversion, Gal et al. 2022, arXiv 2208.01618) and where they come from.
     """
 
     name: str
@@ -55,7 +58,10 @@ class ModelRow:
     examples: tuple[str, ...] = ()
     unet: str | None = None
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
+    depth_estimator: str = "depth-anything-v2-small"
+    control_guidance_scale: float = 7.5
     edits: bool = False
+    variant: str | None = None
     trigger: str = ""
     vae: str | None = None
     lora: Lora | None = None
@@ -70,13 +76,26 @@ TOYWORLD = ModelRow(
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
     motion_window=(400, 500),
-    controlnets={},
+    controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
+    depth_estimator="toyworld",
+    control_guidance_scale=3.0,
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",
         "a pink heart on the sea",
         "a person in a blue shirt and black trousers waving on sand",
     ),
+)
+TOYWORLD_EDIT = replace(
+    TOYWORLD,
+    name="toyworld-edit",
+    label="Toy world editor (bundled, 128x128)",
+    note="A small model that ships with this program; it is not InstructPix2Pix. In drawings of the toy world it knows "
+    "how to change a colour, a shape, clothes or the background.",
+    unet=str(ROOT / "checkpoints" / "toyworld-edit"),
+    controlnets={},
+    examples=("make it night", "turn the circle into a star", "paint it blue", "make the shirt red"),
+    edits=True,
 )
 _SCENES = (
     "a horse galloping on a street",
@@ -94,6 +113,15 @@ STABLE_DIFFUSION = ModelRow(
     source="stable-diffusion-v1-5/stable-diffusion-v1-5",
     note="The checkpoint of the paper, 512x512; 4 GB to download once, wants a GPU.",
     examples=_SCENES,
+)
+STABLE_DIFFUSION_XL = ModelRow(
+    name="stabilityai/stable-diffusion-xl-base-1.0",
+    label="Stable Diffusion XL",
+    source="stabilityai/stable-diffusion-xl-base-1.0",
+    note="Larger and finer pictures, 1024x1024; 7 GB to download once, wants a GPU with 8 GB. Text to video only.",
+    examples=_SCENES,
+    controlnets={},
+    variant="fp16",
 )
 INSTRUCT_PIX2PIX = ModelRow(
     name="timbrooks/instruct-pix2pix",
@@ -137,6 +165,8 @@ BUILT_IN = (
     _style("arcane", "Arcane style", "arcane style"),
     _style("avatar", "Avatar style", "avatar style"),
     _style("gta5", "GTA-5 style", "gtav style"),
+    STABLE_DIFFUSION_XL,
+    TOYWORLD_EDIT,
     INSTRUCT_PIX2PIX,
 )
 

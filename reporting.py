@@ -89,19 +89,15 @@ def stop_if(cancel: threading.Event | None) -> None:
         raise Cancelled
 
 
-def fit_preview(autoencoder: Any) -> np.ndarray:
-    """A linear map from latents (and a one) to colours, fitted to what the autoencoder makes of flat colours:
-    float32 (channels + 1, 3)."""
-    import torch
-
-    levels = torch.tensor([-0.9, 0.0, 0.9])
-    colours = torch.cartesian_prod(levels, levels, levels)
-    pictures = colours[:, :, None, None].expand(-1, -1, 64, 64).to(autoencoder.device, autoencoder.dtype)
-    with torch.no_grad():
-        latents = torch.cat([autoencoder.encode(picture[None]).latent_dist.mean for picture in pictures])
-    middle = latents.float().mean(dim=(2, 3)).cpu() * autoencoder.config.scaling_factor
-    inputs = torch.cat([middle, torch.ones(len(middle), 1)], dim=1)
-    return torch.linalg.lstsq(inputs, colours).solution.numpy()
+def fit_preview(pipeline: Any) -> np.ndarray:
+    """A linear map from latents (and a one) to colours in -1..1, fitted to what a pipeline's autoencoder makes of flat
+    colours: float32 (channels + 1, 3)."""
+    colours = np.stack(np.meshgrid(*[np.array([13, 128, 242], np.uint8)] * 3), axis=-1).reshape(-1, 3)
+    pictures = np.broadcast_to(colours[:, None, None], (len(colours), 64, 64, 3))
+    latents = pipeline.encode_pictures(pictures, pipeline._execution_device) * pipeline.vae.config.scaling_factor
+    middle = latents.mean(dim=(2, 3)).cpu().numpy()
+    inputs = np.concatenate([middle, np.ones((len(middle), 1), np.float32)], axis=1)
+    return np.linalg.lstsq(inputs, colours / 127.5 - 1, rcond=None)[0].astype(np.float32)
 
 
 def to_preview(latents: torch.Tensor, matrix: np.ndarray) -> np.ndarray:

@@ -3,9 +3,10 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -81,8 +82,11 @@ class RequestLimit:
         return await self.app(scope, limited, send)
 
 
-def start(page: gr.Blocks, address: Address) -> str:
-    """Serve the page from a thread and return its URL; raises UserError where the port cannot be had."""
+def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> str:
+    """Serve the page from a thread and return its URL; raises UserError where the port cannot be had.
+
+    ``readable`` are folders whose files anybody may see.
+    """
     if address.share and address.auth is None:
         logger.warning("anybody with the public link can use this machine: add --auth user:password")
     page.delete_cache = (CLEAN_EVERY_SECONDS, KEEP_SECONDS)
@@ -100,6 +104,7 @@ def start(page: gr.Blocks, address: Address) -> str:
             enable_monitoring=False,
             footer_links=["api"],
             max_file_size=MAX_UPLOAD,
+            allowed_paths=[str(folder) for folder in readable],
             app_kwargs={"middleware": [(RequestLimit, (), {})]},
             state_session_capacity=REMEMBERED_SESSIONS,
             theme=theme(),
@@ -123,10 +128,10 @@ def theme() -> gr.themes.Base:
     )
 
 
-def serve(page: gr.Blocks, address: Address) -> None:
-    """Serve the page until Ctrl-C or SIGTERM, which both let a running job clean up."""
+def serve(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> None:
+    """``start``, until Ctrl-C or SIGTERM, which both let a running job clean up."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logger.info("open %s", start(page, address))
+    logger.info("open %s", start(page, address, readable))
     page.block_thread()
 
 

@@ -19,7 +19,7 @@ TRAINING_TIMESTEPS = 1000
 
 Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
 Control = Literal["canny", "depth", "pose"]
-DepthEstimator = Literal["depth-anything-v2-small", "dpt-hybrid-midas"]
+DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
 
 
 def _whole(value: Any) -> Any:
@@ -285,6 +285,14 @@ class ControlSettings(SourceSettings, MotionSettings):
         description="How strongly the control steers.",
         json_schema_extra=_about("Conditioning scale"),
     )
+    guidance_scale: float | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
+        None,
+        ge=0,
+        le=30,
+        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast. Empty "
+        "takes the checkpoint's own.",
+        json_schema_extra=_about("Guidance scale", advanced=True),
+    )
     control_start: float = Field(
         0.0,
         ge=0,
@@ -314,8 +322,8 @@ class ControlSettings(SourceSettings, MotionSettings):
         json_schema_extra=_about("High threshold", "levels of 255", advanced=True),
     )
     depth_estimator: DepthEstimator = Field(
-        "depth-anything-v2-small",
-        description="Depth: the network that estimates it.",
+        "auto",
+        description="Depth: the network that estimates it; auto takes what suits the checkpoint.",
         json_schema_extra=_about("Depth estimator", advanced=True),
     )
     motion_field: bool = Field(

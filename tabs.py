@@ -1,7 +1,7 @@
 """The tabs of the page: one builder, and what tells one mode's tab from another's as data."""
 
 import html
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,28 @@ import ui
 from settings import Settings
 
 AUTO = "auto"
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@dataclass(frozen=True)
+class ExampleClip:
+    """A clip of EXAMPLES and a prompt for it."""
+
+    label: str
+    file: str
+    prompt: str
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it already is a control video, and no plain one."""
+        return not self.file.startswith("plain")
 
 
 @dataclass(frozen=True)
 class Tab:
     """One tab: its settings class and the name of its endpoint; ``fixed`` settings that are not asked for; which others
-    are in sight, row by row, beside prompt, model and seed; whether it takes a video or a first frame."""
+    are in sight, row by row, beside prompt, model and seed; whether it takes a video, which are offered, or a first
+    frame."""
 
     label: str
     kind: type[Settings]
@@ -26,9 +42,14 @@ class Tab:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     source: str | None = None
+    clips: tuple[ExampleClip, ...] = ()
     first_frame: bool = False
     edits: bool = False
     prompt_lines: int = 2
+
+    def suits(self, row: Any) -> bool:
+        """Whether a model can do what this tab is for."""
+        return row.edits == self.edits and ("control" not in self.fixed or self.fixed["control"] in row.controlnets)
 
 
 @dataclass(frozen=True)
@@ -60,29 +81,18 @@ class Server:
 def create_demo(tab: Tab, server: Server) -> gr.Blocks:
     """The tab as a page of its own."""
     default = server.default(edits=tab.edits)
-    rows = {name: row for name, row in server.rows.items() if row.edits == tab.edits}
-
-    def row_of(model: Any) -> Any:
-        return rows.get(model, default[0]) if isinstance(model, str) else default[0]
-
-    def describe(model: Any) -> tuple[str, gr.Dataset]:
-        row = row_of(model)
-        return note_html(row, default[1] if model == AUTO else ""), gr.Dataset(samples=samples(row))
-
-    def example(model: Any, index: Any) -> Any:
-        examples = row_of(model).examples
-        return examples[index] if isinstance(index, int) and 0 <= index < len(examples) else gr.skip()
-
-    kind = tab.kind
-    names = [name for name in kind.model_fields if name not in (*tab.fixed, *tab.hidden, *server.hidden())]
+    rows = {name: row for name, row in server.rows.items() if tab.suits(row)}
+    names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *server.hidden())]
     choices = {"model": [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())], **server.choices()}
+    asked = {name: choices.get(name, ()) for name in names}
     controls: dict[str, Any] = {}
     files: dict[str, Any] = {}
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
         with gr.Column(elem_classes="t2v-ask"):
             if tab.source is not None:
                 files["source"] = gr.Video(label=tab.source, sources=["upload"], include_audio=False, height=220)
-            controls["prompt"] = ui.control(kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
+                clips = choice_of([clip.label for clip in tab.clips], "Example clips")
+            controls["prompt"] = ui.control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
             with gr.Row():
                 run = gr.Button("Generate", variant="primary", scale=3, min_width=120)
                 cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
@@ -90,41 +100,92 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
             panel = ui.result_panel(cancel, with_control=tab.source is not None)
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
-            examples = gr.Dataset(
-                components=[gr.Textbox(visible=False)], samples=samples(default[0]), type="index", label="Examples"
-            )
-            controls["model"] = ui.control(kind, "model", choices["model"])
+            examples = choice_of(default[0].examples, "Examples")
+            controls["model"] = ui.control(tab.kind, "model", asked["model"])
             note = gr.HTML(note_html(*default))
-            for row in tab.rows:
-                with gr.Row():
-                    controls |= {name: ui.control(kind, name, min_width=200) for name in row}
-            with gr.Row():
-                controls["seed"] = ui.control(kind, "seed", min_width=140)
-                output_format = gr.Radio(
-                    ui.FORMATS, value=ui.FORMATS[0], label="Format", info="A GIF plays anywhere.", min_width=140
-                )
-            with gr.Row():
-                reuse = gr.Button("Reuse the last seed", size="sm", min_width=140)
-                randomize = gr.Button("Random seed", size="sm", min_width=140)
-            with gr.Accordion("Advanced", open=False):
-                if tab.first_frame:
-                    files["first_frame"] = gr.Image(
-                        label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
-                    )
-                left = [name for name in names if name not in controls]
-                controls |= {name: ui.control(kind, name, choices.get(name, ())) for name in left}
-                if server.embeddings:
-                    gr.HTML(words_html(server.embeddings))
+            output_format = add_settings(tab, asked, panel, controls, files)
+            if server.embeddings:
+                gr.HTML(words_html(server.embeddings))
 
         controls = {name: controls[name] for name in names}
-        runner = ui.JobRunner(kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
+        runner = ui.JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
         runner.connect([run.click, controls["prompt"].submit], {**controls, "format": output_format, **files}, panel)
         runner.connect_restore(upload, controls, panel, server.read_metadata)
-        controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
-        examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
-        randomize.click(None, None, controls["seed"], js="() => -1")
-        reuse.click(None, [panel.facts, controls["seed"]], controls["seed"], js="(facts, seed) => facts?.seed ?? seed")
+        connect_model(controls, note, examples, default, rows)
+        if tab.source is not None:
+            connect_clips(clips, tab.clips, files["source"], controls)
     return demo
+
+
+def add_settings(tab: Tab, asked: Mapping[str, Any], panel: ui.ResultPanel, controls: Any, files: Any) -> gr.Radio:
+    """Build the controls of everything asked for but prompt and model, with what there is to choose from, into
+    ``controls`` and ``files``; returns the format's."""
+    for row in tab.rows:
+        with gr.Row():
+            controls |= {name: ui.control(tab.kind, name, min_width=200) for name in row}
+    with gr.Row():
+        controls["seed"] = ui.control(tab.kind, "seed", min_width=140)
+        output_format = gr.Radio(
+            ui.FORMATS, value=ui.FORMATS[0], label="Format", info="A GIF plays anywhere.", min_width=140
+        )
+    with gr.Row():
+        reuse = gr.Button("Reuse the last seed", size="sm", min_width=140)
+        randomize = gr.Button("Random seed", size="sm", min_width=140)
+    with gr.Accordion("Advanced", open=False):
+        if tab.first_frame:
+            files["first_frame"] = gr.Image(
+                label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
+            )
+        left = {name: choices for name, choices in asked.items() if name not in controls}
+        controls |= {name: ui.control(tab.kind, name, choices) for name, choices in left.items()}
+    seed = controls["seed"]
+    randomize.click(None, None, seed, js="() => -1")
+    reuse.click(None, [panel.facts, seed], seed, js="(facts, seed) => facts?.seed ?? seed")
+    return output_format
+
+
+def choice_of(texts: Sequence[str], label: str) -> gr.Dataset:
+    """Texts to click on; what is clicked arrives as its number."""
+    samples = [[text] for text in texts]
+    return gr.Dataset(components=[gr.Textbox(visible=False)], samples=samples, type="index", label=label)
+
+
+def chosen(index: Any, things: Sequence[Any]) -> Any:
+    """The thing of a number that a client sent, or None."""
+    return things[index] if isinstance(index, int) and 0 <= index < len(things) else None
+
+
+def connect_model(controls: Mapping[str, Any], note: Any, examples: gr.Dataset, default: Any, rows: Any) -> None:
+    """Say what the chosen model is, and offer its examples."""
+
+    def row_of(model: Any) -> Any:
+        return rows.get(model, default[0]) if isinstance(model, str) else default[0]
+
+    def describe(model: Any) -> tuple[str, gr.Dataset]:
+        row = row_of(model)
+        reason = default[1] if model == AUTO else ""
+        return note_html(row, reason), gr.Dataset(samples=[[text] for text in row.examples])
+
+    def example(model: Any, index: Any) -> Any:
+        return chosen(index, row_of(model).examples) or gr.skip()
+
+    controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
+    examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
+
+
+def connect_clips(dataset: gr.Dataset, clips: Sequence[ExampleClip], source: Any, controls: Mapping[str, Any]) -> None:
+    """Fill in the clip that is clicked, its prompt, and whether it already is a control."""
+    is_control = controls.get("source_is_control")
+
+    def fill(index: Any) -> dict[Any, Any]:
+        clip = chosen(index, clips)
+        if clip is None:
+            return {}
+        values = {source: str(EXAMPLES / clip.file), controls["prompt"]: clip.prompt}
+        return values if is_control is None else {**values, is_control: clip.is_control}
+
+    filled = [source, controls["prompt"], *([] if is_control is None else [is_control])]
+    dataset.click(fill, dataset, filled, **ui.PAGE_ONLY)
 
 
 def note_html(row: Any, reason: str = "") -> str:
@@ -137,8 +198,3 @@ def words_html(names: Collection[str]) -> str:
     """Which learned words there are, as text."""
     listed = ", ".join(html.escape(name) for name in names)
     return f'<div class="t2v-hint"><p>Learned words for both prompts: {listed}.</p></div>'
-
-
-def samples(row: Any) -> list[list[str]]:
-    """The row's example prompts, as a Dataset takes them."""
-    return [[text] for text in row.examples]

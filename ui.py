@@ -5,6 +5,7 @@ shown, its job stopped when nobody waits for it any more, and its errors turned 
 """
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -84,13 +85,10 @@ def _meaning(text: str, wanted: str) -> Any:
     parts = [part.strip() for part in text.split(",", 2)]
     if not text.strip():
         return None
-    if (
-        wanted == "string"
-        or len(text) > MAX_NUMBER_CHARS
-        or not all(part.isascii() and part.isdecimal() for part in parts)
-    ):
+    number = r"[0-9]+(\.[0-9]+)?" if wanted == "number" else "[0-9]+"
+    if wanted == "string" or len(text) > MAX_NUMBER_CHARS or not all(re.fullmatch(number, part) for part in parts):
         return text
-    numbers = [int(part) for part in parts]
+    numbers = [float(part) if wanted == "number" else int(part) for part in parts]
     return numbers if wanted == "array" or len(numbers) > 1 else numbers[0]
 
 

@@ -12,6 +12,8 @@ Loaded = TypeVar("Loaded")
 VERSION = "0.1.0"
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
+CGROUP = Path("/sys/fs/cgroup")
+CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
 
 def choose_device(requested: str | None = None) -> str:
@@ -30,6 +32,26 @@ def choose_device(requested: str | None = None) -> str:
         present = ", ".join(name for name, is_present in available.items() if is_present)
         raise UserError(f"device {requested!r} is not available here; choose from: {present}")
     return requested
+
+
+def granted_cores() -> int | None:
+    """How many processors' worth of time this container may use, rounded down; None where nothing limits it."""
+    for names in CPU_QUOTAS:
+        files = [CGROUP / name for name in names]
+        if all(file.is_file() for file in files):
+            quota, period = " ".join(file.read_text() for file in files).split()
+            return max(1, int(quota) // int(period)) if quota.isdecimal() else None
+    return None
+
+
+def fit_threads() -> None:
+    """No more threads than this container may run at once: torch counts the processors of the whole machine, and where
+    some threads are held back all the others wait for them (a free Space has two processors and shows sixteen)."""
+    import torch
+
+    cores = granted_cores()
+    if cores is not None and cores < torch.get_num_threads():
+        torch.set_num_threads(cores)
 
 
 def choose_dtype(device: str) -> Any:

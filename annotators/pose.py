@@ -162,16 +162,17 @@ def to_openpose(keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.insert(seen[:, FROM_COCO], NECK, neck, axis=1).astype(np.float32)
 
 
-def draw_skeleton(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+def draw_skeleton(keypoints: np.ndarray, height: int, width: int, thinnest_px: float = STICK_MINIMUM_PX) -> np.ndarray:
     """The OpenPose drawing of people: uint8 (height, width, 3) RGB on black.
 
     ``keypoints`` is float (people, 18, 2), x and y in pixels, NaN where absent; a limb needs both its ends. Colours,
     order and the thickness at 512 pixels are those of ControlNet's drawing: limbs are ellipses darkened to 0.6, and
-    joints are discs on top of them. Thickness scales with the picture; edges are smooth.
+    joints are discs on top of them. Half the thickness scales with the picture, down to ``thinnest_px``; edges are
+    smooth.
     """
     import cv2
 
-    stick = max(STICK * min(height, width), STICK_MINIMUM_PX)
+    stick = max(STICK * min(height, width), thinnest_px)
     canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 3), np.uint8)
 
     def fill(start: np.ndarray, end: np.ndarray, reach: float, colour: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from training.toyworld.detector import distance_from_background, threshold
+from training.toyworld.detector import distance_from_background
 from training.toyworld.render import KEYPOINTS, SKIN, figure_layers, joints, to_pixels
 from training.toyworld.scene import COLOURS, JOINTS, Figure
 
@@ -20,9 +20,20 @@ def joints_right(image: np.ndarray, background: str, figure: Figure) -> np.ndarr
     """Which joints of the figure are where they should be, within 5 % of its height: bool (joints,), of those that can
     be seen; ``image`` is uint8 (height, width, 3), drawn for this figure before this background."""
     height, width = image.shape[:2]
-    wanted, found = (keypoints(thing, height, width) for thing in (figure, fit_figure(image, background, figure)))
-    near = np.linalg.norm(found - wanted, axis=1) <= NEAR * figure.height * min(height, width)
-    return near[visible(figure, height, width)]
+    fitted = fit_figure(image, background, figure)
+    wanted, found = (keypoints(thing, height, width) for thing in (figure, fitted))
+    reach_px = NEAR * figure.height * min(height, width)
+    near = np.linalg.norm(found - wanted, axis=1) <= reach_px
+    there = agrees(classes(image, background, figure), drawn_classes(fitted, height, width), found, reach_px)
+    return (near & there)[visible(figure, height, width)]
+
+
+def agrees(seen: np.ndarray, drawn: np.ndarray, places: np.ndarray, reach_px: float) -> np.ndarray:
+    """Whether around each place (x, y) most of what is drawn is also seen: the search leaves a limb where it began if
+    the picture has it nowhere near."""
+    rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]]
+    around = [np.hypot(columns - x, rows - y) <= reach_px for x, y in places]
+    return np.array([(seen == drawn)[disc & (drawn > 0)].mean() > 0.5 for disc in around])
 
 
 def keypoints(figure: Figure, height: int, width: int) -> np.ndarray:
@@ -91,11 +102,11 @@ def turned(figure: Figure, index: int, by: float) -> Figure:
 def classes(image: np.ndarray, background: str, figure: Figure) -> np.ndarray:
     """What each pixel is: uint8 (height, width), 0 background, 1 trousers, 2 shirt, 3 skin."""
     pixels = image.astype(np.float32)
-    foreground = (distance_from_background(pixels, background) > threshold(background)).astype(np.uint8)
-    foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     palette = np.array([COLOURS[figure.trousers], COLOURS[figure.shirt], SKIN], np.float32)
-    nearest = np.linalg.norm(pixels[:, :, None] - palette, axis=3).argmin(axis=2)
-    return np.where(foreground > 0, nearest + 1, 0).astype(np.uint8)
+    off = np.linalg.norm(pixels[:, :, None] - palette, axis=3)
+    foreground = (off.min(axis=2) < distance_from_background(pixels, background)).astype(np.uint8)
+    foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return np.where(foreground > 0, off.argmin(axis=2) + 1, 0).astype(np.uint8)
 
 
 def drawn_classes(figure: Figure, height: int, width: int) -> np.ndarray:

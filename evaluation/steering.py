@@ -11,9 +11,10 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -209,17 +210,19 @@ def nearer_in_front(scene: Scene, image: np.ndarray) -> bool:
     return to_near < to_far and float(np.linalg.norm(near_rest - far_rest)) > 40
 
 
-def measure(kind: str, model: Model, count: int, frames: int) -> tuple[dict[str, float], dict[str, int], np.ndarray]:
-    """The mean of each measure over ``count`` clips, how many values each has, and strips of pictures: what steered
-    above what came of it, uint8."""
+def measure(
+    kind: str, model: Model, cases: Iterable[Case], changes: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, int], np.ndarray]:
+    """The mean of each measure over the cases, how many values each has, and strips of pictures: what steered above
+    what came of it, uint8. ``changes`` are settings other than the page's own."""
     values: dict[str, list[float]] = defaultdict(list)
     strips = []
-    for seed, case in enumerate(held_out(kind, count, frames)):
-        clip = model.generate(settings_for(kind, case, seed), source=case.source)
+    for seed, case in enumerate(cases):
+        clip = model.generate(settings_for(kind, case, seed).model_copy(update=changes), source=case.source)
         for name, found in measures(kind, case, clip.frames).items():
             values[name] += found
         above = pictures(case.scenes) if clip.control is None else clip.control
-        strips.append(np.concatenate([np.concatenate([above[i], clip.frames[i]]) for i in (0, frames - 1)], axis=1))
+        strips.append(np.concatenate([np.concatenate([above[i], clip.frames[i]]) for i in (0, -1)], axis=1))
         if seed % 10 == 9:
             progress = ", ".join(f"{name} {np.mean(found):.1%}" for name, found in values.items())
             print(f"{kind} {seed + 1}: {progress}", file=sys.stderr, flush=True)
@@ -240,13 +243,16 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", help=f"of {', '.join((TEXT, *KINDS))}; all by default")
     parser.add_argument("--clips", type=int, default=100, help="how many of each kind")
     parser.add_argument("--frames", type=int, default=FRAMES, help="of each clip")
+    parser.add_argument("--guidance", type=float, help="guidance scale, by default the page's own")
     parser.add_argument("--nets", type=Path, default=Path("checkpoints"), help="where the networks are")
     parser.add_argument("--sheets", type=Path, help="a folder for pictures of the first clips, to be looked at")
     options = parser.parse_args()
     model = Model(device="cpu")
     with_nets(model, options.nets)
+    changes = {} if options.guidance is None else {"guidance_scale": options.guidance}
     for kind in options.kinds or (TEXT, *KINDS):
-        means, counts, strips = measure(kind, model, options.clips, options.frames)
+        cases = held_out(kind, options.clips, options.frames)
+        means, counts, strips = measure(kind, model, cases, changes)
         print(json.dumps({"kind": kind, "clips": options.clips, "frames": options.frames} | means))
         print(", ".join(f"{name} {value:.1%} of {counts[name]}" for name, value in means.items()), flush=True)
         if options.sheets is not None:

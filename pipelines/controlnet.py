@@ -6,16 +6,15 @@ from diffusers import StableDiffusionControlNetPipeline
 
 from pipelines.denoising import Sampler, denoise, window_to_indices
 from pipelines.motion import motion_field
+from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import Control, control_predictor
 from pipelines.video import (
     Motion,
     RunOptions,
-    VideoNoise,
     VideoPipelineMixin,
     VideoPipelineOutput,
     check_video,
     denoise_with_motion,
-    one_generator,
 )
 
 

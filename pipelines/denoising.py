@@ -91,6 +91,10 @@ class Sampler:
         as that step is, always by the same ``noise``; after the last step it is ``clean``."""
         self.pinned = lambda index: self.noised(clean, noise, index)
 
+    def stop_after(self, steps: int) -> None:
+        """Leave out the steps after so many: what is left of the noise stays in the latents."""
+        self.timesteps = self.timesteps[:steps]
+
     def join(self, index: int) -> None:
         """The frames after the anchor begin at this step. A scheduler that cannot begin late shares the
         anchor's past, as in the authors' code."""

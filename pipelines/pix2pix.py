@@ -5,15 +5,14 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from pipelines.denoising import Sampler, denoise
+from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import edit_predictor
 from pipelines.video import (
     RunOptions,
-    VideoNoise,
     VideoPipelineMixin,
     VideoPipelineOutput,
     check_video,
     listed,
-    one_generator,
 )
 
 

@@ -3,7 +3,7 @@
 The number of guidance branches is a property of the predictor; nothing is read off a batch size.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +15,30 @@ from einops import rearrange, repeat
 Predict = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
 
 
-def text_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predict:
+def text_predictor(
+    unet: Any,
+    embeddings: torch.Tensor,
+    guidance_scale: float,
+    added: Mapping[str, torch.Tensor] | None = None,
+    guidance_rescale: float = 0.0,
+) -> Predict:
     """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022).
 
     Args:
         unet: a UNet2DConditionModel under ``cross_frame_attention`` with as many branches as ``embeddings``.
         embeddings: (branches, text tokens, channels); without and with the text, or the text alone.
         guidance_scale: how far to go beyond the unconditional noise; unused with one branch.
+        added: what Stable Diffusion XL's UNet is told besides, by name, (branches, channels) each.
+        guidance_rescale: see ``guided``.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)  # one tensor for the whole run, so that its keys and values are kept
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0]
-        return guided(noise.float(), branches, guidance_scale)
+        told = {name: repeat(value, "b c -> (b f) c", f=len(latents)) for name, value in (added or {}).items()}
+        noise = unet(batch, timestep, encoder_hidden_states=text, added_cond_kwargs=told or None, return_dict=False)[0]
+        return guided(noise.float(), branches, guidance_scale, guidance_rescale)
 
     return predict
 
@@ -61,7 +70,7 @@ def control_predictor(
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
         residuals: dict[str, Any] = {}
         if float(timestep) in control.timesteps:
-            pictures = control.pictures[frames].to(unet.device, unet.dtype) / 255
+            pictures = control.pictures[frames].to(latents.device, unet.dtype) / 255
             down, middle = controlnet(
                 batch,
                 timestep,
@@ -77,12 +86,20 @@ def control_predictor(
     return predict
 
 
-def guided(noise: torch.Tensor, branches: int, scale: float) -> torch.Tensor:
-    """Classifier-free guidance: noise (branches frames, c, h, w), without and with the text, to (frames, c, h, w)."""
+def guided(noise: torch.Tensor, branches: int, scale: float, rescale: float = 0.0) -> torch.Tensor:
+    """Classifier-free guidance: noise (branches frames, c, h, w), without and with the text, to (frames, c, h, w).
+
+    ``rescale``, 0 to 1, takes its contrast back to that of the noise with the text (Lin et al. 2023, arXiv 2305.08891,
+    equations 14 to 16).
+    """
     if branches == 1:
         return noise
     without, with_text = rearrange(noise, "(b f) c h w -> b f c h w", b=branches)
-    return without + scale * (with_text - without)
+    far = without + scale * (with_text - without)
+    if rescale == 0:
+        return far
+    contrast = with_text.std(dim=(1, 2, 3), keepdim=True) / far.std(dim=(1, 2, 3), keepdim=True)
+    return far * (1 - rescale + rescale * contrast)
 
 
 def edit_predictor(

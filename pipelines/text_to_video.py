@@ -2,26 +2,130 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
-from pipelines.denoising import Sampler, Watch, denoise, window_to_indices
+from pipelines.denoising import Predictor, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
+from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import text_predictor
 from pipelines.video import (
     Motion,
     RunOptions,
-    VideoNoise,
     VideoPipelineMixin,
     VideoPipelineOutput,
     denoise_with_motion,
-    one_generator,
 )
 
 
-class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
+@dataclass(frozen=True, kw_only=True)
+class VideoRequest:
+    """What a video shall be besides what it shows. Names, units and meanings are those of the calls below; raises
+    ValueError for values out of bounds."""
+
+    video_length: int
+    height: int
+    width: int
+    num_inference_steps: int
+    eta: float
+    generator: torch.Generator | list[torch.Generator] | None
+    latents: torch.Tensor | None
+    motion_field_strength_x: float
+    motion_field_strength_y: float
+    output_type: str | None
+    return_dict: bool
+    t0: int
+    t1: int
+    frame_ids: list[int] | None
+    motion_window: tuple[int, int] | None
+    motion_field: bool
+    first_frame: np.ndarray | None
+    denoising_end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.motion_window is not None and not 0 < self.motion_window[0] < self.motion_window[1]:
+            raise ValueError(f"motion_window must be (from, to) with 0 < from < to, not {self.motion_window}")
+        steps, t0, t1 = self.num_inference_steps, self.t0, self.t1
+        if self.moving and self.motion_window is None and not 0 <= t0 < t1 < steps:
+            raise ValueError(f"need 0 <= t0 < t1 < num_inference_steps, not {t0=}, {t1=}")
+        if self.video_length < 1:
+            raise ValueError(f"video_length must be at least 1, not {self.video_length}")
+        if self.frame_ids is not None and len(self.frame_ids) != self.video_length:
+            raise ValueError(f"{len(self.frame_ids)} frame_ids for {self.video_length} frames")
+        if self.denoising_end is not None and self.first_frame is not None:
+            raise ValueError("a first_frame is clean at the end of the steps: leave out denoising_end")
+
+    @property
+    def moving(self) -> bool:
+        """Whether the frames after the first are made from it, and not from noise of their own."""
+        return (self.motion_field or self.first_frame is not None) and self.video_length > 1
+
+    def window(self, timesteps: torch.Tensor) -> tuple[int, int]:
+        """Between which two steps of a scheduler the frames after the first come into being."""
+        if self.motion_window is not None:
+            return window_to_indices(timesteps, self.motion_window)
+        return len(timesteps) - self.t1 - 1, len(timesteps) - self.t0 - 1
+
+    def shifts(self) -> torch.Tensor:
+        """Where each frame looks, as ``motion.motion_field`` gives it."""
+        places = self.frame_ids or list(range(self.video_length))
+        field = translation(max(places) + 1, self.motion_field_strength_x, self.motion_field_strength_y)[places]
+        return field if self.motion_field else torch.zeros_like(field)
+
+    def steps_to_do(self, timesteps: torch.Tensor, training_timesteps: int) -> int:
+        """How many steps there are before ``denoising_end``, a share of the noise."""
+        end = self.denoising_end
+        if end is None or not 0 < end < 1:
+            return len(timesteps)
+        steps = int((timesteps >= round(training_timesteps * (1 - end))).sum())
+        if self.moving and steps <= self.window(timesteps)[1]:
+            raise ValueError(f"denoising_end ({end}) comes before the end of the motion window")
+        return steps
+
+
+class TextToVideoMixin(VideoPipelineMixin):
+    """Text to video with any noise predictor: what the pipelines of all families of checkpoints have in common."""
+
+    def paint(
+        self, predict: Predictor, branches: int, request: VideoRequest, options: RunOptions
+    ) -> VideoPipelineOutput | tuple:
+        """The video that was asked for, of what ``predict`` sees in noise; raises as the calls do."""
+        device = self._execution_device
+        noise = VideoNoise(
+            self.latent_shape(request.height, request.width), one_generator(request.generator), request.latents, device
+        )
+        sampler = Sampler(
+            self.scheduler,
+            request.num_inference_steps,
+            device,
+            noise.frame_generators(request.video_length),
+            request.eta,
+        )
+        window = request.window(sampler.timesteps)
+        sampler.stop_after(request.steps_to_do(sampler.timesteps, self.scheduler.config.num_train_timesteps))
+        if request.first_frame is not None:
+            sampler.pin(self.encode_first_frame(request.first_frame, request.height, request.width), noise.anchor)
+
+        with self.loop(self.unet, branches=branches, sampler=sampler, options=options) as plan:
+            if request.moving:
+                video = denoise_with_motion(predict, sampler, noise, Motion(request.shifts(), *window), plan)
+            else:
+                start = torch.cat([noise.anchor, noise.draw(request.video_length - 1)]) * sampler.init_noise_sigma
+                sampler.join(0)
+                video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
+
+        output = self.finish(video, sampler, options.watch, request.output_type)
+        return output if request.return_dict else (output.images, output.nsfw_content_detected)
+
+    def own_side_px(self) -> int:
+        """The side of the pictures that the checkpoint was trained on."""
+        return self.unet.config.sample_size * self.vae_scale_factor  # type: ignore[attr-defined]
+
+
+class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
     """A Stable Diffusion pipeline whose call makes a video; loads and saves like its parent.
 
     A drop-in for diffusers' deprecated ``TextToVideoZeroPipeline``: the same arguments and defaults, and equal latents
@@ -91,44 +195,35 @@ class TextToVideoPipeline(VideoPipelineMixin, StableDiffusionPipeline):
             Cancelled: after ``cancel``.
             FloatingPointError: where latents or pictures are not finite, also after a second try in float32.
         """
-        if motion_window is not None and not 0 < motion_window[0] < motion_window[1]:
-            raise ValueError(f"motion_window must be (from, to) with 0 < from < to, not {motion_window}")
-        moving = (motion_field or first_frame is not None) and video_length > 1
-        if moving and motion_window is None and not 0 <= t0 < t1 < num_inference_steps:
-            raise ValueError(f"need 0 <= t0 < t1 < num_inference_steps, not t0={t0}, t1={t1}")
-        if video_length < 1:
-            raise ValueError(f"video_length must be at least 1, not {video_length}")
-        if num_videos_per_prompt != 1 or (isinstance(prompt, list) and len(prompt) != 1):
-            raise ValueError("one prompt and one video at a time")
-        frame_ids = list(range(video_length)) if frame_ids is None else frame_ids
-        if len(frame_ids) != video_length:
-            raise ValueError(f"{len(frame_ids)} frame_ids for {video_length} frames")
+        check_one(prompt, num_videos_per_prompt)
+        request = VideoRequest(
+            video_length=video_length,
+            height=height or self.own_side_px(),
+            width=width or self.own_side_px(),
+            num_inference_steps=num_inference_steps,
+            eta=eta,
+            generator=generator,
+            latents=latents,
+            motion_field_strength_x=motion_field_strength_x,
+            motion_field_strength_y=motion_field_strength_y,
+            output_type=output_type,
+            return_dict=return_dict,
+            t0=t0,
+            t1=t1,
+            frame_ids=frame_ids,
+            motion_window=motion_window,
+            motion_field=motion_field,
+            first_frame=first_frame,
+        )
         options = options or RunOptions(chunk_size, cross_frame_attention, cancel, watch, callback, callback_steps)
-        height = height or self.unet.config.sample_size * self.vae_scale_factor
-        width = width or self.unet.config.sample_size * self.vae_scale_factor
-        self.check_inputs(prompt, height, width, callback_steps)
+        self.check_inputs(prompt, request.height, request.width, callback_steps)
 
-        device = self._execution_device
-        embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
-        noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
-        sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(video_length), eta)
+        embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, self._execution_device)
         predict = text_predictor(self.unet, embeddings, guidance_scale)
-        window = (len(sampler.timesteps) - t1 - 1, len(sampler.timesteps) - t0 - 1)
-        if motion_window is not None:
-            window = window_to_indices(sampler.timesteps, motion_window)
+        return self.paint(predict, len(embeddings), request, options)
 
-        if first_frame is not None:
-            sampler.pin(self.encode_first_frame(first_frame, height, width), noise.anchor)
-        shifts = translation(max(frame_ids) + 1, motion_field_strength_x, motion_field_strength_y)[frame_ids]
 
-        with self.loop(self.unet, branches=len(embeddings), sampler=sampler, options=options) as plan:
-            if moving:
-                motion = Motion(shifts if motion_field else torch.zeros_like(shifts), *window)
-                video = denoise_with_motion(predict, sampler, noise, motion, plan)
-            else:
-                start = torch.cat([noise.anchor, noise.draw(video_length - 1)]) * sampler.init_noise_sigma
-                sampler.join(0)
-                video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
-
-        output = self.finish(video, sampler, options.watch, output_type)
-        return output if return_dict else (output.images, output.nsfw_content_detected)
+def check_one(prompt: str | list[str] | None, num_videos_per_prompt: int) -> None:
+    """Raise ValueError for more than one video at a time."""
+    if num_videos_per_prompt != 1 or (isinstance(prompt, list) and len(prompt) != 1):
+        raise ValueError("one prompt and one video at a time")

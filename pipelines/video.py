@@ -1,12 +1,11 @@
-"""What the pipelines of all modes share: a video's noise, its motion, its pinned first frame, how a run is watched,
-and decoding."""
+"""What the pipelines of all modes share: a video's motion, its pinned first frame, how a run is watched, and
+decoding."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from errors import Cancelled
 from pipelines.attention import cross_frame_attention
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
 from pipelines.motion import warp
+from pipelines.noise import VideoNoise
 
 
 @dataclass
@@ -60,10 +60,16 @@ class RunOptions:
 
 
 class VideoPipelineMixin:
-    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings and decoding."""
+    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings and decoding.
 
+    ``heeds_force_upcast`` says whether ``force_upcast`` in the autoencoder's configuration means that it overflows in
+    half precision. It does in Stable Diffusion XL; older checkpoints that say nothing get it from diffusers' default.
+    """
+
+    heeds_force_upcast: ClassVar[bool] = False
     unet: Any
     vae: Any
+    scheduler: Any
     safety_checker: Any
     image_processor: Any
     _execution_device: Any
@@ -124,13 +130,34 @@ class VideoPipelineMixin:
         """The most likely latents of pictures, one at a time and not scaled: uint8 (n, height, width, 3) to float32
         (n, c, h, w). ``before_each`` is called with each picture's number."""
         latents = []
-        for index, picture in enumerate(pictures):
-            if before_each is not None:
-                before_each(index)
-            pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
-            encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
-            latents.append(encoded.float())
+        with self.autoencoder_in_range():
+            for index, picture in enumerate(pictures):
+                if before_each is not None:
+                    before_each(index)
+                pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+                encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
+                latents.append(encoded.float())
         return torch.cat(latents)
+
+    @property
+    def autoencoder_dtype(self) -> torch.dtype:
+        """The precision that the autoencoder computes in."""
+        dtype = self.vae.dtype
+        overflows = self.heeds_force_upcast and dtype == torch.float16 and self.vae.config.force_upcast
+        return torch.float32 if overflows else dtype
+
+    @contextmanager
+    def autoencoder_in_range(self) -> Iterator[None]:
+        """Inside, an autoencoder that is known to overflow in half precision is in float32; afterwards, and whatever
+        was done to it inside, it is in the precision it was in."""
+        dtype = self.vae.dtype
+        try:
+            if self.autoencoder_dtype != dtype:
+                self.vae.to(self.autoencoder_dtype)
+            yield
+        finally:
+            if self.vae.dtype != dtype:
+                self.vae.to(dtype)
 
     def encode_first_frame(self, picture: np.ndarray, height: int, width: int) -> torch.Tensor:
         """A given first frame's latents, (1, c, h, w), scaled; raises ValueError for another size."""
@@ -151,8 +178,7 @@ class VideoPipelineMixin:
         decoded in float32. ``before_each`` is called with each frame's number."""
         images: list[np.ndarray] = []
         nsfw: list[bool] = []
-        dtype = self.vae.dtype
-        try:
+        with self.autoencoder_in_range():
             for index, frame in enumerate(latents):
                 if before_each is not None:
                     before_each(index)
@@ -169,56 +195,19 @@ class VideoPipelineMixin:
                     )
                     nsfw += flags
                 images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
-        finally:
-            self.vae.to(dtype)
         return np.concatenate(images), nsfw if self.safety_checker is not None else None
 
     def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:
-        """One frame's latents (c, h, w) to pixels, float32 (1, 3, height, width) in about -1..1."""
+        """One frame's latents (c, h, w) to pixels, float32 (1, 3, height, width) in about -1..1. Where memory runs out,
+        this frame and those that follow are decoded in tiles."""
         scaled = latents[None].to(self.vae.dtype) / self.vae.config.scaling_factor
+        try:
+            return self.vae.decode(scaled, return_dict=False)[0].float()
+        except torch.OutOfMemoryError:
+            if self.vae.use_tiling:
+                raise
+        self.vae.enable_tiling()
         return self.vae.decode(scaled, return_dict=False)[0].float()
-
-
-class VideoNoise:
-    """The noise of one video, all from one generator: the anchor's first, then each other frame's in their order.
-
-    In float32 whatever the model's precision, so that a seed means the same picture on every device.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, int, int, int],
-        generator: torch.Generator | None,
-        anchor: torch.Tensor | None,
-        device: Any,
-    ) -> None:
-        if generator is None:
-            generator = torch.Generator()
-            generator.seed()
-        if anchor is not None and tuple(anchor.shape) != shape:
-            raise ValueError(f"latents must be {shape}, not {tuple(anchor.shape)}")
-        self.shape, self.generator, self.device = shape, generator, device
-        self.anchor = self.draw(1) if anchor is None else anchor.to(device, torch.float32)
-        self.after_anchor = generator.get_state()
-
-    def draw(self, frames: int) -> torch.Tensor:
-        """The noise of the next frames: float32 (frames, c, h, w)."""
-        drawn = [torch.randn(self.shape, generator=self.generator, device=self.generator.device) for _ in range(frames)]
-        return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device)
-
-    def frame_generators(self, frames: int, *, alike: bool = False) -> list[torch.Generator]:
-        """A generator for each frame's random steps: the anchor's goes on where its noise ended, as for a still
-        image; the others are seeded by that state and their number, so none depends on how many follow. ``alike``
-        gives every frame the anchor's, for frames that start alike."""
-        generators = [torch.Generator(self.generator.device) for _ in range(frames)]
-        generators[0].set_state(self.after_anchor)
-        if alike:
-            return [generators[0].clone_state() for _ in generators]
-        state = self.after_anchor.numpy().tobytes()
-        for frame, generator in enumerate(generators[1:], 1):
-            digest = hashlib.blake2b(state + frame.to_bytes(4, "little"), digest_size=8).digest()
-            generator.manual_seed(int.from_bytes(digest, "little") >> 1)
-        return generators
 
 
 @dataclass(frozen=True)
@@ -268,12 +257,3 @@ def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, i
 def listed(text: str | list[str] | None) -> list[str] | None:
     """One text as a list of one."""
     return [text] if isinstance(text, str) else text
-
-
-def one_generator(generator: torch.Generator | list[torch.Generator] | None) -> torch.Generator | None:
-    """The generator of a video; a list may hold no other."""
-    if isinstance(generator, list):
-        if len(generator) != 1:
-            raise ValueError("one generator per video")
-        return generator[0]
-    return generator

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from training.toyworld.text import build_tokenizer
 
@@ -23,24 +23,28 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+def text_config(tokenizer, **options):
+    """A text encoder of two layers for the tokenizer."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **options,
+    )
+
+
 @pytest.fixture(scope="session")
 def components():
     """The parts of a Stable Diffusion pipeline with random weights: 8x autoencoder, 16x16 latents."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(["a red circle on green grass", "a blue star at night"], vocabulary=560)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=32,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    ).eval()
+    text_encoder = CLIPTextModel(text_config(tokenizer)).eval()
     unet = UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(8, 16),
@@ -68,6 +72,46 @@ def components():
         "feature_extractor": None,
         "requires_safety_checker": False,
     }
+
+
+@pytest.fixture(scope="session")
+def xl_components(components):
+    """The parts of a Stable Diffusion XL pipeline with random weights: two text encoders, 16x16 latents, a UNet that is
+    told the pooled text and six sizes."""
+    torch.manual_seed(0)
+    tokenizer = components["tokenizer"]
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        transformer_layers_per_block=(1, 2),
+        attention_head_dim=(2, 4),
+        cross_attention_dim=32,
+        norm_num_groups=4,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 24,
+    ).eval()
+    return {
+        "vae": AutoencoderKL.from_config(components["vae"].config, scaling_factor=0.13025, force_upcast=True).eval(),
+        "text_encoder": CLIPTextModel(text_config(tokenizer)).eval(),
+        "text_encoder_2": CLIPTextModelWithProjection(text_config(tokenizer, projection_dim=24)).eval(),
+        "tokenizer": tokenizer,
+        "tokenizer_2": tokenizer,
+        "unet": unet,
+        "scheduler": DDIMScheduler(**SCHEDULER),
+    }
+
+
+@pytest.fixture
+def xl_pipeline(xl_components):
+    """A TextToVideoXLPipeline of the tiny parts."""
+    from pipelines.text_to_video_xl import TextToVideoXLPipeline
+
+    return quiet(TextToVideoXLPipeline(**xl_components))
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FACTS = ["settings", "parsing", "errors", "registry", "utils", "prompts", "safetensors_header"]
-FACTS += ["model_folders", "catalogue"]
+FACTS = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
+FACTS += ["prompts", "safetensors_header", "model_folders", "catalogue"]
 PARTS = [
     *("video_io", "annotators", "annotators.*", "director", "loading", "single_files", "adapters"),
     *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
-    "pipelines.video",
+    *("pipelines.noise", "pipelines.video"),
 ]
-MODES = ["pipelines.text_to_video", "pipelines.controlnet", "pipelines.pix2pix"]
+MODES = ["pipelines.text_to_video", "pipelines.text_to_video_xl", "pipelines.controlnet", "pipelines.pix2pix"]
 # Each module (a pattern) and the modules of the project that it may import: section 3 of the design. The first row
 # that fits counts. Being a package's __init__ gives no right to anything.
 MAY_IMPORT = {
@@ -41,13 +41,17 @@ MAY_IMPORT = {
     "pipelines.motion": [],
     "pipelines.predictors": [],
     "pipelines.denoising": ["pipelines.attention"],
-    "pipelines.video": ["errors", "pipelines.attention", "pipelines.denoising", "pipelines.motion"],
+    "pipelines.noise": [],
+    "pipelines.video": ["errors", *(f"pipelines.{name}" for name in ("attention", "denoising", "motion", "noise"))],
     "pipelines.text_to_video": [*FACTS, *PARTS],
+    "pipelines.text_to_video_xl": [*FACTS, *PARTS, "pipelines.text_to_video"],
     "pipelines.controlnet": [*FACTS, *PARTS],
     "pipelines.pix2pix": [*FACTS, *PARTS],
+    "families": ["utils"],
+    "memory": [],
     "single_files": ["errors", "utils", "safetensors_header"],
     "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
-    "loading": ["registry", "errors", "utils", "model_folders", "single_files", "adapters"],
+    "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
     "modes": [*FACTS, *PARTS, *MODES, "reporting"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "reporting"],
@@ -65,7 +69,8 @@ MAY_IMPORT = {
 }
 # A tab that runs alone is a page of one tab.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
-LIGHT = ["settings", "parsing", "errors", "registry", "utils", "video_io", "video_comment", "inference"]
+LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
+LIGHT += ["video_io", "video_comment", "inference"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
@@ -142,7 +147,7 @@ def test_a_module_imports_only_what_its_row_allows(module):
 @pytest.mark.parametrize(
     ("module", "source", "forbidden"),
     [
-        ("settings", "import errors", set()),
+        ("parsing", "import errors", set()),
         ("settings", "def late():\n    import model", {"model"}),
         ("errors", "from parsing import parse as read", {"parsing"}),
         ("pipelines.motion", "from .attention import x", {"pipelines.attention"}),
@@ -159,7 +164,17 @@ def test_a_module_imports_only_what_its_row_allows(module):
 )
 def test_a_forbidden_import_is_seen(module, source, forbidden):
     """The reader of imports is not fooled by functions, packages, several names or relative forms."""
-    names = ["settings", "errors", "utils", "model", "app", "app_pose", "training.toyworld", "training.toyworld.scene"]
+    names = [
+        "settings",
+        "parsing",
+        "errors",
+        "utils",
+        "model",
+        "app",
+        "app_pose",
+        "training.toyworld",
+        "training.toyworld.scene",
+    ]
     names += [f"pipelines.{name}" for name in ("attention", "motion", "denoising", "text_to_video", "pix2pix")]
     known = {name: Path(f"{name.replace('.', '/')}.py") for name in names} | {
         "pipelines": Path("pipelines/__init__.py")

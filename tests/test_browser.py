@@ -89,21 +89,26 @@ class Browser:
     def run(self, script: str, *arguments):
         return self.driver.execute_script(f"return {script}", *arguments)
 
+    def shown(self, by: str, what: str):
+        """The first element of this kind that can be seen: other tabs have the same ones."""
+        return self.wait(lambda: next((one for one in self.driver.find_elements(by, what) if one.is_displayed()), None))
+
     def prompt(self):
-        return self.driver.find_element(By.CSS_SELECTOR, "textarea")
+        return self.shown(By.CSS_SELECTOR, "textarea")
 
     def write(self, text: str) -> None:
         self.prompt().clear()
         self.prompt().send_keys(text)
 
     def press(self, label: str) -> None:
-        button = self.driver.find_element(By.XPATH, f"//button[contains(normalize-space(), '{label}')]")
+        button = self.shown(By.XPATH, f"//button[contains(normalize-space(), '{label}')]")
         self.run("arguments[0].scrollIntoView({block: 'center'})", button)
         self.wait(button.is_enabled)
         button.click()
 
     def status(self) -> str:
-        return self.run("document.querySelector('.t2v-status')?.innerText ?? ''")
+        texts = "[...document.querySelectorAll('.t2v-status')].filter(one => one.offsetWidth).map(one => one.innerText)"
+        return self.run(texts + ".join()")
 
     def video(self):
         """The video on the page, once it can play."""
@@ -180,3 +185,17 @@ def test_a_video_brings_its_settings_back(browser: Browser, tmp_path: Path):
     browser.wait(lambda: browser.prompt().get_attribute("value") == "a blue star at night")
     field = browser.driver.find_element(By.XPATH, "//label[.//span[normalize-space()='Seed']]//input")
     assert field.get_attribute("value") == seed
+
+
+@pytest.mark.parametrize(
+    ("tab", "clip"), [("Pose", "Wave"), ("Edges", "A star turns"), ("Depth", "One passes"), ("Edit", "A heart")]
+)
+def test_an_example_clip_steers_a_video(browser: Browser, tab: str, clip: str):
+    """Every tab that wants a video works out of the box: open it, click on a clip, press Generate, watch both."""
+    browser.press(tab)
+    browser.press(clip)
+    browser.wait(lambda: browser.prompt().get_attribute("value"))
+    browser.press("Generate")
+    assert browser.run("arguments[0].error", browser.video()) is None
+    browser.wait(lambda: "seed" in browser.status())
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from annotators.depth import Depth
 from loading import Loader, load_network
-from training.toyworld import control
+from training.toyworld import control, estimator
 from training.toyworld.denoiser import Course
 from training.toyworld.edits import ATTRIBUTES
 from training.toyworld.render import render
@@ -110,3 +111,20 @@ def test_a_control_is_drawn_as_an_annotator_draws_it(pool):
     body = render(scene).things[0].mask > 0.5
     drawn = skeleton.max(axis=-1) > 0
     assert (drawn & body).sum() > 0.7 * drawn.sum()
+
+
+def test_the_depth_estimator_learns_and_the_annotator_reads_it(tmp_path):
+    """A few steps on two scenes with two things in them: ground is farther than a thing, in the annotator's picture."""
+    candidates = (control.scene_at("depth", index) for index in range(12))
+    scenes = [scene for scene in candidates if len(scene.objects) == 2][:4]
+    drawn = [render(scene) for scene in scenes]
+    images, depths = (np.stack([getattr(one, name) for one in drawn]) for name in ("image", "depth"))
+    pool = control.ControlPool(images, np.zeros((4, 32, 32), np.uint8), depths)
+    estimator.train_estimator(tmp_path / "state.pt", pool, Course(60, 2e-3, batch=4)).half().save_pretrained(
+        tmp_path / "net"
+    )
+    estimator.build_processor().save_pretrained(tmp_path / "net")
+    estimated = Depth(str(tmp_path / "net"))(images)
+    assert estimated.shape == images.shape
+    things = np.stack([np.any([thing.mask > 0.5 for thing in one.things], axis=0) for one in drawn])
+    assert np.median(estimated[things]) > np.median(estimated[~things]) + 50

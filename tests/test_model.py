@@ -191,7 +191,7 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(model, monkeypatch):
     limit = 1
     clip = model.generate(settings(num_frames=4))
     assert chunks == [4, 2, 1]
-    assert "1 frames at once" in clip.notes[-1]
+    assert "1 frame at once" in clip.notes[-1]
     assert np.abs(clip.frames.astype(int) - expected).max() <= 1
     limit = 0
     with pytest.raises(GenerationFailed, match="smaller"):
@@ -243,9 +243,9 @@ def test_bad_checkpoints_are_one_clear_line_and_the_good_one_still_works(checkpo
     """Pickles, other kinds of model, missing files, ids that cannot be reached; no path in the message."""
     pickled = tmp_path / "evil.ckpt"
     pickled.write_bytes(b"\x80\x04.")
-    other = tmp_path / "sdxl"
+    other = tmp_path / "sd3"
     other.mkdir()
-    (other / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
+    (other / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusion3Pipeline"}))
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "model_index.json").write_text((checkpoint / "model_index.json").read_text())

@@ -193,6 +193,18 @@ def test_cancel_is_seen_while_a_source_is_encoded(model):
     assert seen == []
 
 
+def test_what_is_left_open_comes_from_the_checkpoints_row(model):
+    """How strongly the text guides a steered video and what estimates its depth are a matter of the checkpoint; what is
+    asked for wins, and a finished clip says which it was."""
+    row = dataclasses.replace(model.rows["tiny"], control_guidance_scale=2.5, depth_estimator="toyworld")
+    model.rows["tiny"] = row
+    chosen = model.generate(settings("control"), source=video()).settings
+    assert (chosen.guidance_scale, chosen.depth_estimator) == (2.5, "toyworld")
+    asked = settings("control", guidance_scale=1.0, depth_estimator="dpt-hybrid-midas")
+    kept = model.generate(asked, source=video()).settings
+    assert (kept.guidance_scale, kept.depth_estimator) == (1.0, "dpt-hybrid-midas")
+
+
 def test_what_auto_chose_can_be_asked_for(folders):
     """The settings of a finished clip name a model that is in the list, for drawing and for editing."""
     model = Model(device="cpu")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fakes import FakeModel
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 
 import app_canny
 import app_depth
@@ -16,8 +17,9 @@ import app_pose
 import app_text_to_video
 import serve
 from settings import ControlSettings
-from tabs import Server, Tab, create_demo
+from tabs import EXAMPLES, Server, Tab, create_demo
 from ui import JobRunner
+from video_io import probe
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
 
@@ -124,6 +126,35 @@ def test_every_tab_asks_for_exactly_what_its_mode_has(tab, offered):
     for name, value in shown.items():
         default = tab.kind.model_fields[name].default
         assert value == nothing.get(default, default), name
+
+
+@pytest.mark.parametrize("tab", [tab for tab in TABS if tab.source], ids=lambda tab: tab.label)
+def test_every_example_clip_is_a_video_that_can_be_read(tab):
+    """Every tab that wants a video has some to offer, small, and with a prompt that its settings accept."""
+    assert len(tab.clips) >= 2
+    for clip in tab.clips:
+        facts = probe(EXAMPLES / clip.file)
+        assert facts.width == facts.height == 512
+        assert tab.kind(prompt=clip.prompt, **tab.fixed).prompt == clip.prompt
+    assert sum(path.stat().st_size for path in EXAMPLES.iterdir()) < 3_000_000
+
+
+def test_an_optional_number_may_have_a_fraction_and_may_be_empty(page, upload):
+    """The text field of an open guidance scale: a number as people write it, or nothing."""
+    for written, meant in (("2.5", 2.5), (" 3 ", 3.0), ("", None), (4.5, 4.5)):
+        source = handle_file(str(upload))
+        _, facts = page.client.predict(prompt="a fox", source=source, guidance_scale=written, api_name="/canny")
+        assert facts["settings"]["guidance_scale"] == meant
+    with pytest.raises(AppError, match="guidance_scale: must be a number"):
+        page.client.predict(prompt="a fox", source=handle_file(str(upload)), guidance_scale="2,5", api_name="/canny")
+
+
+def test_a_controlled_tab_offers_only_models_that_can_be_steered(page):
+    """Stable Diffusion XL has no ControlNet here, and an editor does not draw."""
+    offered = [name for name, row in page.model.rows.items() if app_canny.TAB.suits(row)]
+    assert "toyworld" in offered
+    assert not {"stabilityai/stable-diffusion-xl-base-1.0", "toyworld-edit"} & set(offered)
+    assert app_text_to_video.TAB.suits(page.model.rows["stabilityai/stable-diffusion-xl-base-1.0"])
 
 
 def test_a_video_of_another_tab_is_not_restored():

@@ -1,4 +1,4 @@
-"""Scenes over time: an object moves, turns, grows or changes; a mannequin walks, waves or jumps.
+"""Scenes over time: an object moves, turns, grows or changes; a mannequin walks, waves, jumps or dances.
 
 A sequence is a tuple of scenes, one per frame, so drawing it gives a video whose truth is known in every frame.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 from training.toyworld.scene import JOINTS, Figure, Object, Scene, pose
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-MOTIONS = ("walking", "waving", "jumping")
+MOTIONS = ("walking", "waving", "jumping", "dancing")
 
 
 def moving(scene: Scene, direction: str, distance: float, frames: int) -> tuple[Scene, ...]:
@@ -44,11 +44,10 @@ def changing(
 
 
 def acting(scene: Scene, motion: str, frames: int, cycles: float = 1.0) -> tuple[Scene, ...]:
-    """The first mannequin walks, waves or jumps through so many cycles."""
-    poses: dict[str, Callable[[Figure, float], Figure]] = {"walking": _walk, "waving": _wave, "jumping": _jump}
+    """The first mannequin walks, waves, jumps or dances through so many cycles."""
     first, *others = scene.figures
     return tuple(
-        replace(scene, figures=(poses[motion](first, 2 * math.pi * cycles * frame / frames), *others))
+        replace(scene, figures=(_ACTS[motion](first, 2 * math.pi * cycles * frame / frames), *others))
         for frame in range(frames)
     )
 
@@ -87,3 +86,24 @@ def _jump(figure: Figure, phase: float) -> Figure:
     standing, spread = (dict(zip(JOINTS, pose(action), strict=True)) for action in ("standing", "jumping"))
     angles = tuple(standing[joint] + height * (spread[joint] - standing[joint]) for joint in JOINTS)
     return replace(figure, angles=angles, action="jumping", y=figure.y - 0.12 * height)
+
+
+def _dance(figure: Figure, phase: float) -> Figure:
+    """Sways from foot to foot, the arms up and down in turn; no word of the captions means it."""
+    sway, beat = math.sin(phase), math.sin(2 * phase)
+    angles = pose(
+        "standing",
+        torso=9 * sway,
+        right_upper_arm=-100 + 45 * sway,
+        right_forearm=-150 + 60 * sway,
+        left_upper_arm=100 + 45 * sway,
+        left_forearm=150 + 60 * sway,
+        right_thigh=-12 - 14 * max(0.0, sway),
+        right_shin=-4 + 22 * max(0.0, sway),
+        left_thigh=12 + 14 * max(0.0, -sway),
+        left_shin=4 - 22 * max(0.0, -sway),
+    )
+    return replace(figure, angles=angles, action=None, x=figure.x + 0.03 * sway, y=figure.y - 0.015 * abs(beat))
+
+
+_ACTS: dict[str, Callable[[Figure, float], Figure]] = dict(zip(MOTIONS, (_walk, _wave, _jump, _dance), strict=True))

@@ -198,15 +198,17 @@ def train_editor(
     pool: ControlPool,
     latents: tuple[np.ndarray, np.ndarray],
     course: Course,
+    start: Path | None = None,
 ) -> UNet2DConditionModel:
-    """An InstructPix2Pix UNet that begins as the UNet of ``parts``; ``latents`` before and after. Resumes."""
+    """An InstructPix2Pix UNet; begins as the one in the folder ``start``, or as the UNet of ``parts``; ``latents``
+    before and after. Resumes from ``path``."""
     torch.manual_seed(0)
     before, after = latents
     channels = parts.vae.config.latent_channels
     model = UNet2DConditionModel.from_config(parts.unet.config, in_channels=2 * channels)
     weights = parts.unet.state_dict()
     weights["conv_in.weight"] = torch.cat([weights["conv_in.weight"], torch.zeros_like(weights["conv_in.weight"])], 1)
-    model.load_state_dict(weights)
+    model.load_state_dict(weights if start is None else UNet2DConditionModel.from_pretrained(start).state_dict())
     model.train()
     if course.device == "cpu":
         attend_plainly(model)
@@ -245,6 +247,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--pictures", type=int, default=24_000, help="how many scenes to draw for each kind")
     parser.add_argument("--steps", type=int, help="for each kind; by default what each needs")
+    parser.add_argument("--further", action="store_true", help="go on from the networks that --out holds")
     options = parser.parse_args()
     if unknown := set(options.kinds) - {*CONTROLS, EDIT}:
         parser.error(f"unknown kind: {', '.join(sorted(unknown))}")
@@ -260,20 +263,28 @@ def train(kind: str, options: argparse.Namespace) -> None:
     pool = load_pool(folder, kind, options.pictures)
     latents = encode_pool(folder, pool, parts.vae, options.device)
     steps = options.steps or STEPS[kind]
-    course = Course(steps, LEARNING_RATE, batch=BATCH, device=options.device, seed=20 + (*CONTROLS, EDIT).index(kind))
+    seed = 20 + (*CONTROLS, EDIT).index(kind) + 10 * options.further
+    course = Course(steps, LEARNING_RATE, batch=BATCH, device=options.device, seed=seed)
     # A state belongs to the networks that it was trained beside and to a course of so many steps.
-    path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{steps}.pt"
+    course_name = f"{steps}-further" if options.further else f"{steps}"
+    path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{course_name}.pt"
+    start = starting_point(kind, options.out, further=options.further)
     model: Any
     if kind == EDIT:
         before = encode_pool(folder / "before", Pool(pool.control, pool.masks), parts.vae, options.device)
-        model = train_editor(path, parts, pool, (before, latents), course)
+        model = train_editor(path, parts, pool, (before, latents), course, start)
     else:
-        # How to steer this UNet is the same for every control, so the later ones begin as the first.
-        first = options.out / f"toyworld-{CONTROLS[0]}"
-        start = first if kind != CONTROLS[0] and first.is_dir() else None
         model = train_controlnet(path, kind, parts, pool, latents, course, start)
     model.half().save_pretrained(options.out / f"toyworld-{kind}")
     logger.info("%s: written to %s", kind, options.out / f"toyworld-{kind}")
+
+
+def starting_point(kind: str, out: Path, *, further: bool) -> Path | None:
+    """The folder of the network to begin with: what ``out`` holds of this kind, to go further; else for a ControlNet
+    the first kind's, since how to steer this UNet is the same for every control."""
+    folder = out / f"toyworld-{kind if further else CONTROLS[0]}"
+    wanted = further or kind not in (CONTROLS[0], EDIT)
+    return folder if wanted and folder.is_dir() else None
 
 
 def load_pool(folder: Path, kind: str, pictures: int) -> ControlPool:

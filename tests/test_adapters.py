@@ -363,6 +363,15 @@ def test_what_a_checkpoint_wears_counts_in_the_memory_budget(model):
     assert [Path(key[1]).name for key in model.loader._held] == ["tiny", "ldm.safetensors"]
 
 
+def test_a_job_short_of_memory_keeps_the_weights_under_its_lora(model):
+    """The job's networks are copies around what is held; everything else goes."""
+    row = model.catalogue.dress(model.rows["tiny"], settings(lora="kohya", vae="folder"))
+    worn = model.loader.components(row)
+    assert worn["unet"] is not model.loader.components(model.rows["tiny"])["unet"]
+    model.loader.keep_only([worn["unet"]])
+    assert [key[0] for key in model.loader._held] == ["checkpoint"]
+
+
 # --- trigger words ---------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import app_text_to_video
 import serve
 from errors import UserError
 from model import Model
+from operator_options import add_extras, read_extras
 from tabs import EXAMPLES, Server, Tab, create_demo
 from video_io import read_metadata
 
@@ -29,7 +30,11 @@ OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
     """The whole page around one model; nothing is loaded before the first job."""
-    server = Server(model.generate, model.rows, model.default, read_metadata, output_dir)
+    offered = model.catalogue
+    server = Server(
+        *(model.generate, model.rows, model.default, read_metadata, output_dir),
+        *(offered.loras, offered.vaes, offered.embeddings),
+    )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER)
         for tab in tabs:
@@ -48,7 +53,8 @@ def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> 
     options = _parser().parse_args(_given() if arguments is None else arguments)
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
-        model = Model(models=options.model, device=options.device, default=(options.model or ["auto"])[0])
+        default = (options.model or ["auto"])[0]
+        model = Model(options.model, options.device, default, read_extras(options))
         serve.serve(create_app(model, _writable(options.output_dir), tabs), address, [EXAMPLES])
 
 
@@ -76,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a Hub id, a folder or a .safetensors file to offer as well, the first one by default; may be repeated",
     )
+    add_extras(parser, command_line=False)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
     parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")
     parser.add_argument(

@@ -12,29 +12,32 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from errors import Cancelled, InvalidSettings, InvalidVideo, ModelUnavailable, UserError
+from catalogue import Extras
+from errors import Cancelled, InvalidSettings, InvalidVideo, UserError
+from operator_options import CHOSEN, EXTRAS, add_extras, as_extras, by_name, listed, named
 from parsing import parse, read_mapping
 from settings import MODES, Settings, TextToVideoSettings, field_facts
 from video_io import SUFFIXES, read_metadata
 
-AUTO = "auto"
 OUTPUT_FOLDER = Path("outputs")
+NOTHING = ("", "none", "null")
 BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the options, the file and the video ask for together; ``models`` are those that the operator named."""
+    """What the options, the file and the video ask for together; the operator named ``models`` and ``extras``."""
 
     settings: Settings
     models: tuple[str, ...]
+    extras: Extras
     device: str | None
     output: Path | None
     source: Path | None = None
@@ -70,11 +73,13 @@ def read_job(arguments: Sequence[str]) -> Job:
     given = {name: value for name, value in vars(options).items() if name in kind.model_fields}
     by_operator = {**from_file, **given, "mode": kind.mode}
     files = {name: by_operator.pop(name, None) for name in ("output", "source", "first_frame")}
+    offered = {key: listed(by_operator, getattr(options, key), key) for key in ("models", *EXTRAS)}
     output = Path(options.output) if options.output is not None else _new_path(files["output"])
     source, first_frame = (_existing(name, getattr(options, name) or files[name]) for name in ("source", "first_frame"))
     settings = parse({**from_video, **by_operator})
-    named = (by_operator["model"],) if by_operator.get("model", AUTO) != AUTO else ()
-    return Job(settings, (*options.models, *named), options.device, output, source, first_frame)
+    for setting in CHOSEN:
+        offered[f"{setting}s"] += named(setting, by_operator.get(setting))
+    return Job(settings, tuple(offered["models"]), as_extras(offered), options.device, output, source, first_frame)
 
 
 def _kind(mode: Any) -> type[Settings]:
@@ -110,8 +115,8 @@ def _run(job: Job) -> None:
     from model import Model
 
     with _cancel_on_interrupt() as cancel:
-        model = Model(models=job.models, device=job.device)
-        settings = _choose_model(job.settings, model.rows)
+        model = Model(models=job.models, device=job.device, extras=job.extras)
+        settings = by_name(job.settings, model.catalogue)
         try:
             given = {name: path for name in ("source", "first_frame") if (path := getattr(job, name)) is not None}
             clip = model.generate(settings, on_step=_draw_progress, cancel=cancel, **given)
@@ -147,9 +152,10 @@ def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            value_type = field_facts(kind)[name]["type"]
+            facts = field_facts(kind)[name]
+            value_type = facts["type"]
             options["metavar"] = {"string": "TEXT", "array": "N,N"}.get(value_type, "N")
-            options["type"] = str if value_type == "string" else _plain_value
+            options["type"] = _plain_value if value_type != "string" else _name if facts["optional"] else str
         group.add_argument(f"--{name.replace('_', '-')}", **options)
     return parser
 
@@ -171,6 +177,7 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--from", dest="video", type=Path, metavar="FILE", help=video)
     models = "A Hub id, folder or .safetensors file that the video of --from may ask for; may be repeated."
     group.add_argument("--models", action="append", default=[], metavar="MODEL", help=models)
+    add_extras(group, command_line=True)
     group.add_argument("--device", help="cuda, mps or cpu. [default: the best there is]")
     group.add_argument("-h", "--help", action="help", help="Show this and exit.")
 
@@ -196,10 +203,15 @@ def _shown(default: Any) -> str:
 
 def _plain_value(text: str) -> Any:
     """A number, a list of numbers, or None; what is none of them stays text, which ``parse`` refuses."""
-    if text.strip().lower() in ("", "none", "null"):
+    if text.strip().lower() in NOTHING:
         return None
     numbers = [_number(part) for part in text.split(",")]
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _name(text: str) -> str | None:
+    """A name, or nothing."""
+    return None if text.strip().lower() in NOTHING else text
 
 
 def _number(text: str) -> int | float | str:
@@ -261,20 +273,6 @@ def _unused_path(seed: int) -> Path:
     while path.exists():
         path, number = OUTPUT_FOLDER / f"{stem}-{number}.mp4", number + 1
     return path
-
-
-def _choose_model(settings: Settings, rows: Mapping[str, Any]) -> Settings:
-    """The settings with the model under the name of its row, which for a file or folder is only its last part.
-
-    A video may have come from anywhere, so what it asks for is not loaded unless the operator has named it.
-    """
-    wanted = getattr(settings, "model", AUTO)
-    if wanted == AUTO:
-        return settings
-    for name, row in rows.items():
-        if wanted in (name, row.source):
-            return settings.model_copy(update={"model": name})
-    raise ModelUnavailable(f"the video was made with {wanted!r}: allow that with --models, or choose with --model")
 
 
 @contextmanager

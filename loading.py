@@ -10,20 +10,24 @@ import logging
 import os
 import urllib.request
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from adapters import adapted
 from errors import ModelUnavailable
 from families import FAMILIES, KNOWN, class_of
 from memory import UNKNOWN_BYTES, free_card_bytes, is_shared, networks_of
 from memory import weights_bytes as bytes_of
+from model_folders import name_of
 from registry import ModelRow
+from single_files import read_controlnet, read_vae
 from utils import choose_dtype, local_or_hub
 
 logger = logging.getLogger(__name__)
+SINGLE_FILES: Mapping[str, Callable[[Path, Any], Any]] = {"AutoencoderKL": read_vae, "ControlNetModel": read_controlnet}
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -51,16 +55,31 @@ class Loader:
             source = row.unet
             unet = self._get(("unet", source), lambda: load_network("UNet2DConditionModel", source, self), keep=(base,))
             parts = {**parts, "unet": unet}
+        if row.vae is not None:
+            parts = {**parts, "vae": self._vae(row, row.vae, parts["vae"])}
         kind = (parts["unet"].config.in_channels == 2 * parts["vae"].config.latent_channels) == row.edits
         if not kind:
             raise ModelUnavailable(f"{row.name} is not {'an editing' if row.edits else 'a text-to-image'} checkpoint")
-        return dict(parts)
+        return adapted(parts, row)
+
+    def _vae(self, row: ModelRow, source: str, own: Any) -> Any:
+        """The VAE that takes the place of the checkpoint's own; raises ModelUnavailable where it does not fit."""
+        keep = (("checkpoint", row.source), ("unet", row.unet or ""))
+        vae = self._get(("vae", source), lambda: load_network("AutoencoderKL", source, self, own), keep=keep)
+        for what, wanted, given in zip(VAE_FACTS, vae_facts(own), vae_facts(vae), strict=True):
+            if wanted != given:
+                raise ModelUnavailable(
+                    f"the VAE {name_of(source)} does not fit {row.name}: its {what} is {given}, not {wanted}"
+                )
+        return vae
 
     def controlnet(self, row: ModelRow, control: str, unet: Any) -> Any:
         """The row's ControlNet for a control; raises ModelUnavailable where it cannot be had or does not fit."""
         source = row.controlnets[control]
-        keep = (("checkpoint", row.source), ("unet", row.unet or ""))
-        network = self._get(("controlnet", source), lambda: load_network("ControlNetModel", source, self), keep=keep)
+        keep = (("checkpoint", row.source), ("unet", row.unet or ""), ("vae", row.vae or ""))
+        network = self._get(
+            ("controlnet", source), lambda: load_network("ControlNetModel", source, self, unet), keep=keep
+        )
         ours, theirs = (part.config.cross_attention_dim for part in (unet, network))
         if ours != theirs or unet.config.in_channels != network.config.in_channels:
             raise ModelUnavailable(
@@ -77,10 +96,13 @@ class Loader:
         return free_card_bytes(self.device) + bytes_of(networks, "cuda")
 
     def keep_only(self, networks: Collection[Any]) -> None:
-        """Let go of everything that holds none of these networks, for a job that has too little memory."""
-        needed = {id(network) for network in networks}
-        holds = {key: value.values() if isinstance(value, dict) else [value] for key, value in self._held.items()}
-        self._evict(0, {key for key, parts in holds.items() if needed & {id(part) for part in parts}})
+        """Let go of everything that shares no weights with these networks, for a job that has too little memory."""
+        needed = {id(weight) for network in networks for weight in network.parameters()}
+        held = {
+            key: {id(weight) for network in networks_in(value) for weight in network.parameters()}
+            for key, value in self._held.items()
+        }
+        self._evict(0, {key for key, weights in held.items() if needed & weights})
 
     def _get(self, key: tuple[str, ...], load: Callable[[], Any], keep: Collection[tuple[str, ...]]) -> Any:
         """What is held under the key, or what ``load`` gives, for which others but ``keep`` may have to go."""
@@ -134,8 +156,12 @@ class OutOfMemory(ModelUnavailable):
 
 def weights_bytes(value: Any) -> int:
     """The memory of a network, or of a checkpoint's networks, in bytes."""
-    parts = value.values() if isinstance(value, dict) else [value]
-    return bytes_of(part for part in parts if hasattr(part, "parameters"))
+    return bytes_of(networks_in(value))
+
+
+def networks_in(value: Any) -> list[Any]:
+    """A network, or a checkpoint's networks."""
+    return [part for part in (value.values() if isinstance(value, dict) else [value]) if hasattr(part, "parameters")]
 
 
 def device_bytes(device: str) -> int:
@@ -152,18 +178,30 @@ def device_bytes(device: str) -> int:
     return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
-def load_network(kind: str, source: str, loader: Loader) -> Any:
-    """One network of diffusers from a folder or the Hub, on the loader's device; raises ModelUnavailable."""
+VAE_FACTS = ("number of latent channels", "scale in pixels", "scaling factor")
+
+
+def vae_facts(vae: Any) -> tuple[int, int, float]:
+    """What a UNet takes for granted of its VAE, as VAE_FACTS says."""
+    return vae.config.latent_channels, 2 ** (len(vae.config.block_out_channels) - 1), vae.config.scaling_factor
+
+
+def load_network(kind: str, source: str, loader: Loader, like: Any = None) -> Any:
+    """One network of diffusers from a folder, the Hub, or a file that is built like another network or for it, on the
+    loader's device; raises ModelUnavailable."""
     import diffusers
     import torch
     from safetensors import SafetensorError
 
-    name = Path(source).name if Path(source).is_absolute() else source
+    name = name_of(source) if Path(source).is_absolute() else source
     logger.info("loading %s on %s", name, loader.device)
     try:
-        network = from_folder_or_hub(
-            getattr(diffusers, kind), source, use_safetensors=True, torch_dtype=choose_dtype(loader.device)
-        )
+        if Path(source).is_file():
+            network = SINGLE_FILES[kind](Path(source), like).to(choose_dtype(loader.device))
+        else:
+            network = from_folder_or_hub(
+                getattr(diffusers, kind), source, use_safetensors=True, torch_dtype=choose_dtype(loader.device)
+            )
         return settle(network.eval(), [network], loader.device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{name} does not fit into the memory of {loader.device} now") from error
@@ -281,6 +319,6 @@ def reason(row: ModelRow, source: Path, error: Exception) -> str:
     if not isinstance(error, OSError):
         return f"{row.name} was found, but is not a checkpoint of {KNOWN} ({type(error).__name__})"
     return (
-        f"{row.name} is not on this machine, or not whole, and could not be fetched from the Hugging Face Hub: check "
-        "the name and the connection, or start with --model and a local folder or .safetensors file"
+        f"{row.name} is not on this machine, or not whole, and could not be fetched from the Hugging Face Hub in "
+        "safetensors: check the name and the connection, or start with --model and a local folder or .safetensors file"
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 import registry
 import video_io
+from catalogue import Extras, read_catalogue
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
 from loading import Loader, cached, reachable
 from memory import MemoryPlan, is_shared, placed, plan_job, tighter
@@ -40,6 +41,7 @@ from modes import (
     truncation_notes,
 )
 from parsing import to_json
+from prompts import plain_words, told
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
 from settings import ControlSettings, Settings, SourceSettings
 from utils import choose_device, fit_threads, versions
@@ -89,10 +91,18 @@ class Job:
 class Model:
     """Makes videos with any checkpoint of the registry; safe to call from many threads."""
 
-    def __init__(self, models: Sequence[str] = (), device: str | None = None, default: str = "auto") -> None:
+    def __init__(
+        self,
+        models: Sequence[str] = (),
+        device: str | None = None,
+        default: str = "auto",
+        extras: Extras | None = None,
+    ) -> None:
         """Choose among the built-in models, T2V_MODELS and ``models`` (Hub ids, folders, .safetensors files);
-        ``default`` is what "auto" means, by itself the best one at hand. Raises UserError for an absent device."""
-        self.rows = registry.models(models)
+        ``default`` is what "auto" means, by itself the best one at hand; ``extras`` are LoRAs, VAEs, embeddings and
+        folders of other programs. Raises UserError for what is not there, later for an absent device."""
+        self.catalogue = read_catalogue(models, extras)
+        self.rows = self.catalogue.models
         self._device_request = device
         self._default_name = default
         self._lock = threading.Lock()
@@ -126,6 +136,7 @@ class Model:
         toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
         if edits:
             toyworld, real = registry.TOYWORLD_EDIT, registry.INSTRUCT_PIX2PIX
+        toyworld, real = (self.rows.get(row.name, row) for row in (toyworld, real))
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
         if cached(real.source) or reachable(real.source):
@@ -188,14 +199,15 @@ class Model:
 
         started = time.monotonic()
         stop_if(job.cancel)
-        row = self.row(settings.model, edits=job.mode.edits)
+        row = self.catalogue.dress(self.row(settings.model, edits=job.mode.edits), settings)
         pipeline = job.mode.pipeline(self.loader, row, settings)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings, inputs = self._inputs(settings, job, row, pipeline)
         size = size_px(settings, inputs.video)
         plan = plan_job(self.loader, pipeline, size, settings.num_frames, settings.chunk_size)
-        notes = [*inputs.notes, *truncation_notes(pipeline.tokenizer, settings)]
+        notes = [*inputs.notes, *plain_words(row, pipeline.tokenizer)]
+        notes += truncation_notes(pipeline.tokenizer, told(settings, row, pipeline.tokenizer))
         if plan.frugal:
             notes.append(f"To fit the memory here: {plan}.")
         frames: np.ndarray | None = None
@@ -205,7 +217,7 @@ class Model:
                 with placed(pipeline, plan, self.loader.device):
                     matrix = self.preview_matrix(row, pipeline)
                     reporter = Reporter(job.on_step, job.cancel, started, settings, matrix)
-                    frames = run(job.mode, pipeline, settings, inputs, reporter)
+                    frames = run(job.mode, pipeline, told(settings, row, pipeline.tokenizer), inputs, reporter)
                     if pipeline.vae.use_tiling and not plan.tile_vae:
                         notes.append("Memory was short; went on decoding pictures in tiles.")
             except torch.OutOfMemoryError:
@@ -245,10 +257,11 @@ class Model:
         return settings, Inputs(video, first_frame, inputs.notes)
 
     def preview_matrix(self, row: registry.ModelRow, pipeline: Any) -> np.ndarray:
-        """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per checkpoint."""
-        if row.source not in self._previews:
-            self._previews[row.source] = fit_preview(pipeline)
-        return self._previews[row.source]
+        """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per VAE."""
+        source = row.vae or row.source
+        if source not in self._previews:
+            self._previews[source] = fit_preview(pipeline)
+        return self._previews[source]
 
 
 def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Reporter) -> np.ndarray:

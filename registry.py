@@ -28,14 +28,26 @@ POSE_NETWORKS = ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-
 
 
 @dataclass(frozen=True)
+class Lora:
+    """Low-rank additions to a checkpoint (Hu et al. 2021, arXiv 2106.09685): what it is called, the ``.safetensors``
+    file or Hub id it comes from, and how strongly it works."""
+
+    name: str
+    source: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class ModelRow:
-    """One image checkpoint.
+    """One image checkpoint, and what it wears.
 
     ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
     place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for,
     ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS), ``control_guidance_scale`` the guidance
     scale that suits it when it is steered; ``edits`` says that it edits pictures (InstructPix2Pix) instead of drawing
-    them; ``variant`` names the files to take of a Hub id that has its weights in several precisions.
+    them; ``variant`` names the files to take of a Hub id that has its weights in several precisions; ``trigger`` are
+    words that every prompt for it gets; ``vae`` takes the place of its own; ``embeddings`` are learned words (textual
+    inversion, Gal et al. 2022, arXiv 2208.01618) and where they come from.
     """
 
     name: str
@@ -50,6 +62,10 @@ class ModelRow:
     control_guidance_scale: float = 7.5
     edits: bool = False
     variant: str | None = None
+    trigger: str = ""
+    vae: str | None = None
+    lora: Lora | None = None
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
 TOYWORLD = ModelRow(
@@ -87,6 +103,10 @@ _SCENES = (
     "an astronaut waving the arm on the moon",
     "a sailing boat on a calm lake at sunset, oil painting",
 )
+_PORTRAITS = (
+    "an oil painting of a woman who turns her head",
+    "a portrait of a man in a suit, studio lighting",
+)
 STABLE_DIFFUSION = ModelRow(
     name="stable-diffusion-v1-5/stable-diffusion-v1-5",
     label="Stable Diffusion 1.5",
@@ -112,6 +132,18 @@ INSTRUCT_PIX2PIX = ModelRow(
     examples=("make it Van Gogh Starry Night style", "make it snowy", "replace the camel with a horse"),
     edits=True,
 )
+
+
+def _style(name: str, label: str, trigger: str) -> ModelRow:
+    """A style of the original's tab for edges and DreamBooth (Ruiz et al. 2022, arXiv 2208.12242)."""
+    note = (
+        f"A style of the paper's authors, made for edges, 512x512; “{trigger}” is added to the prompt by itself. "
+        "4 GB to download once, wants a GPU."
+    )
+    source = f"PAIR/text2video-zero-controlnet-canny-{name}"
+    return ModelRow(source, label, source, note, examples=_PORTRAITS, trigger=trigger)
+
+
 BUILT_IN = (
     TOYWORLD,
     STABLE_DIFFUSION,
@@ -129,6 +161,10 @@ BUILT_IN = (
         note="A photographic finetune of Stable Diffusion 1.5, 512x512; 4 GB to download once, wants a GPU.",
         examples=_SCENES,
     ),
+    _style("anime", "Anime style", "1girl"),
+    _style("arcane", "Arcane style", "arcane style"),
+    _style("avatar", "Avatar style", "avatar style"),
+    _style("gta5", "GTA-5 style", "gtav style"),
     STABLE_DIFFUSION_XL,
     TOYWORLD_EDIT,
     INSTRUCT_PIX2PIX,

@@ -72,6 +72,27 @@ class GenerationSettings(Settings):
         description="The image checkpoint that paints the frames; auto takes the best one at hand.",
         json_schema_extra=_about("Model"),
     )
+    lora: str | None = Field(
+        None,
+        min_length=1,
+        max_length=300,
+        description="A small file that changes the model's style or teaches it a subject, for this video alone.",
+        json_schema_extra=_about("LoRA", advanced=True),
+    )
+    lora_scale: float = Field(
+        1.0,
+        ge=0,
+        le=2,
+        description="How strongly the LoRA works; 0 is the model without it.",
+        json_schema_extra=_about("LoRA scale", advanced=True),
+    )
+    vae: str | None = Field(
+        None,
+        min_length=1,
+        max_length=300,
+        description="What turns latents into pictures. Empty takes the checkpoint's own.",
+        json_schema_extra=_about("VAE", advanced=True),
+    )
     num_frames: Whole = Field(
         8,
         ge=1,
@@ -132,10 +153,10 @@ class GenerationSettings(Settings):
             raise ValueError("is empty: write a sentence, for example 'a red circle on green grass'")
         return text
 
-    @field_validator("prompt", "negative_prompt", "model")
+    @field_validator("prompt", "negative_prompt", "model", "lora", "vae")
     @classmethod
-    def _printable(cls, text: str) -> str:
-        for character in text:
+    def _printable(cls, text: str | None) -> str | None:
+        for character in text or "":
             hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
             turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
             if hidden or turns_text:

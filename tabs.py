@@ -1,7 +1,7 @@
 """The tabs of the page: one builder, and what tells one mode's tab from another's as data."""
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,36 @@ class Tab:
 @dataclass(frozen=True)
 class Server:
     """What a tab needs of the program: ``rows`` are the models a client may choose, ``default(edits=...)`` what "auto"
-    is and why."""
+    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers."""
 
     generate: ui.Generate
     rows: Mapping[str, Any]
     default: Callable[..., tuple[Any, str]]
     read_metadata: Callable[[Path], Mapping[str, str]]
     output_dir: Path | None = None
+    loras: Collection[str] = ()
+    vaes: Collection[str] = ()
+    embeddings: Collection[str] = ()
+
+    def choices(self) -> dict[str, list[tuple[str, str]]]:
+        """What the settings that nobody can choose without the operator may be, as (label, value)."""
+        return {
+            "lora": [("None", ""), *((name, name) for name in self.loras)],
+            "vae": [("The checkpoint's own", ""), *((name, name) for name in self.vaes)],
+        }
+
+    def hidden(self) -> tuple[str, ...]:
+        """The settings that are not asked for because nothing is offered."""
+        return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
 
 
 def create_demo(tab: Tab, server: Server) -> gr.Blocks:
     """The tab as a page of its own."""
     default = server.default(edits=tab.edits)
     rows = {name: row for name, row in server.rows.items() if tab.suits(row)}
-    names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden)]
-    choices = [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())]
+    names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *server.hidden())]
+    choices = {"model": [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())], **server.choices()}
+    asked = {name: choices.get(name, ()) for name in names}
     controls: dict[str, Any] = {}
     files: dict[str, Any] = {}
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
@@ -86,9 +101,11 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
             examples = choice_of(default[0].examples, "Examples")
-            controls["model"] = ui.control(tab.kind, "model", choices)
+            controls["model"] = ui.control(tab.kind, "model", asked["model"])
             note = gr.HTML(note_html(*default))
-            output_format = add_settings(tab, names, panel, controls, files)
+            output_format = add_settings(tab, asked, panel, controls, files)
+            if server.embeddings:
+                gr.HTML(words_html(server.embeddings))
 
         controls = {name: controls[name] for name in names}
         runner = ui.JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
@@ -100,8 +117,9 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
     return demo
 
 
-def add_settings(tab: Tab, names: Sequence[str], panel: ui.ResultPanel, controls: Any, files: Any) -> gr.Radio:
-    """Build the controls of everything but prompt and model, into ``controls`` and ``files``; returns the format's."""
+def add_settings(tab: Tab, asked: Mapping[str, Any], panel: ui.ResultPanel, controls: Any, files: Any) -> gr.Radio:
+    """Build the controls of everything asked for but prompt and model, with what there is to choose from, into
+    ``controls`` and ``files``; returns the format's."""
     for row in tab.rows:
         with gr.Row():
             controls |= {name: ui.control(tab.kind, name, min_width=200) for name in row}
@@ -118,7 +136,8 @@ def add_settings(tab: Tab, names: Sequence[str], panel: ui.ResultPanel, controls
             files["first_frame"] = gr.Image(
                 label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
             )
-        controls |= {name: ui.control(tab.kind, name) for name in names if name not in controls}
+        left = {name: choices for name, choices in asked.items() if name not in controls}
+        controls |= {name: ui.control(tab.kind, name, choices) for name, choices in left.items()}
     seed = controls["seed"]
     randomize.click(None, None, seed, js="() => -1")
     reuse.click(None, [panel.facts, seed], seed, js="(facts, seed) => facts?.seed ?? seed")
@@ -173,3 +192,9 @@ def note_html(row: Any, reason: str = "") -> str:
     """What the model is, as text; why, where the program has chosen it."""
     reason = f" <span>{html.escape(reason)}</span>" if reason else ""
     return f'<div class="t2v-hint"><p><b>{html.escape(row.label)}.</b> {html.escape(row.note)}{reason}</p></div>'
+
+
+def words_html(names: Collection[str]) -> str:
+    """Which learned words there are, as text."""
+    listed = ", ".join(html.escape(name) for name in names)
+    return f'<div class="t2v-hint"><p>Learned words for both prompts: {listed}.</p></div>'

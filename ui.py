@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 FORMATS = ("mp4", "gif")
 FILES = ("source", "first_frame")
+CHOSEN = ("model", "lora", "vae")  # settings that are names of what the operator offers
 WIDEST_SLIDER = 256  # values; a thumb cannot hit one of more
+FINE_SLIDER = 2  # up to this width a slider moves by hundredths, five at a time
 MAX_NUMBER_CHARS = 100
 BROKEN = "Something broke on the server and this job was stopped; the server's log says what. The next job can start."
 PAGE_ONLY: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -43,7 +45,8 @@ def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] 
     unit = "" if facts["unit"] in (None, facts["label"].lower()) else f"{facts['unit'][0].upper()}{facts['unit'][1:]}. "
     shared = {"label": facts["label"], "info": unit + facts["description"], "value": facts.get("default"), **options}
     if choices or "enum" in facts:
-        return gr.Dropdown(choices=list(choices or facts["enum"]), **shared)
+        value = "" if facts["optional"] else shared["value"]
+        return gr.Dropdown(choices=list(choices or facts["enum"]), **{**shared, "value": value})
     if facts["type"] == "boolean":
         return gr.Checkbox(**shared)
     if facts["optional"]:
@@ -52,7 +55,8 @@ def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] 
         return gr.Textbox(max_length=facts["maxLength"], **shared)
     low, high, whole = facts["minimum"], facts["maximum"], facts["type"] == "integer"
     if high - low <= WIDEST_SLIDER:
-        return gr.Slider(low, high, step=1 if whole else 0.5, precision=0 if whole else None, **shared)
+        step = 1 if whole else 0.5 if high - low > FINE_SLIDER else 0.05
+        return gr.Slider(low, high, step=step, precision=0 if whole else None, **shared)
     return gr.Number(minimum=low, maximum=high, precision=0 if whole else None, **shared)
 
 
@@ -60,6 +64,7 @@ def shown_values(settings: Settings) -> dict[str, Any]:
     """The settings as the controls show them; ``read_values`` is the way back."""
     values = settings.to_dict()
     pairs = {name: ", ".join(map(str, value)) for name, value in values.items() if isinstance(value, list)}
+    pairs |= {name: "" for name in CHOSEN if values.get(name, "") is None}
     return {name: pairs.get(name, values[name]) for name in type(settings).model_fields}
 
 
@@ -71,17 +76,17 @@ def read_values(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     plain = dict(values)
     for name, facts in field_facts(kind).items():
         if facts["optional"] and isinstance(plain.get(name), str):
-            plain[name] = _number_or_pair(plain[name], facts["type"])
+            plain[name] = _meaning(plain[name], facts["type"])
     return parse(plain, kind.mode)
 
 
-def _number_or_pair(text: str, wanted: str) -> Any:
-    """What the text means, or the text itself, which ``parse`` then refuses."""
+def _meaning(text: str, wanted: str) -> Any:
+    """What the text of an optional setting means, or the text itself, which ``parse`` then refuses."""
     parts = [part.strip() for part in text.split(",", 2)]
     if not text.strip():
         return None
     number = r"[0-9]+(\.[0-9]+)?" if wanted == "number" else "[0-9]+"
-    if len(text) > MAX_NUMBER_CHARS or not all(re.fullmatch(number, part) for part in parts):
+    if wanted == "string" or len(text) > MAX_NUMBER_CHARS or not all(re.fullmatch(number, part) for part in parts):
         return text
     numbers = [float(part) if wanted == "number" else int(part) for part in parts]
     return numbers if wanted == "array" or len(numbers) > 1 else numbers[0]
@@ -208,6 +213,17 @@ def restored(kind: type[Settings], upload: Any, read_metadata: Callable[[Path], 
     return settings
 
 
+def offered(name: str, value: str, controls: Mapping[str, Any]) -> bool:
+    """Whether the page has this choice; where it has no control, only nothing can be chosen."""
+    return value in [choice for _, choice in controls[name].choices] if name in controls else value == ""
+
+
+def missing(absent: Mapping[str, str]) -> str:
+    """What a restored video had and this page has not."""
+    labels = {"model": "model", "lora": "LoRA", "vae": "VAE"}
+    return "; ".join(f"the {labels[name]}, which is not offered here: {value}" for name, value in absent.items())
+
+
 @dataclass(frozen=True)
 class JobRunner:
     """The two ways into ``generate``, both with settings by name: for the page in HTML, for a program in JSON."""
@@ -288,10 +304,11 @@ class JobRunner:
                 values = shown_values(settings)
             except Exception as error:
                 return {panel.status: status_html(error_line(error), "error")}
-            values = {name: value for name, value in values.items() if name in controls}
+            absent = {name: values.pop(name) for name in CHOSEN if not offered(name, values[name], controls)}
             message = "Settings restored; Generate makes this video again, from the same files where it had any."
-            if values["model"] not in (value for _, value in controls["model"].choices):
-                message = f"Settings restored, all but the model, which is not offered here: {values.pop('model')}"
+            if absent:
+                message = f"Settings restored, all but {missing(absent)}"
+            values = {name: value for name, value in values.items() if name in controls}
             return {panel.status: status_html(message), **{controls[name]: value for name, value in values.items()}}
 
         upload.upload(restore, upload, [panel.status, *controls.values()], preprocess=False, **PAGE_ONLY)

@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FACTS = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
+FACTS += ["prompts", "safetensors_header", "model_folders", "catalogue"]
 PARTS = [
-    *("video_io", "annotators", "annotators.*", "director", "loading"),
+    *("video_io", "annotators", "annotators.*", "director", "loading", "single_files", "adapters"),
     *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
     *("pipelines.noise", "pipelines.video"),
 ]
@@ -25,6 +26,10 @@ MAY_IMPORT = {
     "parsing": ["settings", "errors"],
     "errors": [],
     "registry": [],
+    "prompts": [],
+    "safetensors_header": ["errors"],
+    "model_folders": ["errors", "safetensors_header"],
+    "catalogue": ["errors", "registry", "prompts", "model_folders", "safetensors_header"],
     "utils": ["errors"],
     "video_io": ["errors", "video_comment"],
     "video_comment": ["errors"],
@@ -44,18 +49,21 @@ MAY_IMPORT = {
     "pipelines.pix2pix": [*FACTS, *PARTS],
     "families": ["utils"],
     "memory": [],
-    "loading": ["registry", "errors", "utils", "families", "memory"],
+    "single_files": ["errors", "utils", "safetensors_header"],
+    "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
+    "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
     "modes": [*FACTS, *PARTS, *MODES, "reporting"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "reporting"],
+    "operator_options": ["settings", "catalogue", "errors"],
     "jobs": ["settings"],
     "serve": ["errors"],
     "views": [],
     "ui": ["settings", "parsing", "errors", "jobs", "views"],
     "tabs": ["ui", "settings"],
     "app_*": ["tabs", "settings"],
-    "app": ["app_*", "tabs", "model", "serve", "errors", "video_io"],
-    "inference": ["settings", "parsing", "errors", "model", "video_io"],
+    "app": ["app_*", "tabs", "model", "serve", "operator_options", "errors", "video_io"],
+    "inference": ["settings", "parsing", "catalogue", "operator_options", "errors", "model", "video_io"],
     # Beside the program, and imported by nothing of it: they may use all of it.
     **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
 }
@@ -63,6 +71,7 @@ MAY_IMPORT = {
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
 LIGHT += ["video_io", "video_comment", "inference"]
+LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 import inference
+from catalogue import read_catalogue
 from errors import Cancelled, GenerationFailed
 from parsing import to_json
-from registry import models
 from settings import TextToVideoSettings
 from video_io import read_metadata, write_video
 
@@ -29,8 +30,9 @@ class FakeModel:
     made: list["FakeModel"] = []
     notes: tuple[str, ...] = ()
 
-    def __init__(self, models_named=(), device=None):
-        self.rows, self.device = models(models_named), device
+    def __init__(self, models_named=(), device=None, extras=None):
+        self.catalogue, self.device = read_catalogue(models_named, extras), device
+        self.rows = self.catalogue.models
         self.made.append(self)
 
     @staticmethod
@@ -60,7 +62,7 @@ def model(monkeypatch, tmp_path):
     monkeypatch.delenv("T2V_MODELS", raising=False)
     kind = type("Model", (FakeModel,), {"made": []})
     monkeypatch.setitem(
-        sys.modules, "model", SimpleNamespace(Model=lambda models=(), device=None: kind(models, device))
+        sys.modules, "model", SimpleNamespace(Model=lambda models, device, extras: kind(models, device, extras))
     )
     return kind
 
@@ -77,7 +79,8 @@ def test_every_setting_is_an_option(model):
     """Numbers, pairs, choices and switches arrive as what they are; both spellings of a name are one option."""
     options = "--negative-prompt blue --model toyworld --num_frames 16 --fps=8 --seed 7 --width 136 --height 72 "
     options += "--num-inference-steps 50 --guidance_scale 7 --motion-field-strength-x -3.5 --no-motion_field "
-    options += "--motion_field_strength_y=-1 --motion-window 600,700 --chunk-size 4 --no-cross-frame-attention"
+    options += "--motion_field_strength_y=-1 --motion-window 600,700 --chunk-size 4 --no-cross-frame-attention "
+    options += "--lora a/style --lora-scale 0.5 --vae a/soft"
     assert (
         inference.main([*options.split(), "--scheduler", "dpm++ 2m karras", "--prompt=a_b --c_d=e", "-o", "x.gif"]) == 0
     )
@@ -86,7 +89,7 @@ def test_every_setting_is_an_option(model):
         prompt="a_b --c_d=e", negative_prompt="blue", model="toyworld", num_frames=16, fps=8, seed=7, width=136,
         height=72, num_inference_steps=50, guidance_scale=7, scheduler="dpm++ 2m karras", chunk_size=4,
         motion_field_strength_x=-3.5, motion_field_strength_y=-1, motion_window=(600, 700),
-        cross_frame_attention=False, motion_field=False,
+        cross_frame_attention=False, motion_field=False, lora="style", lora_scale=0.5, vae="soft",
     )  # fmt: skip
     left_at_default = [name for name, value in TextToVideoSettings(prompt="x") if getattr(settings, name) == value]
     assert left_at_default == []
@@ -171,13 +174,52 @@ def test_a_video_from_anywhere_does_not_choose_what_is_loaded(model, capsys):
     """Somebody else's clip may ask for a checkpoint of theirs; only the operator lets it in."""
     metadata = {"settings": to_json(TextToVideoSettings(prompt="x", model="evil/weights", seed=7))}
     write_video(Path("clip.mp4"), np.zeros((1, 64, 64, 3), np.uint8), 4, metadata)
-    assert_refused(capsys, ["--from", "clip.mp4", "-o", "x.mp4"], "made with 'evil/weights': allow that with --models")
+    assert_refused(
+        capsys, ["--from", "clip.mp4", "-o", "x.mp4"], "the model 'evil/weights' is not offered: allow it with --models"
+    )
     assert "evil/weights" not in model.made[0].rows
     assert inference.main(["--from", "clip.mp4", "-o", "x.mp4", "--models", "evil/weights"]) == 0
     assert inference.main(["--from", "clip.mp4", "-o", "x.mp4", "--model", "toyworld"]) == 0
 
 
+def test_a_lora_by_its_path_is_known_by_its_name(model, capsys):
+    """It is loaded from where the operator said, and the video says only what it is called; another's video may ask for
+    what is offered, and for nothing else."""
+    write_lora(Path("loras/style.safetensors"))
+    assert inference.main(["x", "--lora", "loras/style.safetensors", "--lora-scale", "0.5", "-o", "x.mp4"]) == 0
+    made = model.made[-1]
+    assert (made.settings.lora, made.settings.lora_scale) == ("style", 0.5)
+    assert made.catalogue.loras == {"style": str(Path("loras/style.safetensors").absolute())}
+    assert_refused(capsys, ["--from", "x.mp4", "-o", "y.mp4"], "the LoRA 'style' is not offered: allow it with --loras")
+    assert_refused(
+        capsys, ["x", "-o", "y.mp4", "--lora", "missing.safetensors"], "'missing.safetensors' is not offered"
+    )
+    assert inference.main(["--from", "x.mp4", "-o", "y.mp4", "--loras", "loras"]) == 0
+    assert inference.main(["x", "--lora", "loras", "-o", "y.mp4"]) == 0
+    assert model.made[-1].settings.lora == "style"
+    assert inference.main(["--from", "x.mp4", "-o", "y.mp4", "--lora", "none"]) == 0
+    assert model.made[-1].settings.lora is None
+
+
+def test_a_file_of_settings_names_what_is_offered(model, capsys):
+    """A list or one path, LoRAs and the folders of another program."""
+    write_lora(Path("ComfyUI/models/loras/style.safetensors"))
+    Path("my.yaml").write_text("prompt: x\nlora: style\nmodels_root: ComfyUI\nembeddings: []\n")
+    assert inference.main(["--config", "my.yaml", "-o", "x.mp4"]) == 0
+    assert model.made[-1].settings.lora == "style"
+    Path("my.yaml").write_text("prompt: x\nloras: 5\n")
+    assert_refused(capsys, ["--config", "my.yaml", "-o", "x.mp4"], "loras: must be a text or a list of texts")
+
+
 REFUSED = [
+    (["x", "-o", "x.mp4", "--lora", "./missing.safetensors"], "./missing.safetensors: there is no such file or folder"),
+    (["x", "-o", "x.mp4", "--lora", "evil/file.pt"], "evil/file.pt: there is no such file or folder"),
+    (["x", "-o", "x.mp4", "--loras", "file.txt"], "file.txt is not a .safetensors file"),
+    (["x", "-o", "x.mp4", "--vae", "folder.mp4"], "there is no VAE (.safetensors) in this folder"),
+    (["x", "-o", "x.mp4", "--embedding", "half.safetensors"], "half.safetensors is not whole"),
+    (["x", "-o", "x.mp4", "--models-root", "missing"], "models root missing: there is no such folder"),
+    (["x", "--lora", "\udcff"], "lora: is not valid text"),
+    (["x", "--lora-scale", "3"], "lora_scale: must be at most 2"),
     ([], "prompt: is missing"),
     ([""], "prompt: is empty"),
     (["  "], "prompt: is empty"),
@@ -235,6 +277,9 @@ def wrong_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
     (folder / "folder.mp4").mkdir()
     (folder / "file.txt").write_text("text")
+    write_lora(folder / "half.safetensors")
+    with (folder / "half.safetensors").open("rb+") as half:
+        half.truncate(half.seek(0, os.SEEK_END) - 1)
     (folder / "binary.yaml").write_bytes(b"prompt: \xff")
     (folder / "words.yaml").write_text("just words")
     (folder / "unknown.yaml").write_text("promt: x")
@@ -352,6 +397,12 @@ def test_bytes_that_are_no_text_are_refused_in_a_process_of_its_own(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert re.fullmatch(rb"error: [^\n]+\n", done.stderr), done.stderr
+
+
+def write_lora(path: Path) -> None:
+    """A small file under the names of one, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"lora_unet_x.lora_down.weight": np.zeros((1, 4), np.float32)}, path)
 
 
 def raiser(error: BaseException):

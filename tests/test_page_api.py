@@ -26,11 +26,13 @@ import views
 from errors import InvalidVideo, UserError
 from parsing import to_json
 from settings import TextToVideoSettings
-from tabs import Server, create_demo
+from tabs import Server, create_demo, words_html
 
 NAN, INFINITY = float("nan"), float("inf")
 ORDINARY = {
+    # Of a page whose operator offers LoRAs and VAEs; what is empty is sent as "".
     **{name: field.get_default() for name, field in TextToVideoSettings.model_fields.items()},
+    **{"lora": "", "vae": ""},
     **{"prompt": "a red circle on green grass", "seed": 7, "format": "mp4", "first_frame": None},
 }
 
@@ -55,7 +57,10 @@ class Page:
         self.folder = folder
         self.kept = folder / "kept"
         self.kept.mkdir()
-        server = Server(self.model.generate, self.model.rows, self.model.default, read_fake_metadata, self.kept)
+        server = Server(
+            *(self.model.generate, self.model.rows, self.model.default, read_fake_metadata, self.kept),
+            *(("style", "<b>bold</b>", "2024"), ("soft",), ("<i>word</i>",)),
+        )
         self.blocks = create_demo(app_text_to_video.TAB, server)
         self.url = serve.start(self.blocks, serve.Address(port=free_port(), queue_size=queue_size))
         self.client = httpx.Client(base_url=f"{self.url}gradio_api", timeout=120)
@@ -152,6 +157,8 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "15 window of words": ({"motion_window": "early, late"}, "motion_window: "),
     "15 window of one": ({"motion_window": "881"}, "motion_window: "),
     "16 guidance is not a number": ({"guidance_scale": NAN}, "guidance_scale: must be a finite number"),
+    "16 LoRA scale is not a number": ({"lora_scale": NAN}, "lora_scale: must be a finite number"),
+    "16 LoRA scale beyond": ({"lora_scale": 3}, "lora_scale: must be at most 2"),
     "16 guidance beyond": ({"guidance_scale": 1e308}, "guidance_scale: must be at most 30"),
     "16 negative guidance": ({"guidance_scale": -5}, "guidance_scale: must be at least 0"),
     "17 motion beyond": ({"motion_field_strength_x": 1e9}, "motion_field_strength_x: must be at most 128"),
@@ -164,6 +171,8 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "22 unknown model": ({"model": "zz"}, "model: "),
     "23 null model": ({"model": None}, "model: must be text"),
     "24 two models": ({"model": ["auto", "toyworld"]}, "model: must be text"),
+    "24 two LoRAs": ({"lora": ["style", "bold"]}, "lora: must be text"),
+    "24 LoRA as a number": ({"lora": 5}, "lora: must be text"),
     "25 null scheduler": ({"scheduler": None}, "scheduler: must be one of"),
     "25 null format": ({"format": None}, "format: must be one of"),
     "26 object for a checkbox": ({"cross_frame_attention": {"a": 1}}, "cross_frame_attention: must be true or false"),
@@ -361,6 +370,40 @@ def test_a_video_gives_its_settings_back_and_the_upload_is_deleted(page: Page):
     assert "choose a video" in json.dumps(page.wait(event, "restore"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "words", "restored"),
+    [
+        ({"lora": "2024", "vae": "soft"}, "Settings restored; Generate", ["2024", "soft"]),
+        ({"lora": "gone"}, "Settings restored, all but the LoRA, which is not offered here: gone", [None, ""]),
+        (
+            {"lora": "style", "vae": "<b>", "model": "x/y"},
+            "all but the model, which is not offered here: x/y; the VAE, which is not offered here: &lt;b&gt;",
+            ["style", None],
+        ),
+    ],
+)
+def test_what_is_not_offered_here_is_not_restored(page: Page, asked, words, restored):
+    """All the rest is, and the page says what is missing; a LoRA may be called like a number."""
+    made = TextToVideoSettings(prompt="a blue star", seed=3, **asked)
+    upload = page.client.post("/upload", files={"files": ("clip.mp4", to_json(made).encode())}).json()[0]
+    file = {"path": upload, "meta": {"_type": "gradio.FileData"}}
+    event = page.client.post("/call/restore", json={"data": [file]}).json()["event_id"]
+    kind, (status, *values) = page.wait(event, "restore")
+    assert kind == "complete"
+    assert words in json.dumps(status)
+    filled = dict(zip(list(ORDINARY), values, strict=False))
+    assert filled["prompt"] == "a blue star"
+    assert [filled[name] if isinstance(filled[name], str) else None for name in ("lora", "vae")] == restored
+
+
+def test_a_chosen_lora_reaches_the_model_by_its_name(page: Page):
+    """Chosen in the list or sent by a program; empty is none."""
+    for sent, meant in (("style", "style"), ("2024", "2024"), ("", None), (None, None)):
+        kind, (_, facts) = page.run(lora=sent, lora_scale=0.5)
+        assert kind == "complete"
+        assert (facts["settings"]["lora"], facts["settings"]["lora_scale"]) == (meant, 0.5)
+
+
 def test_a_taken_port_is_one_clear_line():
     """Starting twice is a user's mistake."""
     with socket.socket() as taken:
@@ -376,6 +419,7 @@ def test_a_taken_port_is_one_clear_line():
 def test_messages_are_text_and_not_markup():
     """35: whatever a message, a model's name or a note holds, the page shows it and does not run it."""
     assert "<script>" not in views.status_html("<script>alert(1)</script>", notes=["<script>alert(2)</script>"])
+    assert "<script>" not in words_html(["<script>alert(3)</script>"])
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_make_targets_exist():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [code for code in PYTHON if not re.search(r"Client\(|source=", code)])
+@pytest.mark.parametrize("code", [code for code in PYTHON if not re.search(r"Client\(|source=|Extras\(", code)])
 def test_python_examples_run(code, tmp_path, monkeypatch):
     """On the shipped checkpoint; what they write is written."""
     monkeypatch.chdir(tmp_path)
@@ -64,6 +64,14 @@ def test_the_example_with_sources_is_understood():
     assert model.return_value.generate.call_count == 3
 
 
+def test_the_example_with_a_lora_is_understood():
+    """As above; the files it names are the reader's."""
+    (code,) = [code for code in PYTHON if "Extras(" in code]
+    model = mock.create_autospec(Model)
+    exec(code, {"Model": model, "TextToVideoSettings": TextToVideoSettings})
+    assert model.call_args.kwargs["extras"].loras == ["style.safetensors"]
+
+
 def test_every_file_the_readme_points_to_is_there():
     """No dead links into the repository."""
     targets = re.findall(r"\]\(([^)#]+)\)", README)
@@ -72,5 +80,7 @@ def test_every_file_the_readme_points_to_is_there():
 
 
 def test_the_models_named_are_those_of_the_registry():
-    """The table in the README and the list on the page are the same."""
-    assert all(f"`{row.name}`" in README for row in registry.BUILT_IN)
+    """The table in the README and the list on the page are the same, row by row and in no other place."""
+    table = README.partition("## Models")[2].partition("\n\n")[2].partition("\n\n")[0]
+    names = re.findall(r"`([^`]+)`", "".join(line.split("|")[1] for line in table.splitlines()))
+    assert names == [row.name for row in registry.BUILT_IN]

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from errors import InvalidSettings
+from operator_options import EXTRAS
 from parsing import from_json, parse, read_mapping, to_json
 from settings import MAX_SEED, TextToVideoSettings, check_pixels
 
@@ -15,6 +16,9 @@ EVERYTHING = {
     "prompt": 'a "red" circle: on green grass # 🎬\nsecond line',
     "negative_prompt": "grüne {0} $(id)",
     "model": "toyworld",
+    "lora": "style",
+    "lora_scale": 0.5,
+    "vae": "soft",
     "num_frames": 16,
     "fps": 8,
     "seed": MAX_SEED,
@@ -95,6 +99,18 @@ REFUSED = [
     ("model", ["a", "b"], "must be text"),
     ("model", "", "model"),
     ("model", "x" * 10_000, "at most 300"),
+    ("lora", "", "lora"),
+    ("lora", 5, "must be text"),
+    ("lora", ["a"], "must be text"),
+    ("lora", "x" * 301, "at most 300"),
+    ("lora", "nul \x00", "U+0000"),
+    ("lora", "half a sign \ud800", "UTF-8"),
+    ("lora_scale", NAN, "finite number"),
+    ("lora_scale", 2.5, "at most 2"),
+    ("lora_scale", -0.1, "at least 0"),
+    ("lora_scale", None, "not nothing"),
+    ("vae", {"a": 1}, "must be text"),
+    ("vae", "turned \u202e", "U+202E"),
     ("motion_field", {"a": 1}, "true or false"),
     ("motion_field", "yes", "true or false"),
     ("motion_field", 1, "true or false"),
@@ -228,8 +244,9 @@ def test_a_text_runs_nothing(tmp_path, monkeypatch):
 def test_the_example_file_holds_every_setting_with_its_default():
     """config.example.yaml is kept by hand, so this is what keeps it true."""
     values = yaml.safe_load((Path(__file__).parents[1] / "config.example.yaml").read_text("utf-8"))
-    assert set(values) == {*TextToVideoSettings.model_fields, "randomize_seed", "output"}
-    settings = parse({name: value for name, value in values.items() if name not in ("randomize_seed", "output")})
+    others = {"randomize_seed", "output", "models", *EXTRAS}
+    assert set(values) == {*TextToVideoSettings.model_fields, *others}
+    settings = parse({name: value for name, value in values.items() if name not in others})
     assert settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7)
 
 

@@ -1,0 +1,90 @@
+"""What the operator names when a program is started: models, LoRAs, VAEs, embeddings and the folders of other programs.
+
+Where a setting chooses one of them (``--lora``), more to choose from are named in the plural (``--loras``).
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from catalogue import Catalogue, Extras
+from errors import InvalidSettings, ModelUnavailable
+from settings import Settings
+
+AUTO = "auto"
+CHOSEN = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # settings that name what is offered
+FILES = "a .safetensors file, a folder of them or a Hub id"
+# By their key in a file of settings: the option of a server, that of the command line, and what it is.
+EXTRAS = {
+    "loras": ("--lora", "--loras", f"a LoRA to offer: {FILES}"),
+    "vaes": ("--vae", "--vaes", f"a VAE to offer: a diffusers folder, {FILES}"),
+    "embeddings": ("--embedding", "--embedding", f"a textual inversion, a word for prompts: {FILES}"),
+    "models_root": ("--models-root", "--models-root", "the folder of A1111 or ComfyUI; all in it is offered"),
+}
+
+
+def add_extras(parser: Any, *, command_line: bool) -> None:
+    """The options for everything but models; each may be repeated."""
+    for key, (server, one_video, what) in EXTRAS.items():
+        option = one_video if command_line else server
+        parser.add_argument(
+            option, action="append", default=[], dest=key, metavar="PATH", help=f"{what}; may be repeated"
+        )
+
+
+def read_extras(options: argparse.Namespace) -> Extras:
+    """What the options name."""
+    return as_extras({key: getattr(options, key) for key in EXTRAS})
+
+
+def as_extras(named: Mapping[str, Sequence[str]]) -> Extras:
+    """What lists under the keys of EXTRAS name."""
+    return Extras(named["loras"], named["vaes"], named["embeddings"], named["models_root"])
+
+
+def listed(from_file: dict[str, Any], given: Sequence[str], key: str) -> list[str]:
+    """What the options name, and what a file of settings does as one text or a list of them, which is taken out of it;
+    raises InvalidSettings."""
+    sources = from_file.pop(key, None) or []
+    sources = [sources] if isinstance(sources, str) else sources
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise InvalidSettings(f"{key}: must be a text or a list of texts")
+    return [*given, *sources]
+
+
+def named(setting: str, value: Any) -> list[str]:
+    """What choosing it offers: any model; of LoRAs and VAEs paths and Hub ids, because a mere name is one that is
+    offered by other means."""
+    if not isinstance(value, str) or value in ("", AUTO):
+        return []
+    return [value] if setting == "model" or "/" in value or Path(value).expanduser().exists() else []
+
+
+def by_name(settings: Settings, catalogue: Catalogue) -> Settings:
+    """The settings with models, LoRAs and VAEs under the names they are offered by, which for a path is its last part.
+
+    A video may have come from anywhere, so what it asks for is not loaded unless the operator has named it; raises
+    ModelUnavailable.
+    """
+    chosen = {}
+    for setting, noun in CHOSEN.items():
+        wanted = getattr(settings, setting)
+        if wanted in (None, AUTO):
+            continue
+        name = _name(wanted, catalogue.offered(setting))
+        if name is None:
+            none = "" if setting == "model" else ", which may be none"
+            raise ModelUnavailable(
+                f"the {noun} {wanted!r} is not offered: allow it with --{setting}s, or choose with --{setting}{none}"
+            )
+        chosen[setting] = name
+    return settings.model_copy(update=chosen)
+
+
+def _name(wanted: str, sources: Mapping[str, str]) -> str | None:
+    """What is offered under this name, from this source or path, or alone in this folder."""
+    path = str(Path(wanted).expanduser().absolute())
+    same = [name for name, source in sources.items() if wanted in (name, source) or source == path]
+    inside = [name for name, source in sources.items() if str(Path(source).parent) == path]
+    return same[0] if same else inside[0] if len(inside) == 1 else None

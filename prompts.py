@@ -1,0 +1,55 @@
+"""What a checkpoint is really told: the user's words, its own trigger words, and placeholders for learned embeddings.
+
+What the user wrote is what is recorded; this is made of it again for every job.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count, takewhile
+from typing import Any
+
+
+def told(settings: Any, row: Any, tokenizer: Any) -> Any:
+    """Settings with their texts as a row's text encoders get them; ``tokenizer`` knows the embeddings that fit."""
+    tokens = tokenizer.get_added_vocab()
+    prompt = with_placeholders(with_trigger(settings.prompt, row.trigger), row.embeddings, tokens)
+    negative_prompt = with_placeholders(settings.negative_prompt, row.embeddings, tokens)
+    return settings.model_copy(update={"prompt": prompt, "negative_prompt": negative_prompt})
+
+
+def plain_words(row: Any, tokenizer: Any) -> Iterator[str]:
+    """A remark for each embedding that is mentioned and does not fit the checkpoint."""
+    for name in row.embeddings:
+        if placeholder(name, 0) not in tokenizer.get_added_vocab():
+            yield f"The embedding {name} was made for another kind of checkpoint and is read as plain words."
+
+
+def mentions(text: str, name: str) -> bool:
+    """Whether a text has these words on their own, in any case."""
+    return _words([name]).search(text) is not None
+
+
+def with_trigger(prompt: str, trigger: str) -> str:
+    """The prompt with a checkpoint's trigger words before it, where it does not have them already."""
+    return prompt if not trigger or mentions(prompt, trigger) else f"{trigger}, {prompt}"
+
+
+def placeholder(name: str, index: int) -> str:
+    """The token that stands for one vector of a learned embedding."""
+    return f"<{name.lower()}:{index}>"
+
+
+def with_placeholders(text: str, names: Iterable[str], tokens: Collection[str]) -> str:
+    """The text with each embedding's name replaced by as many placeholders as there are among ``tokens``."""
+    found = {name.lower(): " ".join(_placeholders(name, tokens)) for name in names}
+    known = sorted(filter(found.get, found), key=len, reverse=True)  # the longest name first: "cat" is in "cat-toy"
+    return _words(known).sub(lambda match: found[match.group().lower()], text) if known else text
+
+
+def _placeholders(name: str, tokens: Collection[str]) -> Iterator[str]:
+    """Those among the tokens, in order."""
+    return takewhile(lambda token: token in tokens, (placeholder(name, index) for index in count()))
+
+
+def _words(names: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)", re.IGNORECASE)

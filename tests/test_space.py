@@ -77,7 +77,7 @@ def test_the_pins_leave_room_for_what_a_space_adds():
 def served(monkeypatch):
     """What ``app.main`` would have served; loading a checkpoint fails the test."""
     served = []
-    monkeypatch.setattr(serve, "serve", lambda page, address: served.append((page, address)))
+    monkeypatch.setattr(serve, "serve", lambda page, address, readable: served.append((page, address)))
     monkeypatch.setattr(loading, "load_components", lambda *given: pytest.fail("a checkpoint was loaded at boot"))
     monkeypatch.setattr(sys, "argv", ["app.py"])
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", app.OPTIONS_VARIABLE):

@@ -28,7 +28,7 @@ from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_vid
 
 from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, in_turn, memory_mib, table
 from loading import load_components
-from modes import SHARED_MEMORY_CHUNK
+from memory import SHARED_MEMORY_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
 from registry import TOYWORLD, ModelRow
 

@@ -1,6 +1,6 @@
 """Where a drawn mannequin's joints are, found by drawing one over it (analysis by synthesis); nothing is learned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -79,7 +79,7 @@ def fit_figure(image: np.ndarray, background: str, start: Figure) -> Figure:
     return best
 
 
-def changes(degrees: float, length: float) -> list[Callable[[Figure], Figure]]:
+def changes(degrees: float, length: float) -> Sequence[Callable[[Figure], Figure]]:
     """Small changes of a figure: each angle, place and height, up and down."""
     lengths = [partial(moved, name=name, by=sign * length) for sign in (1, -1) for name in ("x", "y", "height")]
     return lengths + [

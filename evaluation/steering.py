@@ -114,12 +114,12 @@ def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
 
 def settings_for(kind: str, case: Case, seed: int) -> Settings:
     """The page's own settings, for this case."""
-    common = {"prompt": case.prompt, "seed": seed, "num_frames": len(case.scenes)}
+    values: dict[str, Any] = {"prompt": case.prompt, "model": "toyworld", "seed": seed, "num_frames": len(case.scenes)}
     if kind == TEXT:
-        return TextToVideoSettings(model="toyworld", **common, motion_field_strength_x=0, motion_field_strength_y=0)
+        return TextToVideoSettings(**values, motion_field_strength_x=0, motion_field_strength_y=0)
     if kind == control.EDIT:
-        return EditSettings(model="toyworld-edit", **common)
-    return ControlSettings(model="toyworld", control=kind, source_is_control=kind != "canny", **common)
+        return EditSettings(**values | {"model": "toyworld-edit"})
+    return ControlSettings(**values, control=kind, source_is_control=kind != "canny")
 
 
 def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]]:
@@ -234,8 +234,9 @@ def with_nets(model: Model, folder: Path) -> None:
     """Let the toy world be steered by the networks in a folder, as ``training.toyworld.control`` writes them."""
     row = registry.TOYWORLD
     nets = {kind: str((folder / f"toyworld-{kind}").resolve()) for kind in KINDS}
-    model.rows["toyworld"] = replace(row, controlnets={kind: nets[kind] for kind in control.CONTROLS})
-    model.rows["toyworld-edit"] = replace(row, name="toyworld-edit", unet=nets[control.EDIT], edits=True)
+    steered = replace(row, controlnets={kind: nets[kind] for kind in control.CONTROLS})
+    editor = replace(row, name="toyworld-edit", unet=nets[control.EDIT], controlnets={}, edits=True)
+    model.rows = {**model.rows, steered.name: steered, editor.name: editor}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from catalogue import Catalogue
 from errors import Cancelled, ModelUnavailable
 from model import Clip, Progress
 from parsing import to_json
@@ -38,7 +39,8 @@ class FakeModel:
     """One job at a time; ``before_step`` may wait or raise, which is how tests reach into a job."""
 
     def __init__(self, before_step: Callable[[Any, int], None] = lambda settings, step: None):
-        self.rows = models()
+        self.catalogue = Catalogue(models())
+        self.rows = self.catalogue.models
         self.before_step = before_step
         self.lock = threading.Lock()
         self.given: dict[str, Any] = {}

@@ -37,7 +37,7 @@ def build_estimator() -> transformers.DepthAnythingForDepthEstimation:
         out_indices=[1, 2, 3, 4],
         reshape_hidden_states=False,
     )
-    return transformers.DepthAnythingForDepthEstimation(
+    model = transformers.DepthAnythingForDepthEstimation(
         transformers.DepthAnythingConfig(
             backbone_config=backbone,
             patch_size=PATCH_PX,
@@ -48,6 +48,9 @@ def build_estimator() -> transformers.DepthAnythingForDepthEstimation:
             head_hidden_size=16,
         )
     )
+    # What comes out passes a ReLU last, which from below zero would never learn: begin at a middling nearness.
+    nn.init.constant_(model.head.conv3.bias, 0.3)
+    return model
 
 
 def build_processor() -> transformers.DPTImageProcessorPil:

@@ -119,7 +119,7 @@ def settings_for(kind: str, case: Case, seed: int) -> Settings:
         return TextToVideoSettings(**values, motion_field_strength_x=0, motion_field_strength_y=0)
     if kind == control.EDIT:
         return EditSettings(**values | {"model": "toyworld-edit"})
-    return ControlSettings(**values, control=kind, source_is_control=kind != "canny")
+    return ControlSettings(**values | {"control": kind, "source_is_control": kind != "canny"})
 
 
 def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]]:

@@ -24,16 +24,16 @@ def joints_right(image: np.ndarray, background: str, figure: Figure) -> np.ndarr
     wanted, found = (keypoints(thing, height, width) for thing in (figure, fitted))
     reach_px = NEAR * figure.height * min(height, width)
     near = np.linalg.norm(found - wanted, axis=1) <= reach_px
-    there = agrees(classes(image, background, figure), drawn_classes(fitted, height, width), found, reach_px)
+    there = occupied(classes(image, background, figure), drawn_classes(fitted, height, width), found, reach_px)
     return (near & there)[visible(figure, height, width)]
 
 
-def agrees(seen: np.ndarray, drawn: np.ndarray, places: np.ndarray, reach_px: float) -> np.ndarray:
-    """Whether around each place (x, y) most of what is drawn is also seen: the search leaves a limb where it began if
-    the picture has it nowhere near."""
+def occupied(seen: np.ndarray, drawn: np.ndarray, places: np.ndarray, reach_px: float) -> np.ndarray:
+    """Whether around each place (x, y) something is seen where most of the drawing is: the search leaves a limb where
+    it began if the picture has it nowhere near."""
     rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]]
     around = [np.hypot(columns - x, rows - y) <= reach_px for x, y in places]
-    return np.array([(seen == drawn)[disc & (drawn > 0)].mean() > 0.5 for disc in around])
+    return np.array([(seen > 0)[disc & (drawn > 0)].mean() > 0.5 for disc in around])
 
 
 def keypoints(figure: Figure, height: int, width: int) -> np.ndarray:
@@ -55,7 +55,8 @@ def visible(figure: Figure, height: int, width: int) -> np.ndarray:
 def fit_figure(image: np.ndarray, background: str, start: Figure) -> Figure:
     """The figure whose drawing agrees best with the picture, found from ``start`` by changing one parameter at a time.
 
-    Pictures are compared as maps of what each pixel is: background, trousers, shirt or skin.
+    Pictures are compared as maps of what each pixel is: background, trousers, shirt or skin. Another part of the figure
+    counts half, since a generated one may have a stain.
     """
     seen = classes(image, background, start)
     height, width = seen.shape
@@ -63,7 +64,8 @@ def fit_figure(image: np.ndarray, background: str, start: Figure) -> Figure:
     def score(figure: Figure) -> float:
         drawn = drawn_classes(figure, height, width)
         either = (seen > 0) | (drawn > 0)
-        return float((seen == drawn)[either].mean()) if either.any() else 0.0
+        agreement = 0.5 * (seen == drawn) + 0.5 * ((seen > 0) == (drawn > 0))
+        return float(agreement[either].mean()) if either.any() else 0.0
 
     best, best_score = start, score(start)
     for degrees, length in ROUNDS:

@@ -133,7 +133,7 @@ def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]
         if kind == "depth":
             values["order"].append(nearer_in_front(scene, frame))
         if kind == "pose" and index % 2 == 1:  # a second for each picture is much
-            values["joints"] += joints_right(frame, scene.background, scene.figures[0]).tolist()
+            values["joints"] += joints_right(frame, detection.background, scene.figures[0]).tolist()
         if kind == control.EDIT:
             shown = attributes(scene, frame, detection)
             asked = wanted(scene)

@@ -85,7 +85,8 @@ def cosine(steps: int, floor: float, warmup: int = 200):
 @dataclass(frozen=True)
 class Course:
     """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak and, as a share of it, at
-    the end; ``seed`` decides the data; ``review`` is given the averaged model every ten minutes."""
+    the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more offset per channel in the
+    noise; ``review`` is given the averaged model every ten minutes."""
 
     steps: int
     learning_rate: float = 1.2e-3
@@ -93,6 +94,7 @@ class Course:
     batch: int = 32
     device: str = "cpu"
     seed: int = 5
+    offset_noise: float = 0.0
     review: Callable[[Any], None] | None = None
 
 
@@ -140,6 +142,8 @@ def learn_velocity(
         generator = torch.Generator().manual_seed(course.seed * 10**9 + index)
         weight = 1 + OBJECT_WEIGHT * functional.max_pool2d(chosen.masks, 3, stride=1, padding=1)
         noise = torch.randn(chosen.clean.shape, generator=generator)
+        if course.offset_noise:
+            noise += course.offset_noise * torch.randn((*noise.shape[:2], 1, 1), generator=generator)
         timesteps = draw_timesteps(len(noise), scheduler.config.num_train_timesteps, generator)
         noisy = scheduler.add_noise(chosen.clean, noise, timesteps).to(device)
         target = scheduler.get_velocity(chosen.clean, noise, timesteps).to(device)

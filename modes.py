@@ -214,11 +214,10 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
     filled["model"] = row.name
     if isinstance(settings, MotionSettings):
         filled["motion_window"] = settings.motion_window or row.motion_window
-    if isinstance(settings, ControlSettings):
-        own = settings.depth_estimator == "auto"
-        filled["depth_estimator"] = row.depth_estimator if own else settings.depth_estimator
-        scale = settings.guidance_scale
-        filled["guidance_scale"] = row.control_guidance_scale if scale is None else scale
+    if isinstance(settings, SourceSettings) and settings.guidance_scale is None:
+        filled["guidance_scale"] = row.steered_guidance_scale
+    if isinstance(settings, ControlSettings) and settings.depth_estimator == "auto":
+        filled["depth_estimator"] = row.depth_estimator
     return settings.model_copy(update=filled)
 
 

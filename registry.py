@@ -39,32 +39,24 @@ class Lora:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One image checkpoint, and what it wears.
-
-    ``source`` is a Hub id, a diffusers folder or a single ``.safetensors`` file; ``unet`` a folder whose UNet takes the
-    place of the one there; ``controlnets`` the source of a ControlNet for each control there is one for,
-    ``depth_estimator`` what estimates the depth for it (of DEPTH_ESTIMATORS), ``control_guidance_scale`` the guidance
-    scale that suits it when it is steered; ``edits`` says that it edits pictures (InstructPix2Pix) instead of drawing
-    them; ``variant`` names the files to take of a Hub id that has its weights in several precisions; ``trigger`` are
-    words that every prompt for it gets; ``vae`` takes the place of its own; ``embeddings`` are learned words (textual
-    inversion, Gal et al. 2022, arXiv 2208.01618) and where they come from.
-    """
+    """One image checkpoint, and what it wears."""
 
     name: str
     label: str
-    source: str
+    source: str  # a Hub id, a diffusers folder or a single .safetensors file
     note: str
     motion_window: tuple[int, int] = PAPER_WINDOW
     examples: tuple[str, ...] = ()
-    unet: str | None = None
-    controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)
-    depth_estimator: str = "depth-anything-v2-small"
-    control_guidance_scale: float = 7.5
-    edits: bool = False
-    variant: str | None = None
-    trigger: str = ""
-    vae: str | None = None
+    unet: str | None = None  # a folder whose UNet takes the place of the one there
+    controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)  # by control, where there is one
+    depth_estimator: str = "depth-anything-v2-small"  # of DEPTH_ESTIMATORS, what suits it
+    steered_guidance_scale: float = 7.5  # what suits it where a video steers it or is edited
+    edits: bool = False  # whether it edits pictures (InstructPix2Pix) instead of drawing them
+    variant: str | None = None  # which files to take of a Hub id that has its weights in several precisions
+    trigger: str = ""  # words that every prompt for it gets
+    vae: str | None = None  # takes the place of its own
     lora: Lora | None = None
+    # Learned words (textual inversion, Gal et al. 2022, arXiv 2208.01618), and where they come from.
     embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +70,7 @@ TOYWORLD = ModelRow(
     motion_window=(400, 500),
     controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
     depth_estimator="toyworld",
-    control_guidance_scale=3.0,
+    steered_guidance_scale=3.0,
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",

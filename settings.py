@@ -235,6 +235,14 @@ class TextToVideoSettings(MotionSettings):
 class SourceSettings(GenerationSettings):
     """Modes that follow or change a video."""
 
+    guidance_scale: float | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
+        None,
+        ge=0,
+        le=30,
+        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast. Empty "
+        "takes the checkpoint's own.",
+        json_schema_extra=_about("Guidance scale", advanced=True),
+    )
     num_frames: Whole = Field(
         8,
         ge=1,
@@ -284,14 +292,6 @@ class ControlSettings(SourceSettings, MotionSettings):
         le=2,
         description="How strongly the control steers.",
         json_schema_extra=_about("Conditioning scale"),
-    )
-    guidance_scale: float | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
-        None,
-        ge=0,
-        le=30,
-        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast. Empty "
-        "takes the checkpoint's own.",
-        json_schema_extra=_about("Guidance scale", advanced=True),
     )
     control_start: float = Field(
         0.0,

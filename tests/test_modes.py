@@ -196,7 +196,7 @@ def test_cancel_is_seen_while_a_source_is_encoded(model):
 def test_what_is_left_open_comes_from_the_checkpoints_row(model):
     """How strongly the text guides a steered video and what estimates its depth are a matter of the checkpoint; what is
     asked for wins, and a finished clip says which it was."""
-    row = dataclasses.replace(model.rows["tiny"], control_guidance_scale=2.5, depth_estimator="toyworld")
+    row = dataclasses.replace(model.rows["tiny"], steered_guidance_scale=2.5, depth_estimator="toyworld")
     model.rows["tiny"] = row
     chosen = model.generate(settings("control"), source=video()).settings
     assert (chosen.guidance_scale, chosen.depth_estimator) == (2.5, "toyworld")

@@ -191,7 +191,7 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
     control = None
     if with_control:
         control = gr.Video(
-            visible=False, autoplay=True, loop=True, label="What it followed", height=220, buttons=["download"]
+            visible=False, autoplay=True, loop=True, label="What it was made from", height=220, buttons=["download"]
         )
     status = gr.HTML()
     with gr.Accordion("Settings of this video", open=False):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from training.toyworld.detector import distance_from_background
-from training.toyworld.render import KEYPOINTS, SKIN, figure_layers, joints, to_pixels
+from training.toyworld.render import KEYPOINTS, SKIN, figure_layers, keypoints
 from training.toyworld.scene import COLOURS, JOINTS, Figure
 
 ROUNDS = ((16.0, 0.03), (8.0, 0.015), (4.0, 0.008), (2.0, 0.004))  # steps of angles in degrees and of lengths
@@ -34,12 +34,6 @@ def occupied(seen: np.ndarray, drawn: np.ndarray, places: np.ndarray, reach_px: 
     rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]]
     around = [np.hypot(columns - x, rows - y) <= reach_px for x, y in places]
     return np.array([(seen > 0)[disc & (drawn > 0)].mean() > 0.5 for disc in around])
-
-
-def keypoints(figure: Figure, height: int, width: int) -> np.ndarray:
-    """Where a figure's 18 keypoints are: float (18, 2), x and y in pixels."""
-    named = joints(figure)
-    return np.stack([to_pixels(named[name], height, width) for name in KEYPOINTS])
 
 
 def visible(figure: Figure, height: int, width: int) -> np.ndarray:

@@ -40,13 +40,12 @@ HIDDEN_PX = 40  # of one thing behind another, before it is asked which is neare
 @dataclass(frozen=True)
 class Case:
     """One clip to measure: the prompt, the scenes that the result should show, what steers it or is edited, uint8
-    (frames, height, width, 3), and of an edit the attribute that is named and the scenes before."""
+    (frames, height, width, 3), and of an edit the attribute that is named."""
 
     prompt: str
     scenes: tuple[Scene, ...]
     source: np.ndarray | None = None
     named: str = ""
-    before: tuple[Scene, ...] = ()
 
 
 def held_out(kind: str, count: int, frames: int) -> Iterator[Case]:
@@ -68,7 +67,7 @@ def case_at(kind: str, index: int, frames: int, random: np.random.Generator) -> 
         before, named, instruction, after = control.edited_at(index, control.HELD_OUT_SEED)
         seed = int(random.integers(2**31))
         old, new = (animated(scene, frames, np.random.default_rng(seed)) for scene in (before, after))
-        return Case(instruction, new, pictures(old), named, old)
+        return Case(instruction, new, pictures(old), named)
     scene = control.scene_at("canny" if kind == TEXT else kind, index, control.HELD_OUT_SEED)
     if (kind == "depth") != (len(scene.objects) == 2) or (kind == "pose") != bool(scene.figures):
         return None
@@ -151,7 +150,7 @@ def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]
 
 
 def wanted(scene: Scene) -> dict[str, object]:
-    """What a scene of one thing shows, by attribute; ``place``, where a thing is, is right by ``overlap``."""
+    """What a scene of one thing shows, by attribute; ``place`` says whether a thing is where it was."""
     if scene.figures:
         figure = scene.figures[0]
         return {"background": scene.background, "shirt": figure.shirt, "trousers": figure.trousers}
@@ -232,10 +231,9 @@ def measure(
 
 def with_nets(model: Model, folder: Path) -> None:
     """Let the toy world be steered by the networks in a folder, as ``training.toyworld.control`` writes them."""
-    row = registry.TOYWORLD
     nets = {kind: str((folder / f"toyworld-{kind}").resolve()) for kind in KINDS}
-    steered = replace(row, controlnets={kind: nets[kind] for kind in control.CONTROLS})
-    editor = replace(row, name="toyworld-edit", unet=nets[control.EDIT], controlnets={}, edits=True)
+    steered = replace(registry.TOYWORLD, controlnets={kind: nets[kind] for kind in control.CONTROLS})
+    editor = replace(registry.TOYWORLD_EDIT, unet=nets[control.EDIT])
     model.rows = {**model.rows, steered.name: steered, editor.name: editor}
 
 

@@ -23,7 +23,8 @@ from training.toyworld.captions import caption
 from training.toyworld.data import CHUNK, SHAPES, SIZE_PX, Pool, coarse_mask, load_arrays
 from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
 from training.toyworld.edits import edit
-from training.toyworld.render import KEYPOINTS, joints, render, to_pixels
+from training.toyworld.render import keypoints as figure_keypoints
+from training.toyworld.render import render
 from training.toyworld.scene import (
     BLOB,
     Object,
@@ -38,7 +39,7 @@ logger = logging.getLogger("training.toyworld.control")
 CONTROLS = ("canny", "depth", "pose")
 EDIT = "edit"
 TRAINING_SEED, HELD_OUT_SEED = 11, 12
-EMPTY_TEXT_SHARE = 0.15  # at 0.3 colours of the background were forgotten at low guidance
+EMPTY_TEXT_SHARE = 0.15  # the first ControlNets learned with 0.3, and often draw another background than the text says
 # InstructPix2Pix, section 3.2.1: the text, the picture, or both are left out in 5 % of the examples each.
 LEFT_OUT_SHARE = 0.05
 # Half the base's batch: what is learned is little, and more steps of it teach more than larger ones.
@@ -140,8 +141,7 @@ def control_pictures(kind: str, pool: ControlPool, chosen: np.ndarray, random: n
 
 def keypoints(scene: Scene, height: int = SIZE_PX, width: int = SIZE_PX) -> np.ndarray:
     """Where the mannequins' joints are: float (figures, 18, 2), x and y in pixels."""
-    named = [joints(figure) for figure in scene.figures]
-    return np.stack([[to_pixels(joint[name], height, width) for name in KEYPOINTS] for joint in named])
+    return np.stack([figure_keypoints(figure, height, width) for figure in scene.figures])
 
 
 def as_condition(pictures: np.ndarray) -> torch.Tensor:

@@ -248,6 +248,12 @@ def joints(figure: Figure) -> dict[str, np.ndarray]:
     return joint
 
 
+def keypoints(figure: Figure, height: int, width: int) -> np.ndarray:
+    """Where a mannequin's 18 keypoints are: float (18, 2), x and y in pixels."""
+    named = joints(figure)
+    return np.stack([to_pixels(named[name], height, width) for name in KEYPOINTS])
+
+
 def capsule(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
     """The outline of a thick line with round ends: (points, 2)."""
     direction = math.atan2(*(end - start)[::-1])

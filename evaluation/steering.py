@@ -23,15 +23,25 @@ from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
 from model import Model
 from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
-from training.toyworld import control
 from training.toyworld.captions import caption
+from training.toyworld.control_data import (
+    CONTROLS,
+    EDIT,
+    HELD_OUT_SEED,
+    edited_at,
+    hidden,
+    keypoints,
+    near_and_far,
+    scene_at,
+)
+from training.toyworld.data import SIZE_PX
 from training.toyworld.detector import Detection, detect, nearest_colour
 from training.toyworld.measure import contact_sheet, save_picture
-from training.toyworld.render import figure_layers, object_layers, render
+from training.toyworld.render import figure_layers, render
 from training.toyworld.scene import BLOB, Figure, Scene
 from training.toyworld.sequences import MOTIONS, acting, growing, moving, turning
 
-TEXT, KINDS = "text", (*control.CONTROLS, control.EDIT)
+TEXT, KINDS = "text", (*CONTROLS, EDIT)
 FRAMES = 4
 TEMPLATE_ANGLES = 24  # degrees; the detector tells shapes apart that are turned by no more
 HIDDEN_PX = 40  # of one thing behind another, before it is asked which is nearer
@@ -63,16 +73,16 @@ def held_out(kind: str, count: int, frames: int) -> Iterator[Case]:
 
 def case_at(kind: str, index: int, frames: int, random: np.random.Generator) -> Case | None:
     """The case of one number, or None where that scene is not of the kind that is measured."""
-    if kind == control.EDIT:
-        before, named, instruction, after = control.edited_at(index, control.HELD_OUT_SEED)
+    if kind == EDIT:
+        before, named, instruction, after = edited_at(index, HELD_OUT_SEED)
         seed = int(random.integers(2**31))
         old, new = (animated(scene, frames, np.random.default_rng(seed)) for scene in (before, after))
         return Case(instruction, new, pictures(old), named)
-    scene = control.scene_at("canny" if kind == TEXT else kind, index, control.HELD_OUT_SEED)
+    scene = scene_at("canny" if kind == TEXT else kind, index, HELD_OUT_SEED)
     if (kind == "depth") != (len(scene.objects) == 2) or (kind == "pose") != bool(scene.figures):
         return None
     scenes = animated(scene, frames, random)
-    if kind == "depth" and min(hidden_px(scene) for scene in scenes) < HIDDEN_PX:
+    if kind == "depth" and min(hidden(scene).sum() for scene in scenes) < HIDDEN_PX:
         return None
     prompt = caption(scene, np.random.default_rng(0), complete=True)
     return Case(prompt, scenes, None if kind == TEXT else steering(kind, scenes))
@@ -107,7 +117,7 @@ def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
     if kind == "depth":
         return np.stack([np.repeat(render(scene).depth[..., None], 3, axis=-1) for scene in scenes])
     if kind == "pose":
-        return np.stack([draw_skeleton(control.keypoints(scene), control.SIZE_PX, control.SIZE_PX) for scene in scenes])
+        return np.stack([draw_skeleton(keypoints(scene), SIZE_PX, SIZE_PX) for scene in scenes])
     return pictures(scenes)
 
 
@@ -116,7 +126,7 @@ def settings_for(kind: str, case: Case, seed: int) -> Settings:
     values: dict[str, Any] = {"prompt": case.prompt, "model": "toyworld", "seed": seed, "num_frames": len(case.scenes)}
     if kind == TEXT:
         return TextToVideoSettings(**values, motion_field_strength_x=0, motion_field_strength_y=0)
-    if kind == control.EDIT:
+    if kind == EDIT:
         return EditSettings(**values | {"model": "toyworld-edit"})
     return ControlSettings(**values | {"control": kind, "source_is_control": kind != "canny"})
 
@@ -133,7 +143,7 @@ def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]
             values["order"].append(nearer_in_front(scene, frame))
         if kind == "pose" and index % 2 == 1:  # a second for each picture is much
             values["joints"] += joints_right(frame, detection.background, scene.figures[0]).tolist()
-        if kind == control.EDIT:
+        if kind == EDIT:
             shown = attributes(scene, frame, detection)
             asked = wanted(scene)
             values["changed"].append(shown[case.named] == asked[case.named])
@@ -188,18 +198,6 @@ def overlap(scene: Scene, detection: Detection) -> float:
     return float((truth & drawn).sum() / (truth | drawn).sum())
 
 
-def near_and_far(scene: Scene, side: int = control.SIZE_PX) -> tuple[np.ndarray, np.ndarray]:
-    """The whole masks, bool (height, width), of the nearer and of the farther of two objects."""
-    far, near = sorted(scene.objects, key=lambda thing: thing.nearness)
-    return tuple(object_layers(thing, side, side)[0][0][0] > 0.9 for thing in (near, far))  # type: ignore[return-value]
-
-
-def hidden_px(scene: Scene) -> int:
-    """How many pixels of the farther object the nearer one hides."""
-    near, far = near_and_far(scene)
-    return int((near & far).sum())
-
-
 def nearer_in_front(scene: Scene, image: np.ndarray) -> bool:
     """Whether, where the two objects overlap, the picture goes on as the nearer one's rest and not the other's."""
     near, far = near_and_far(scene)
@@ -232,8 +230,8 @@ def measure(
 def with_nets(model: Model, folder: Path) -> None:
     """Let the toy world be steered by the networks in a folder, as ``training.toyworld.control`` writes them."""
     nets = {kind: str((folder / f"toyworld-{kind}").resolve()) for kind in KINDS}
-    steered = replace(registry.TOYWORLD, controlnets={kind: nets[kind] for kind in control.CONTROLS})
-    editor = replace(registry.TOYWORLD_EDIT, unet=nets[control.EDIT])
+    steered = replace(registry.TOYWORLD, controlnets={kind: nets[kind] for kind in CONTROLS})
+    editor = replace(registry.TOYWORLD_EDIT, unet=nets[EDIT])
     model.rows = {**model.rows, steered.name: steered, editor.name: editor}
 
 

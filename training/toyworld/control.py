@@ -7,141 +7,42 @@ of which the truth is known. Every part keeps its state in ``--work`` and resume
 
 import argparse
 import logging
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from torch.nn import functional
 
-from annotators.canny import Canny
-from annotators.pose import draw_skeleton
 from training.toyworld.autoencoder import encode_pool, fingerprint
 from training.toyworld.captions import caption
-from training.toyworld.data import CHUNK, SHAPES, SIZE_PX, Pool, coarse_mask, load_arrays
-from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
-from training.toyworld.edits import edit
-from training.toyworld.render import keypoints as figure_keypoints
-from training.toyworld.render import render
-from training.toyworld.scene import (
-    BLOB,
-    Object,
-    Scene,
-    random_background,
-    random_figure,
-    random_object,
-    random_pair,
+from training.toyworld.control_data import (
+    CONTROLS,
+    EDIT,
+    ControlPool,
+    control_pictures,
+    edited_at,
+    hidden,
+    load_pool,
+    scene_at,
 )
+from training.toyworld.data import MASK_CELLS, SIZE_PX, Pool
+from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
+from training.toyworld.scene import Scene
 
 logger = logging.getLogger("training.toyworld.control")
-CONTROLS = ("canny", "depth", "pose")
-EDIT = "edit"
-TRAINING_SEED, HELD_OUT_SEED = 11, 12
 EMPTY_TEXT_SHARE = 0.15  # the first ControlNets learned with 0.3, and often draw another background than the text says
 # InstructPix2Pix, section 3.2.1: the text, the picture, or both are left out in 5 % of the examples each.
 LEFT_OUT_SHARE = 0.05
 # Half the base's batch: what is learned is little, and more steps of it teach more than larger ones.
 BATCH, LEARNING_RATE = 16, 7e-4
 # At the last timestep a twentieth of the picture is left in the noise, enough to read the background's colour from its
-# mean. In sampling there is none, so an editor that learned to read it there would draw any colour but the source's.
+# mean. In sampling there is none, so a network that learned to read it there draws any colour but the wanted one.
 OFFSET_NOISE = 0.3
+# Where one thing hides another only the control tells which is in front, and it is a hundredth of the picture.
+HIDDEN_WEIGHT = 4.0
 STEPS = {"canny": 1200, "depth": 800, "pose": 1200, EDIT: 2400}
-
-
-def scene_at(kind: str, index: int, seed: int = TRAINING_SEED) -> Scene:
-    """The scene with this number for this kind of control; under HELD_OUT_SEED one that training never saw.
-
-    Edges and depth see free-form outlines and turned shapes, so that any outline is followed; pose sees mannequins.
-    """
-    random = np.random.default_rng([seed, (*CONTROLS, EDIT).index(kind), index])
-    background = random_background(random)
-    texture = int(random.integers(2**31))
-    chance = random.random()
-    if kind == "pose" or chance < 0.15:
-        return Scene(background, figures=(random_figure(random, background),), texture_seed=texture)
-    if kind == EDIT:
-        return Scene(background, objects=(random_object(random, background),), texture_seed=texture)
-    if chance < (0.65 if kind == "depth" else 0.35):
-        pair = random_pair(random, background)
-        if kind == "depth":
-            pair = one_behind_another(pair, random)
-        return Scene(background, objects=pair, texture_seed=texture)
-    thing = random_object(random, background, shape=BLOB if random.random() < 0.45 else None)
-    if random.random() < 0.25:
-        thing = replace(thing, angle=float(random.uniform(0, 360)))
-    return Scene(background, objects=(thing,), texture_seed=texture)
-
-
-def one_behind_another(pair: tuple[Object, Object], random: np.random.Generator) -> tuple[Object, Object]:
-    """The pair at clearly different depths, moved together so far that most often the nearer hides a part of the
-    other: nothing else in a flat picture shows which is nearer."""
-    near, far = float(random.uniform(0.65, 1.0)), float(random.uniform(0.2, 0.45))
-    nearness = (near, far) if random.random() < 0.5 else (far, near)
-    share = float(random.uniform(0.35, 0.8))
-    first, second = (
-        replace(thing, nearness=depth, x=0.5 + share * (thing.x - 0.5), y=0.5 + share * (thing.y - 0.5))
-        for thing, depth in zip(pair, nearness, strict=True)
-    )
-    return first, second
-
-
-def edited_at(index: int, seed: int = TRAINING_SEED) -> tuple[Scene, str, str, Scene]:
-    """The scene of kind EDIT with this number, the attribute and the instruction of its edit, and what comes of it."""
-    before = scene_at(EDIT, index, seed)
-    return before, *edit(before, np.random.default_rng([seed, 99, index]))
-
-
-@dataclass(frozen=True)
-class ControlPool(Pool):
-    """A pool of one kind, with the ``control`` of each picture: depth uint8 (n, 128, 128), the picture before the edit
-    (n, 128, 128, 3), or nothing where it is made at every use."""
-
-    control: np.ndarray
-
-
-def draw_chunk(kind: str, start: int) -> tuple[int, dict[str, np.ndarray]]:
-    """Draw CHUNK scenes of a kind from number ``start`` on."""
-    arrays = {name: np.empty((CHUNK, *shape), np.uint8) for name, shape in shapes(kind).items()}
-    for offset in range(CHUNK):
-        if kind == EDIT:
-            before, _, _, scene = edited_at(start + offset)
-            arrays["control"][offset] = render(before, SIZE_PX, SIZE_PX).image
-        else:
-            scene = scene_at(kind, start + offset)
-        drawn = render(scene, SIZE_PX, SIZE_PX)
-        if kind == "depth":
-            arrays["control"][offset] = drawn.depth
-        arrays["images"][offset], arrays["masks"][offset] = drawn.image, coarse_mask(drawn)
-    return start, arrays
-
-
-def shapes(kind: str) -> dict[str, tuple[int, ...]]:
-    """The shape of one entry of each array of a pool."""
-    control: dict[str, tuple[int, ...]] = {"depth": (SIZE_PX, SIZE_PX), EDIT: (SIZE_PX, SIZE_PX, 3)}
-    return SHAPES | {"control": control.get(kind, (0,))}
-
-
-def control_pictures(kind: str, pool: ControlPool, chosen: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """What a ControlNet is shown of the chosen pictures, as an annotator would draw it: uint8 (n, 128, 128, 3)."""
-    if kind == "canny":
-        low = int(random.integers(60, 150))
-        return Canny(low, int(random.integers(low + 30, 250)))(pool.images[chosen])
-    if kind == "depth":  # an estimator's depth has no scale: its ends are wherever the picture's are
-        depth = pool.control[chosen].astype(np.float32)
-        darkest, brightest = random.uniform(0, 40), random.uniform(200, 255)
-        low, high = depth.min(axis=(1, 2), keepdims=True), depth.max(axis=(1, 2), keepdims=True)
-        stretched = darkest + (depth - low) / np.maximum(high - low, 1) * (brightest - darkest)
-        return np.repeat(np.rint(stretched).astype(np.uint8)[..., None], 3, axis=-1)
-    # Lines are thinner where a large drawing has been made small.
-    people = [keypoints(scene_at(kind, int(number))) for number in chosen]
-    return np.stack([draw_skeleton(person, SIZE_PX, SIZE_PX, random.uniform(0.8, 1.8)) for person in people])
-
-
-def keypoints(scene: Scene, height: int = SIZE_PX, width: int = SIZE_PX) -> np.ndarray:
-    """Where the mannequins' joints are: float (figures, 18, 2), x and y in pixels."""
-    return np.stack([figure_keypoints(figure, height, width) for figure in scene.figures])
 
 
 def as_condition(pictures: np.ndarray) -> torch.Tensor:
@@ -178,7 +79,10 @@ def train_controlnet(
             for number in chosen
         ]
         control = as_condition(control_pictures(kind, pool, chosen, random))
-        return Examples(torch.from_numpy(latents[chosen]).float(), masks_of(pool, chosen), texts, control)
+        masks = masks_of(pool, chosen) + HIDDEN_WEIGHT * hidden_cells(
+            [scene_at(kind, int(number)) for number in chosen]
+        )
+        return Examples(torch.from_numpy(latents[chosen]).float(), masks, texts, control)
 
     def velocity(controlnet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, picture: Any):
         down, middle = controlnet(noisy, timesteps, states, controlnet_cond=picture, return_dict=False)
@@ -240,6 +144,12 @@ def masks_of(pool: Pool, chosen: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pool.masks[chosen])[:, None].float() / 255
 
 
+def hidden_cells(scenes: list[Scene]) -> torch.Tensor:
+    """Where one thing hides another: (n, 1, 32, 32), 0 or 1."""
+    places = torch.from_numpy(np.stack([hidden(scene) for scene in scenes]))
+    return functional.max_pool2d(places[:, None].float(), SIZE_PX // MASK_CELLS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join((*CONTROLS, EDIT))}; all by default")
@@ -266,8 +176,7 @@ def train(kind: str, options: argparse.Namespace) -> None:
     latents = encode_pool(folder, pool, parts.vae, options.device)
     steps = options.steps or STEPS[kind]
     seed = 20 + (*CONTROLS, EDIT).index(kind) + 10 * options.further
-    offset = OFFSET_NOISE if kind == EDIT else 0.0
-    course = Course(steps, LEARNING_RATE, batch=BATCH, device=options.device, seed=seed, offset_noise=offset)
+    course = Course(steps, LEARNING_RATE, batch=BATCH, device=options.device, seed=seed, offset_noise=OFFSET_NOISE)
     # A state belongs to the networks that it was trained beside and to a course of so many steps.
     course_name = f"{steps}-further" if options.further else f"{steps}"
     path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{course_name}.pt"
@@ -288,11 +197,6 @@ def starting_point(kind: str, out: Path, *, further: bool) -> Path | None:
     folder = out / f"toyworld-{kind if further else CONTROLS[0]}"
     wanted = further or kind not in (CONTROLS[0], EDIT)
     return folder if wanted and folder.is_dir() else None
-
-
-def load_pool(folder: Path, kind: str, pictures: int) -> ControlPool:
-    """The first ``pictures`` scenes of a kind, drawn now where ``folder`` does not hold them yet."""
-    return ControlPool(**load_arrays(folder, pictures, shapes(kind), partial(draw_chunk, kind)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from training.loop import ExponentialAverage, run_steps
-from training.toyworld.control import ControlPool, load_pool
+from training.toyworld.control_data import ControlPool, load_pool
 from training.toyworld.data import SIZE_PX
 from training.toyworld.denoiser import Course, cosine
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from annotators.pose import draw_skeleton
-from training.toyworld.control import keypoints
+from training.toyworld.control_data import keypoints
 from training.toyworld.render import render
 from training.toyworld.scene import Figure, Object, Scene
 from training.toyworld.sequences import acting, growing, moving, turning

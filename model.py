@@ -266,9 +266,10 @@ class Model:
 
 def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Reporter) -> np.ndarray:
     """The pipeline under complete settings: uint8 (frames, height, width, 3)."""
+    from pipelines.attention import CrossFrame
     from pipelines.video import RunOptions
 
-    options = RunOptions(settings.chunk_size, settings.cross_frame_attention, watch=reporter)
+    options = RunOptions(settings.chunk_size, CrossFrame(enabled=settings.cross_frame_attention), watch=reporter)
     arguments = common_arguments(settings) | mode.arguments(settings, inputs) | {"options": options}
     return pipeline(**arguments)[0]
 

@@ -1,5 +1,7 @@
 """Controlled video: a ControlNet steers every frame, all look at the first (arXiv 2303.13439, section 3.4)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from diffusers import StableDiffusionControlNetPipeline
@@ -46,6 +48,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
         motion_field_strength_y: float = 0.0,
         motion_window: tuple[int, int] | None = None,
         first_frame: np.ndarray | None = None,
+        frame_prompts: Sequence[str] | None = None,
         options: RunOptions | None = None,
     ) -> VideoPipelineOutput | tuple:
         """Make a video.
@@ -64,6 +67,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
                 of the frame per frame, of the camera, as in ``TextToVideoPipeline``); none by default.
             first_frame: what frame 0 is, uint8 (height, width, 3); wants a ``motion_window``, at whose end the
                 others begin as this picture, noised that far.
+            frame_prompts: a text for each frame instead of ``prompt``, as in ``TextToVideoPipeline``.
             options: see ``RunOptions``.
 
         Raises:
@@ -75,10 +79,12 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             raise ValueError("need 0 <= control_guidance_start <= control_guidance_end <= 1")
         if first_frame is not None and motion_window is None:
             raise ValueError("first_frame wants a motion_window")
+        if frame_prompts is not None and len(frame_prompts) != frames:
+            raise ValueError(f"{len(frame_prompts)} frame_prompts for {frames} frames")
         options = options or RunOptions()
 
         device = self._execution_device
-        embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
+        embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
         noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
         # With motion the frames begin apart, and their steps must not repeat the noise that set them apart.
         alike = motion_window is None or frames == 1
@@ -99,7 +105,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
                 motion = Motion(shifts, *window_to_indices(sampler.timesteps, motion_window))
                 video = denoise_with_motion(predict, sampler, noise, motion, plan)
             else:
-                start = noise.anchor.repeat(frames, 1, 1, 1) * sampler.init_noise_sigma
+                start = noise.start(frames, shared=True) * sampler.init_noise_sigma
                 sampler.join(0)
                 video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
         output = self.finish(video, sampler, options.watch, output_type)

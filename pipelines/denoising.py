@@ -204,19 +204,31 @@ def denoise(
     for index in steps:
         timestep = sampler.timesteps[index]
         scaled = sampler.scale(latents, timestep)
-        noise = []
-        for start in range(0, frames, chunk):
-            plan.watch(index, start, latents)
-            part = slice(start, min(start + chunk, frames))
-            with chunk_anchor(plan.anchor, start, chunk < frames):
-                noise.append(predict(scaled[part], timestep, part))
-        latents = sampler.step(torch.cat(noise), index, latents)
+        anchor_frame = 0 if plan.anchor is None else plan.anchor.options.anchor_at(index, frames)
+        noise: dict[int, torch.Tensor] = {}
+        done = 0
+        for part in chunks(frames, chunk, anchor_frame):
+            plan.watch(index, done, latents)
+            with chunk_anchor(plan.anchor, part, anchor_frame, chunked=chunk < frames):
+                noise[part.start] = predict(scaled[part], timestep, part)
+            done += part.stop - part.start
+        latents = sampler.step(torch.cat([noise[start] for start in sorted(noise)]), index, latents)
         plan.watch(index, frames, latents)
     return latents
 
 
-def chunk_anchor(anchor: AnchorCache | None, start: int, chunked: bool) -> AbstractContextManager[None]:
+def chunks(frames: int, chunk: int, anchor_frame: int = 0) -> list[slice]:
+    """A video in chunks, the one that holds the anchor frame before the others."""
+    parts = [slice(start, min(start + chunk, frames)) for start in range(0, frames, chunk)]
+    return sorted(parts, key=lambda part: not part.start <= anchor_frame < part.stop)
+
+
+def chunk_anchor(
+    anchor: AnchorCache | None, part: slice, anchor_frame: int, *, chunked: bool
+) -> AbstractContextManager[None]:
     """How a chunk meets the anchor: it holds it and keeps it for the others, or finds it kept."""
-    if anchor is None or not chunked:
+    if anchor is None:
         return nullcontext()
-    return anchor.record() if start == 0 else anchor.reuse()
+    if not chunked:
+        return anchor.whole(anchor_frame)
+    return anchor.record(anchor_frame - part.start) if part.start <= anchor_frame < part.stop else anchor.reuse()

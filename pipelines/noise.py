@@ -33,6 +33,13 @@ class VideoNoise:
         drawn = [torch.randn(self.shape, generator=self.generator, device=self.generator.device) for _ in range(frames)]
         return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device)
 
+    def start(self, frames: int, *, shared: bool = False) -> torch.Tensor:
+        """What frames begin from that are not made from the anchor: (frames, c, h, w), each its own noise, or all the
+        anchor's."""
+        if shared:
+            return self.anchor.repeat(frames, 1, 1, 1)
+        return torch.cat([self.anchor, self.draw(frames - 1)])
+
     def frame_generators(self, frames: int, *, alike: bool = False) -> list[torch.Generator]:
         """A generator for each frame's random steps: the anchor's goes on where its noise ended, as for a still
         image; the others are seeded by that state and their number, so none depends on how many follow. ``alike``

@@ -26,9 +26,11 @@ def text_predictor(
 
     Args:
         unet: a UNet2DConditionModel under ``cross_frame_attention`` with as many branches as ``embeddings``.
-        embeddings: (branches, text tokens, channels); without and with the text, or the text alone.
+        embeddings: (branches, text tokens, channels); without and with the text, or the text alone. Or, where frames
+            have their own texts, (branches, frames, text tokens, channels).
         guidance_scale: how far to go beyond the unconditional noise; unused with one branch.
-        added: what Stable Diffusion XL's UNet is told besides, by name, (branches, channels) each.
+        added: what Stable Diffusion XL's UNet is told besides, by name, (branches, channels) each, or
+            (branches, frames, channels).
         guidance_rescale: see ``guided``.
     """
     branches = embeddings.shape[0]
@@ -36,11 +38,29 @@ def text_predictor(
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        told = {name: repeat(value, "b c -> (b f) c", f=len(latents)) for name, value in (added or {}).items()}
-        noise = unet(batch, timestep, encoder_hidden_states=text, added_cond_kwargs=told or None, return_dict=False)[0]
+        told = {name: told_of(value, frames, len(latents)) for name, value in (added or {}).items()}
+        noise = unet(
+            batch,
+            timestep,
+            encoder_hidden_states=text_of(text, frames),
+            added_cond_kwargs=told or None,
+            return_dict=False,
+        )[0]
         return guided(noise.float(), branches, guidance_scale, guidance_rescale)
 
     return predict
+
+
+def text_of(text: torch.Tensor, frames: slice) -> torch.Tensor:
+    """The text of some frames: the very same tensor (branches, tokens, channels) where all have one, else that of those
+    frames, (branches frames, tokens, channels)."""
+    return text if text.ndim == 3 else rearrange(text[:, frames], "b f n c -> (b f) n c")
+
+
+def told_of(value: torch.Tensor, frames: slice, count: int) -> torch.Tensor:
+    """What the UNet is told besides of some frames: (branches, channels) or (branches, all frames, channels) to
+    (branches frames, channels)."""
+    return repeat(value, "b c -> (b f) c", f=count) if value.ndim == 2 else value[:, frames].flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -68,19 +88,20 @@ def control_predictor(
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
+        told = text_of(text, frames)
         residuals: dict[str, Any] = {}
         if float(timestep) in control.timesteps:
             pictures = control.pictures[frames].to(latents.device, unet.dtype) / 255
             down, middle = controlnet(
                 batch,
                 timestep,
-                encoder_hidden_states=text,
+                encoder_hidden_states=told,
                 controlnet_cond=repeat(pictures, "f c h w -> (b f) c h w", b=branches),
                 conditioning_scale=control.scale,
                 return_dict=False,
             )
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False, **residuals)[0]
+        noise = unet(batch, timestep, encoder_hidden_states=told, return_dict=False, **residuals)[0]
         return guided(noise.float(), branches, guidance_scale)
 
     return predict

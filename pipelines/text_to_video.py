@@ -1,13 +1,14 @@
 """Text2Video-Zero: text to video with an image checkpoint (arXiv 2303.13439, sections 3.2 and 3.3)."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
+from pipelines.attention import CrossFrame
 from pipelines.denoising import Predictor, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
 from pipelines.noise import VideoNoise, one_generator
@@ -44,6 +45,8 @@ class VideoRequest:
     motion_field: bool
     first_frame: np.ndarray | None
     denoising_end: float | None = None
+    frame_prompts: Sequence[str] | None = None
+    shared_noise: bool = False
 
     def __post_init__(self) -> None:
         if self.motion_window is not None and not 0 < self.motion_window[0] < self.motion_window[1]:
@@ -55,6 +58,8 @@ class VideoRequest:
             raise ValueError(f"video_length must be at least 1, not {self.video_length}")
         if self.frame_ids is not None and len(self.frame_ids) != self.video_length:
             raise ValueError(f"{len(self.frame_ids)} frame_ids for {self.video_length} frames")
+        if self.frame_prompts is not None and len(self.frame_prompts) != self.video_length:
+            raise ValueError(f"{len(self.frame_prompts)} frame_prompts for {self.video_length} frames")
         if self.denoising_end is not None and self.first_frame is not None:
             raise ValueError("a first_frame is clean at the end of the steps: leave out denoising_end")
 
@@ -101,7 +106,7 @@ class TextToVideoMixin(VideoPipelineMixin):
             self.scheduler,
             request.num_inference_steps,
             device,
-            noise.frame_generators(request.video_length),
+            noise.frame_generators(request.video_length, alike=request.shared_noise and not request.moving),
             request.eta,
         )
         window = request.window(sampler.timesteps)
@@ -113,7 +118,7 @@ class TextToVideoMixin(VideoPipelineMixin):
             if request.moving:
                 video = denoise_with_motion(predict, sampler, noise, Motion(request.shifts(), *window), plan)
             else:
-                start = torch.cat([noise.anchor, noise.draw(request.video_length - 1)]) * sampler.init_noise_sigma
+                start = noise.start(request.video_length, shared=request.shared_noise) * sampler.init_noise_sigma
                 sampler.join(0)
                 video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
 
@@ -163,6 +168,8 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         cross_frame_attention: bool = True,
         motion_field: bool = True,
         first_frame: np.ndarray | None = None,
+        frame_prompts: Sequence[str] | None = None,
+        shared_noise: bool = False,
         cancel: threading.Event | None = None,
         watch: Watch | None = None,
         options: RunOptions | None = None,
@@ -187,6 +194,9 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             motion_field, cross_frame_attention: switch either half of the method off.
             first_frame: what frame 0 is, uint8 (height, width, 3); the others begin at the end of the motion window as
                 this picture, noised that far, and follow it.
+            frame_prompts: a text for each frame instead of ``prompt``; an empty one is a blend of those nearest to it,
+                before and after (DirecT2V, arXiv 2305.14330).
+            shared_noise: without ``motion_field``, every frame begins from the first one's noise.
             chunk_size, cancel, watch: see ``RunOptions``.
             options: these and ``cross_frame_attention`` and ``callback`` in one.
 
@@ -214,11 +224,15 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             motion_window=motion_window,
             motion_field=motion_field,
             first_frame=first_frame,
+            frame_prompts=frame_prompts,
+            shared_noise=shared_noise,
         )
-        options = options or RunOptions(chunk_size, cross_frame_attention, cancel, watch, callback, callback_steps)
+        options = options or RunOptions(
+            chunk_size, CrossFrame(enabled=cross_frame_attention), cancel, watch, callback, callback_steps
+        )
         self.check_inputs(prompt, request.height, request.width, callback_steps)
 
-        embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, self._execution_device)
+        embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
         predict = text_predictor(self.unet, embeddings, guidance_scale)
         return self.paint(predict, len(embeddings), request, options)
 

@@ -1,17 +1,18 @@
 """Text2Video-Zero with a Stable Diffusion XL checkpoint (Podell et al. 2023, arXiv 2307.01952)."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from pipelines.attention import CrossFrame
 from pipelines.denoising import Watch
 from pipelines.predictors import text_predictor
 from pipelines.text_to_video import TextToVideoMixin, VideoRequest, check_one
-from pipelines.video import RunOptions, VideoPipelineOutput, listed
+from pipelines.video import RunOptions, VideoPipelineOutput, blended, listed
 
 
 class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
@@ -67,6 +68,8 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         cross_frame_attention: bool = True,
         motion_field: bool = True,
         first_frame: np.ndarray | None = None,
+        frame_prompts: Sequence[str] | None = None,
+        shared_noise: bool = False,
         cancel: threading.Event | None = None,
         watch: Watch | None = None,
         options: RunOptions | None = None,
@@ -110,8 +113,12 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
             motion_field=motion_field,
             first_frame=first_frame,
             denoising_end=denoising_end,
+            frame_prompts=frame_prompts,
+            shared_noise=shared_noise,
         )
-        options = options or RunOptions(chunk_size, cross_frame_attention, cancel, watch, callback, callback_steps)
+        options = options or RunOptions(
+            chunk_size, CrossFrame(enabled=cross_frame_attention), cancel, watch, callback, callback_steps
+        )
         size = request.height, request.width
         texts = {
             "prompt": listed(prompt),
@@ -126,6 +133,13 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         self.check_inputs(height=size[0], width=size[1], callback_steps=callback_steps, **texts)
 
         embeddings, pooled = self.encode_texts(texts, guided=guidance_scale > 1)
+        if frame_prompts is not None:
+            both = {
+                text: self.encode_texts(texts | {"prompt": [text], "prompt_2": None}, guided=guidance_scale > 1)
+                for text in {text for text in frame_prompts if text}
+            }
+            embeddings = blended(frame_prompts, {text: each[0] for text, each in both.items()})
+            pooled = blended(frame_prompts, {text: each[1] for text, each in both.items()})
         sizes = self.size_conditions(original_size or size, crops_coords_top_left, target_size or size, pooled)
         added = {"text_embeds": pooled, "time_ids": sizes}
         predict = text_predictor(self.unet, embeddings, guidance_scale, added, guidance_rescale)

@@ -2,17 +2,18 @@
 decoding."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers.utils import BaseOutput
 
+from director import blend
 from errors import Cancelled
-from pipelines.attention import cross_frame_attention
+from pipelines.attention import CrossFrame, cross_frame_attention
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
 from pipelines.motion import warp
 from pipelines.noise import VideoNoise
@@ -32,7 +33,7 @@ class RunOptions:
     """How a run is carried out and watched.
 
     ``chunk_size``: frames computed at once (all by default); changes memory, never the picture.
-    ``cross_frame_attention``: False leaves every frame to itself.
+    ``attention``: how frames attend to each other.
     ``cancel``: set it to stop before the next prediction, with ``Cancelled``.
     ``watch``: called as ``watch(step, frames_done, latents)`` before and after every prediction, and with the number
     of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while a source is encoded and while the anchor
@@ -41,7 +42,7 @@ class RunOptions:
     """
 
     chunk_size: int | None = None
-    cross_frame_attention: bool = True
+    attention: CrossFrame = field(default_factory=CrossFrame)
     cancel: threading.Event | None = None
     watch: Watch | None = None
     callback: Callable[[int, int, torch.Tensor], None] | None = None
@@ -79,7 +80,7 @@ class VideoPipelineMixin:
         """Inside: frames attend to the anchor in all ``networks``, a progress bar runs, and the plan can be used."""
         with (
             self.progress_bar(total=len(sampler.timesteps)) as progress,  # type: ignore[attr-defined]
-            cross_frame_attention(*networks, branches=branches, enabled=options.cross_frame_attention) as anchor,
+            cross_frame_attention(*networks, branches=branches, options=options.attention) as anchor,
         ):
 
             def observe(step: int, frames_done: int, latents: torch.Tensor) -> None:
@@ -117,6 +118,22 @@ class VideoPipelineMixin:
             listed(prompt), device, 1, guided, listed(negative_prompt)
         )
         return torch.cat([without, with_text]) if guided else with_text
+
+    def encode_frames(
+        self,
+        prompt: str | list[str],
+        frame_prompts: Sequence[str] | None,
+        negative_prompt: str | list[str] | None,
+        guidance_scale: float,
+    ) -> torch.Tensor:
+        """Text embeddings of every guidance branch, unconditional first: (branches, tokens, channels) of the prompt, or
+        (branches, frames, tokens, channels) of each frame's own, blended where there is none."""
+        device = self._execution_device
+        if frame_prompts is None:
+            return self.encode_branches(prompt, negative_prompt, guidance_scale, device)
+        texts = {text for text in frame_prompts if text}
+        encoded = {text: self.encode_branches(text, negative_prompt, guidance_scale, device) for text in texts}
+        return blended(frame_prompts, encoded)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int, int]:
         """The shape of one frame's latents for pictures of this size in pixels: (1, c, h, w)."""
@@ -252,6 +269,15 @@ def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, i
     if height % 8 or width % 8:
         raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
     return frames, height, width
+
+
+def blended(frame_prompts: Sequence[str], encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What is known of each text, (branches, ...), for each frame: (branches, frames, ...)."""
+    frames = []
+    for moment in blend(frame_prompts):
+        before, after = (encoded[frame_prompts[frame]] for frame in (moment.before, moment.after))
+        frames.append(before.lerp(after, moment.share))
+    return torch.stack(frames, 1)
 
 
 def listed(text: str | list[str] | None) -> list[str] | None:

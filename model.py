@@ -30,20 +30,22 @@ from modes import (
     Mode,
     Source,
     as_picture,
+    attention_of,
     build_scheduler,
     check_source,
     common_arguments,
     complete,
     fit_picture,
+    frame_prompts,
     own_side_px,
     read_source,
     size_px,
     truncation_notes,
 )
 from parsing import to_json
-from prompts import plain_words, told
+from prompts import plain_words, told, told_prompt
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
-from settings import ControlSettings, Settings, SourceSettings
+from settings import ControlSettings, MotionSettings, Settings, SourceSettings
 from utils import choose_device, fit_threads, versions
 
 __all__ = ["Clip", "Model", "Progress"]
@@ -186,6 +188,8 @@ class Model:
         job = Job(mode, source, None if first_frame is None else as_picture(first_frame), on_step, cancel)
         if source is not None:
             check_source(source)
+        elif isinstance(settings, MotionSettings):
+            frame_prompts(settings, settings.num_frames)  # a mistake in a storyboard is told before anything is loaded
         settings = settings.resolved()
         while not self._lock.acquire(timeout=0.2):
             stop_if(cancel)
@@ -205,9 +209,10 @@ class Model:
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings, inputs = self._inputs(settings, job, row, pipeline)
         size = size_px(settings, inputs.video)
-        plan = plan_job(self.loader, pipeline, size, settings.num_frames, settings.chunk_size)
+        together = settings.num_frames if settings.anchors == "all" else settings.chunk_size
+        plan = plan_job(self.loader, pipeline, size, settings.num_frames, together)
         notes = [*inputs.notes, *plain_words(row, pipeline.tokenizer)]
-        notes += truncation_notes(pipeline.tokenizer, told(settings, row, pipeline.tokenizer))
+        notes += truncation_notes(pipeline.tokenizer, told(settings, row, pipeline.tokenizer), inputs.frame_prompts)
         if plan.frugal:
             notes.append(f"To fit the memory here: {plan}.")
         frames: np.ndarray | None = None
@@ -221,6 +226,10 @@ class Model:
                     if pipeline.vae.use_tiling and not plan.tile_vae:
                         notes.append("Memory was short; went on decoding pictures in tiles.")
             except torch.OutOfMemoryError:
+                if settings.anchors == "all":
+                    raise GenerationFailed(
+                        "out of memory: with anchors 'all' every frame is computed at once"
+                    ) from None
                 plan = next_plan(plan, self.loader.device, size)
                 notes.append(f"Memory was short; went on with {plan}.")
             except FloatingPointError as error:
@@ -254,7 +263,10 @@ class Model:
                     self._annotators.release()
         if job.first_frame is not None:
             first_frame = fit_picture(job.first_frame, *size_px(settings, video))
-        return settings, Inputs(video, first_frame, inputs.notes)
+        prompts = frame_prompts(settings, settings.num_frames) if isinstance(settings, MotionSettings) else None
+        if prompts is not None:
+            prompts = tuple(told_prompt(prompt, row, pipeline.tokenizer) if prompt else "" for prompt in prompts)
+        return settings, Inputs(video, first_frame, inputs.notes, prompts)
 
     def preview_matrix(self, row: registry.ModelRow, pipeline: Any) -> np.ndarray:
         """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per VAE."""
@@ -266,10 +278,9 @@ class Model:
 
 def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Reporter) -> np.ndarray:
     """The pipeline under complete settings: uint8 (frames, height, width, 3)."""
-    from pipelines.attention import CrossFrame
     from pipelines.video import RunOptions
 
-    options = RunOptions(settings.chunk_size, CrossFrame(enabled=settings.cross_frame_attention), watch=reporter)
+    options = RunOptions(settings.chunk_size, attention_of(settings), watch=reporter)
     arguments = common_arguments(settings) | mode.arguments(settings, inputs) | {"options": options}
     return pipeline(**arguments)[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ import video_io
 from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
+from director import load_storyboard
 from errors import InvalidSettings, ModelUnavailable
 from loading import Loader
 from reporting import stop_if
 from settings import (
     ControlSettings,
+    DirectorSettings,
     EditSettings,
     GenerationSettings,
     MotionSettings,
@@ -31,6 +33,8 @@ from settings import (
 )
 
 Source = str | Path | np.ndarray
+# Beginnings of layers' names; the middle belongs to the encoder, as in a ControlNet, which has no decoder.
+ATTENTION_BLOCKS = {"all": ("",), "encoder": ("down_blocks", "mid_block"), "decoder": ("up_blocks",)}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Inputs:
     video: np.ndarray | None = None
     first_frame: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    frame_prompts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,32 @@ def common_arguments(settings: GenerationSettings) -> dict[str, Any]:
     }
 
 
+def attention_of(settings: GenerationSettings) -> Any:
+    """How frames attend to each other, as the pipelines take it."""
+    from pipelines.attention import CrossFrame
+
+    return CrossFrame(
+        enabled=settings.cross_frame_attention,
+        anchors=settings.anchors,
+        period=settings.anchor_period,
+        filtered=settings.match_filter,
+        blocks=ATTENTION_BLOCKS[settings.attention_blocks],
+    )
+
+
+def frame_prompts(settings: MotionSettings, frames: int) -> tuple[str, ...] | None:
+    """Each frame's own prompt, empty where it is a blend, or None where the prompt serves all; raises UserError."""
+    text = settings.storyboard
+    if not text.strip():
+        if not isinstance(settings, DirectorSettings):
+            return None
+        text = settings.prompt
+    prompts = load_storyboard(text, frames)
+    if len(prompts) != frames:
+        raise InvalidSettings(f"storyboard: has {len(prompts)} frames, the video {frames}: make them the same number")
+    return prompts
+
+
 def motion_arguments(settings: MotionSettings) -> dict[str, Any]:
     """The pipelines' arguments move the camera, as in diffusers; the settings move what is seen."""
     return {
@@ -136,6 +167,8 @@ def text_to_video_arguments(settings: TextToVideoSettings, inputs: Inputs) -> di
         "width": settings.width,
         "motion_field": settings.motion_field,
         "first_frame": inputs.first_frame,
+        "frame_prompts": inputs.frame_prompts,
+        "shared_noise": isinstance(settings, DirectorSettings),
     }
 
 
@@ -151,6 +184,7 @@ def control_arguments(settings: ControlSettings, inputs: Inputs) -> dict[str, An
         "control_guidance_start": settings.control_start,
         "control_guidance_end": settings.control_end,
         "first_frame": inputs.first_frame,
+        "frame_prompts": inputs.frame_prompts,
     }
 
 
@@ -161,6 +195,7 @@ def edit_arguments(settings: EditSettings, inputs: Inputs) -> dict[str, Any]:
 
 MODES: Mapping[type[Settings], Mode] = {
     TextToVideoSettings: Mode(text_to_video_pipeline, text_to_video_arguments, False, True),
+    DirectorSettings: Mode(text_to_video_pipeline, text_to_video_arguments, False, True),
     ControlSettings: Mode(control_pipeline, control_arguments, True, True),
     EditSettings: Mode(edit_pipeline, edit_arguments, True, False, edits=True),
 }
@@ -310,10 +345,15 @@ def build_scheduler(name: str, config: Any) -> Any:
     return kind.from_config(config, **options)
 
 
-def truncation_notes(tokenizer: Any, settings: GenerationSettings) -> Iterator[str]:
+def truncation_notes(
+    tokenizer: Any, settings: GenerationSettings, frame_prompts: Sequence[str] | None = None
+) -> Iterator[str]:
     """A remark for each text that is longer than the checkpoint reads."""
     limit = tokenizer.model_max_length
-    for label, text in (("prompt", settings.prompt), ("negative prompt", settings.negative_prompt)):
+    shown = [("prompt", settings.prompt)]
+    if frame_prompts is not None:
+        shown = [(f"prompt of frame {frame}", prompt) for frame, prompt in enumerate(frame_prompts)]
+    for label, text in (*shown, ("negative prompt", settings.negative_prompt)):
         count = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         if count > limit:
             yield f"The {label} is {count} tokens long; this checkpoint reads the first {limit} and ignores the rest."

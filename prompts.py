@@ -11,10 +11,15 @@ from typing import Any
 
 def told(settings: Any, row: Any, tokenizer: Any) -> Any:
     """Settings with their texts as a row's text encoders get them; ``tokenizer`` knows the embeddings that fit."""
-    tokens = tokenizer.get_added_vocab()
-    prompt = with_placeholders(with_trigger(settings.prompt, row.trigger), row.embeddings, tokens)
-    negative_prompt = with_placeholders(settings.negative_prompt, row.embeddings, tokens)
-    return settings.model_copy(update={"prompt": prompt, "negative_prompt": negative_prompt})
+    negative_prompt = with_placeholders(settings.negative_prompt, row.embeddings, tokenizer.get_added_vocab())
+    return settings.model_copy(
+        update={"prompt": told_prompt(settings.prompt, row, tokenizer), "negative_prompt": negative_prompt}
+    )
+
+
+def told_prompt(prompt: str, row: Any, tokenizer: Any) -> str:
+    """A prompt as a row's text encoders get it."""
+    return with_placeholders(with_trigger(prompt, row.trigger), row.embeddings, tokenizer.get_added_vocab())
 
 
 def plain_words(row: Any, tokenizer: Any) -> Iterator[str]:

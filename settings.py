@@ -13,12 +13,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 2000
+MAX_STORYBOARD_CHARS = 40_000
 # Frames x height x width: 64 frames of 1024x1024, or 1024 of 256x256. More does not fit a browser or a patience.
 MAX_PIXELS = 64 * 1024 * 1024
 TRAINING_TIMESTEPS = 1000
 
 Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
 Control = Literal["canny", "depth", "pose"]
+Anchors = Literal["first", "previous", "first + previous", "all"]
+AttentionBlocks = Literal["all", "encoder", "decoder"]
 DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
 
 
@@ -31,8 +34,8 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Size = Annotated[int, BeforeValidator(_whole), Field(ge=64, le=2048, multiple_of=8)]
 
 
-def _about(label: str, unit: str | None = None, *, advanced: bool = False) -> dict[str, Any]:
-    return {"label": label, "unit": unit, "advanced": advanced}
+def _about(label: str, unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
+    return {"label": label, "unit": unit, "advanced": advanced, "lines": lines}
 
 
 class Settings(BaseModel):
@@ -142,9 +145,41 @@ class GenerationSettings(Settings):
     )
     cross_frame_attention: bool = Field(
         True,
-        description="Every frame attends to the first, which keeps appearance and identity.",
+        description="Frames attend to an anchor frame, which keeps appearance and identity.",
         json_schema_extra=_about("Cross-frame attention", advanced=True),
     )
+    anchors: Anchors = Field(
+        "first",
+        description="Whom every frame attends to. All frames at once take the most time and memory.",
+        json_schema_extra=_about("Anchor frames", advanced=True),
+    )
+    anchor_period: Whole = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Rotational value mapping: after so many steps the next frame is the anchor; 0 keeps the first.",
+        json_schema_extra=_about("Anchor period", "steps", advanced=True),
+    )
+    match_filter: float = Field(
+        0.0,
+        ge=0,
+        le=0.95,
+        description="Dual-softmax filtering: this share of a frame, what matches the anchor worst, attends to itself.",
+        json_schema_extra=_about("Match filter", "share of a frame", advanced=True),
+    )
+    attention_blocks: AttentionBlocks = Field(
+        "all",
+        description="In which half of the network frames attend to each other.",
+        json_schema_extra=_about("Attention blocks", advanced=True),
+    )
+
+    @model_validator(mode="after")
+    def _one_anchor_rotates(self) -> Self:
+        if self.anchor_period and self.anchors != "first":
+            raise ValueError(f"anchor_period ({self.anchor_period}) needs anchors 'first', not '{self.anchors}'")
+        if self.anchors == "all" and self.chunk_size is not None and self.chunk_size < self.num_frames:
+            raise ValueError("anchors 'all' computes all frames at once: leave chunk_size empty")
+        return self
 
     @field_validator("prompt")
     @classmethod
@@ -153,7 +188,7 @@ class GenerationSettings(Settings):
             raise ValueError("is empty: write a sentence, for example 'a red circle on green grass'")
         return text
 
-    @field_validator("prompt", "negative_prompt", "model", "lora", "vae")
+    @field_validator("prompt", "negative_prompt", "model", "lora", "vae", "storyboard", check_fields=False)
     @classmethod
     def _printable(cls, text: str | None) -> str | None:
         for character in text or "":
@@ -165,8 +200,15 @@ class GenerationSettings(Settings):
 
 
 class MotionSettings(GenerationSettings):
-    """Modes that can write motion into the latents (section 3.3.1)."""
+    """Modes whose frames can have prompts of their own, and motion in the latents (section 3.3.1)."""
 
+    storyboard: str = Field(
+        "",
+        max_length=MAX_STORYBOARD_CHARS,
+        description="Moments in place of the prompt: one in each line, or A -> B, spread over the frames; or YAML with "
+        "'prompts: {0: a dog, 7: a cat}'. Frames between two moments are a blend.",
+        json_schema_extra=_about("Storyboard", advanced=True, lines=3),
+    )
     motion_field_strength_x: float = Field(
         12.0,
         ge=-128,
@@ -230,6 +272,23 @@ class TextToVideoSettings(MotionSettings):
         if self.width is not None and self.height is not None:
             check_pixels(self.num_frames, self.width, self.height)
         return self
+
+
+class DirectorSettings(TextToVideoSettings):
+    """DirecT2V (arXiv 2305.14330): a prompt for every frame, written by hand, from moments, or by a language model."""
+
+    mode: ClassVar[str] = "direct"
+
+    prompt: str = Field(
+        max_length=MAX_PROMPT_CHARS,
+        description="Moments, such as 'a red circle -> a blue circle', or a sentence for a language model.",
+        json_schema_extra=_about("What happens"),
+    )
+    motion_field: bool = Field(
+        False,
+        description="Frames start from the first one's moved latents; off, from its noise.",
+        json_schema_extra=_about("Motion in latents", advanced=True),
+    )
 
 
 class SourceSettings(GenerationSettings):
@@ -366,7 +425,9 @@ class EditSettings(SourceSettings):
 
 
 # Every mode there is; a tagged union over ``mode``.
-MODES: dict[str, type[Settings]] = {kind.mode: kind for kind in (TextToVideoSettings, ControlSettings, EditSettings)}
+MODES: dict[str, type[Settings]] = {
+    kind.mode: kind for kind in (TextToVideoSettings, DirectorSettings, ControlSettings, EditSettings)
+}
 
 
 @cache

@@ -52,7 +52,7 @@ def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] 
     if facts["optional"]:
         return gr.Textbox(placeholder="automatic", max_length=MAX_NUMBER_CHARS, **{**shared, "value": ""})
     if facts["type"] == "string":
-        return gr.Textbox(max_length=facts["maxLength"], **shared)
+        return gr.Textbox(max_length=facts["maxLength"], **{"lines": facts["lines"], **shared})
     low, high, whole = facts["minimum"], facts["maximum"], facts["type"] == "integer"
     if high - low <= WIDEST_SLIDER:
         step = 1 if whole else 0.5 if high - low > FINE_SLIDER else 0.05

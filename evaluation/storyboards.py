@@ -1,0 +1,198 @@
+"""How well directed videos follow a storyboard, on the toy world: ``python -m evaluation.storyboards``.
+
+Storyboards with a known course (a thing moves, grows, changes its colour or shape, day becomes night) are drawn by
+several ways of holding frames together, so that the value of each piece is seen. A frame *follows* where what changes
+is as the nearest moment says; it *keeps* where everything that the course leaves alone (colour, shape, background) is
+as it was asked for.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from director import blend, storyboard
+from model import Model
+from settings import DirectorSettings, Settings, TextToVideoSettings
+from training.toyworld.captions import caption
+from training.toyworld.detector import Detection, detect
+from training.toyworld.measure import save_picture
+from training.toyworld.scene import (
+    COLOURS,
+    HELD_OUT_PAIRS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    Object,
+    Scene,
+    clashes,
+    random_background,
+    random_object,
+)
+
+COURSES = ("position", "size", "colour", "shape", "background")
+IDENTITY = ("colour", "shape", "background")
+FRAMES, STEPS = 8, 20
+SIDES = {"left": (0.25, 0.5), "right": (0.75, 0.5), "top": (0.5, 0.25), "bottom": (0.5, 0.75)}
+OPPOSITES = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
+
+STILL = {"motion_field": False}
+# What holds the frames together: the settings class and what it is given besides the storyboard.
+WAYS: Mapping[str, tuple[type[Settings], dict[str, Any]]] = {
+    "independent frames": (TextToVideoSettings, STILL | {"cross_frame_attention": False}),
+    "cross-frame attention": (TextToVideoSettings, STILL),
+    "motion window 881-941": (
+        TextToVideoSettings,
+        {"motion_window": (881, 941), "motion_field_strength_x": 0.0, "motion_field_strength_y": 0.0},
+    ),
+    "shared noise": (DirectorSettings, {"cross_frame_attention": False}),
+    "shared noise, cross-frame attention": (DirectorSettings, {}),
+    "the same, rotating every 4 steps": (DirectorSettings, {"anchor_period": 4}),
+    "the same, filtering 5 %": (DirectorSettings, {"match_filter": 0.05}),
+    "the same, rotating and filtering 5 % (DirecT2V)": (DirectorSettings, {"anchor_period": 4, "match_filter": 0.05}),
+    "the same, filtering 50 %": (DirectorSettings, {"match_filter": 0.5}),
+    "previous frame": (DirectorSettings, {"anchors": "previous"}),
+    "first and previous frame": (DirectorSettings, {"anchors": "first + previous"}),
+    "all frames": (DirectorSettings, {"anchors": "all"}),
+}
+
+
+@dataclass(frozen=True)
+class Board:
+    """A storyboard of moments, the attribute (of COURSES) that changes, and the scene of each moment."""
+
+    text: str
+    course: str
+    moments: tuple[Scene, ...]
+
+    def scenes(self, frames: int) -> tuple[Scene, ...]:
+        """What each frame should show: the scene of the moment that it is nearest to."""
+        prompts = storyboard(self.text, frames)
+        order = [frame for frame, prompt in enumerate(prompts) if prompt]
+        nearest = [place.before if place.share < 0.5 else place.after for place in blend(prompts)]
+        return tuple(self.moments[order.index(frame)] for frame in nearest)
+
+
+def boards(count: int, seed: int = 41) -> list[Board]:
+    """So many storyboards, of each course the same number."""
+    return [board_of(COURSES[index % len(COURSES)], np.random.default_rng([seed, index])) for index in range(count)]
+
+
+def board_of(course: str, random: np.random.Generator) -> Board:
+    """A random storyboard of one course."""
+    background = random_background(random)
+    moments = tuple(changed(course, Scene(background, (random_object(random, background),)), random))
+    texts = [caption(moment, np.random.default_rng(0), complete=True) for moment in moments]
+    return Board(" -> ".join(texts), course, moments)
+
+
+def changed(course: str, scene: Scene, random: np.random.Generator) -> Iterable[Scene]:
+    """The moments of a course that begins like the scene."""
+    thing = replace(scene.objects[0], angle=0.0)
+    if course == "position":
+        side = str(random.choice(list(SIDES)))
+        places = (SIDES[side], (0.5, 0.5), SIDES[OPPOSITES[side]])
+        small = min(thing.radius, SIZES["medium"][0])
+        return [with_thing(scene, replace(thing, x=x, y=y, radius=small)) for x, y in places]
+    middle = replace(thing, x=0.5, y=0.5)
+    if course == "size":
+        radii = [float(np.mean(SIZES[size])) for size in ("small", "large")]
+        return [with_thing(scene, replace(middle, radius=radius)) for radius in radii]
+    if course == "background":
+        places = [place for place in PLACES if not clashes(thing.colour, place) and place != "night"]
+        day = str(random.choice(places))
+        return [replace(with_thing(scene, middle), background=background) for background in (day, "night")]
+    values = COLOURS if course == "colour" else SHAPES
+    fitting = [value for value in values if fits(replace(middle, **{course: value}), scene.background)]
+    old, new = random.choice(fitting, 2, replace=False)
+    return [with_thing(scene, replace(middle, **{course: str(value)})) for value in (old, new)]
+
+
+def with_thing(scene: Scene, thing: Object) -> Scene:
+    return replace(scene, objects=(thing,))
+
+
+def fits(thing: Object, background: str) -> bool:
+    """Whether this thing can be seen there, and its colour and shape were learned together."""
+    return not clashes(thing.colour, background) and (thing.colour, thing.shape) not in HELD_OUT_PAIRS
+
+
+def followed(board: Board, frames: np.ndarray) -> tuple[list[bool], list[bool]]:
+    """Of each frame, uint8 (frames, height, width, 3): whether it follows the course, and whether it keeps the rest."""
+    follows, keeps = [], []
+    for scene, frame in zip(board.scenes(len(frames)), frames, strict=True):
+        wanted, found = attributes(scene), attributes_of(detect(frame))
+        follows.append(found[board.course] == wanted[board.course])
+        keeps.append(
+            all(found[name] == wanted[name] for name in ("colour", "shape", "background") if name != board.course)
+        )
+    return follows, keeps
+
+
+def attributes(scene: Scene) -> dict[str, str]:
+    """What a scene shows, by course."""
+    thing = scene.objects[0]
+    return {name: getattr(thing, name) for name in COURSES[:-1]} | {"background": scene.background}
+
+
+def attributes_of(detection: Detection) -> dict[str, str | None]:
+    """What was found, under the same names."""
+    if not detection.things:
+        return dict.fromkeys(COURSES[:-1]) | {"background": detection.background}
+    largest = detection.things[0]
+    size = Object(largest.shape, largest.colour, largest.x, largest.y, largest.radius).size
+    found = {name: getattr(largest, name) for name in ("position", "colour", "shape")}
+    return found | {"size": size, "background": detection.background}
+
+
+def measure(
+    model: Model, way: str, chosen: Iterable[Board], changes: Mapping[str, Any]
+) -> tuple[dict[str, float], np.ndarray]:
+    """The shares of frames that follow (over all, and by course) and that keep, and the clips: uint8 (boards, frames,
+    height, width, 3)."""
+    kind, options = WAYS[way]
+    values: dict[str, list[bool]] = defaultdict(list)
+    clips = []
+    for seed, board in enumerate(chosen):
+        settings = kind(  # type: ignore[call-arg] # both classes have these
+            prompt="as the storyboard says",
+            storyboard=board.text,
+            model="toyworld",
+            seed=seed,
+            num_frames=FRAMES,
+            **options | changes,
+        )
+        clips.append(model.generate(settings).frames)
+        follows, keeps = followed(board, clips[-1])
+        values["follows"] += follows
+        values["keeps"] += keeps
+        values[f"follows {board.course}"] += follows
+    return {name: float(np.mean(each)) for name, each in values.items()}, np.stack(clips)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ways", nargs="*", help=f"numbers of: {'; '.join(f'{i} {way}' for i, way in enumerate(WAYS))}")
+    parser.add_argument("--boards", type=int, default=50, help="how many storyboards")
+    parser.add_argument("--steps", type=int, default=STEPS, help="denoising steps")
+    parser.add_argument("--sheets", type=Path, help="a folder for strips of the first clips, to be looked at")
+    options = parser.parse_args()
+    model = Model(device="cpu")
+    chosen = boards(options.boards)
+    for number, way in enumerate(WAYS):
+        if options.ways and str(number) not in options.ways:
+            continue
+        shares, clips = measure(model, way, chosen, {"num_inference_steps": options.steps})
+        print(json.dumps({"way": way, "boards": len(chosen), "steps": options.steps} | shares), flush=True)
+        if options.sheets is not None:
+            rows = [np.concatenate(list(clip), axis=1) for clip in clips[:20]]
+            save_picture(np.concatenate(rows), options.sheets / f"{number}.jpg")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import gradio as gr
 
 import app_canny
 import app_depth
+import app_director
 import app_pix2pix
 import app_pose
 import app_text_to_video
@@ -24,7 +25,7 @@ from video_io import read_metadata
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
-TABS = tuple(tab.TAB for tab in (app_text_to_video, app_pose, app_canny, app_depth, app_pix2pix))
+TABS = tuple(tab.TAB for tab in (app_text_to_video, app_director, app_pose, app_canny, app_depth, app_pix2pix))
 OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 

@@ -27,6 +27,13 @@ DEPTH_ESTIMATORS = {
 POSE_NETWORKS = ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-simple")
 
 
+STORYBOARDS = (
+    "a sapling in a field -> a young tree in a field -> a cherry tree in blossom in a field",
+    "a lake at sunrise -> a lake at noon -> a lake at sunset -> a lake under the stars",
+    "an astronaut far away on the moon -> an astronaut close by on the moon",
+)
+
+
 @dataclass(frozen=True)
 class Lora:
     """Low-rank additions to a checkpoint (Hu et al. 2021, arXiv 2106.09685): what it is called, the ``.safetensors``
@@ -47,6 +54,7 @@ class ModelRow:
     note: str
     motion_window: tuple[int, int] = PAPER_WINDOW
     examples: tuple[str, ...] = ()
+    storyboards: tuple[str, ...] = STORYBOARDS  # examples of moments
     unet: str | None = None  # a folder whose UNet takes the place of the one there
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)  # by control, where there is one
     depth_estimator: str = "depth-anything-v2-small"  # of DEPTH_ESTIMATORS, what suits it
@@ -76,6 +84,13 @@ TOYWORLD = ModelRow(
         "a large yellow star at night",
         "a pink heart on the sea",
         "a person in a blue shirt and black trousers waving on sand",
+    ),
+    storyboards=(
+        "a red circle on the left on green grass -> a red circle in the centre on green grass -> "
+        "a red circle on the right on green grass",
+        "a red circle on sand -> a blue circle on sand",
+        "a white square on the sea -> a white star on the sea",
+        "a small yellow star at night -> a large yellow star at night",
     ),
 )
 TOYWORLD_EDIT = replace(

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from director import Complete
 
 import ui
-from settings import Settings
+from settings import Settings, field_facts
+from storyboard_panel import Storyboarder, storyboard_panel
 
 AUTO = "auto"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -33,7 +35,7 @@ class ExampleClip:
 class Tab:
     """One tab: its settings class and the name of its endpoint; ``fixed`` settings that are not asked for; which others
     are in sight, row by row, beside prompt, model and seed; whether it takes a video, which are offered, or a first
-    frame."""
+    frame, and whether its frames have a table of prompts."""
 
     label: str
     kind: type[Settings]
@@ -45,17 +47,23 @@ class Tab:
     clips: tuple[ExampleClip, ...] = ()
     first_frame: bool = False
     edits: bool = False
+    storyboard: bool = False
     prompt_lines: int = 2
 
     def suits(self, row: Any) -> bool:
         """Whether a model can do what this tab is for."""
         return row.edits == self.edits and ("control" not in self.fixed or self.fixed["control"] in row.controlnets)
 
+    def examples(self, row: Any) -> tuple[str, ...]:
+        """Prompts to try with a model."""
+        return row.storyboards if self.storyboard else row.examples
+
 
 @dataclass(frozen=True)
 class Server:
     """What a tab needs of the program: ``rows`` are the models a client may choose, ``default(edits=...)`` what "auto"
-    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers."""
+    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers; ``complete`` is a
+    language model, or None."""
 
     generate: ui.Generate
     rows: Mapping[str, Any]
@@ -65,6 +73,7 @@ class Server:
     loras: Collection[str] = ()
     vaes: Collection[str] = ()
     embeddings: Collection[str] = ()
+    complete: Complete | None = None
 
     def choices(self) -> dict[str, list[tuple[str, str]]]:
         """What the settings that nobody can choose without the operator may be, as (label, value)."""
@@ -96,11 +105,15 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
             with gr.Row():
                 run = gr.Button("Generate", variant="primary", scale=3, min_width=120)
                 cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
+            if tab.storyboard:
+                frames = field_facts(tab.kind)["num_frames"]["default"]
+                board = storyboard_panel(frames, with_language_model=server.complete is not None)
+                controls["storyboard"] = board.table
         with gr.Column(elem_classes="t2v-answer"):
             panel = ui.result_panel(cancel, with_control=tab.source is not None)
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
-            examples = choice_of(default[0].examples, "Examples")
+            examples = choice_of(tab.examples(default[0]), "Examples")
             controls["model"] = ui.control(tab.kind, "model", asked["model"])
             note = gr.HTML(note_html(*default))
             output_format = add_settings(tab, asked, panel, controls, files)
@@ -111,7 +124,10 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
         runner = ui.JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
         runner.connect([run.click, controls["prompt"].submit], {**controls, "format": output_format, **files}, panel)
         runner.connect_restore(upload, controls, panel, server.read_metadata)
-        connect_model(controls, note, examples, default, rows)
+        example_chosen = connect_model(controls, note, examples, default, rows, tab)
+        if tab.storyboard:
+            asked = controls["prompt"], controls["num_frames"], panel.status
+            Storyboarder(board, *asked, server.complete).connect(example_chosen)
         if tab.source is not None:
             connect_clips(clips, tab.clips, files["source"], controls)
     return demo
@@ -155,8 +171,10 @@ def chosen(index: Any, things: Sequence[Any]) -> Any:
     return things[index] if isinstance(index, int) and 0 <= index < len(things) else None
 
 
-def connect_model(controls: Mapping[str, Any], note: Any, examples: gr.Dataset, default: Any, rows: Any) -> None:
-    """Say what the chosen model is, and offer its examples."""
+def connect_model(  # noqa: PLR0913 - all that one tab shows of a model
+    controls: Mapping[str, Any], note: Any, examples: gr.Dataset, default: Any, rows: Any, tab: Tab
+) -> Any:
+    """Say what the chosen model is, and offer its examples; returns the event that one is in the prompt."""
 
     def row_of(model: Any) -> Any:
         return rows.get(model, default[0]) if isinstance(model, str) else default[0]
@@ -164,13 +182,13 @@ def connect_model(controls: Mapping[str, Any], note: Any, examples: gr.Dataset, 
     def describe(model: Any) -> tuple[str, gr.Dataset]:
         row = row_of(model)
         reason = default[1] if model == AUTO else ""
-        return note_html(row, reason), gr.Dataset(samples=[[text] for text in row.examples])
+        return note_html(row, reason), gr.Dataset(samples=[[text] for text in tab.examples(row)])
 
     def example(model: Any, index: Any) -> Any:
-        return chosen(index, row_of(model).examples) or gr.skip()
+        return chosen(index, tab.examples(row_of(model))) or gr.skip()
 
     controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
-    examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
+    return examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
 
 
 def connect_clips(dataset: gr.Dataset, clips: Sequence[ExampleClip], source: Any, controls: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from errors import InvalidSettings, UserError
 from jobs import Finished, Generate, run_job
 from parsing import from_json, parse
 from settings import Settings, field_facts
+from storyboard_table import as_text, shown_rows
 from views import PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)
@@ -309,6 +310,8 @@ class JobRunner:
             if absent:
                 message = f"Settings restored, all but {missing(absent)}"
             values = {name: value for name, value in values.items() if name in controls}
+            if isinstance(controls.get("storyboard"), gr.Dataframe):
+                values["storyboard"] = shown_rows(values["storyboard"], values["num_frames"])
             return {panel.status: status_html(message), **{controls[name]: value for name, value in values.items()}}
 
         upload.upload(restore, upload, [panel.status, *controls.values()], preprocess=False, **PAGE_ONLY)
@@ -324,6 +327,8 @@ class JobRunner:
         if suffix not in FORMATS:
             raise InvalidSettings(f"format: must be one of {', '.join(FORMATS)}")
         given = {name: path for name in FILES if (path := uploaded(name, values.pop(name, None))) is not None}
+        if "storyboard" in values:
+            values["storyboard"] = as_text(values["storyboard"])
         settings = read_values(self.kind, {**values, **self.fixed})
         async with aclosing(run_job(self.generate, settings, suffix, self.output_dir, given)) as job:
             async for update in job:

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 Anchors = Literal["first", "previous", "first + previous", "all"]
 KeysValues = tuple[torch.Tensor, torch.Tensor]
-QUERY_BLOCK = 1024  # tokens whose matches are compared at once
+KNOWN_KEYS = 16
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,12 @@ class CrossFrameAttnProcessor:
         attended = attend(query, anchors, attn.heads)
         if self.cache.options.filtered == 0:
             return attended
-        return filter_matches(
-            attended, query, anchors[0], project(hidden_states), heads=attn.heads, share=self.cache.options.filtered
-        )
+        by_head = [
+            rearrange(tensor, "(b f) n (h d) -> b f h n d", b=self.cache.branches, h=attn.heads)
+            for tensor in (attended, query, anchors[0], *project(hidden_states))
+        ]
+        filtered = filter_matches(*by_head[:3], (by_head[3], by_head[4]), self.cache.options.filtered)
+        return rearrange(filtered, "b f h n d -> (b f) n (h d)")
 
     def anchor_keys_values(self, project: Callable[[torch.Tensor], KeysValues], frames: torch.Tensor) -> KeysValues:
         """Self-attention's keys and values, (groups, tokens, channels): a group of frames per branch, or per frame.
@@ -229,66 +232,91 @@ def attend(query: torch.Tensor, keys_values: KeysValues, heads: int) -> torch.Te
     return rearrange(attended, "g h (f n) d -> (g f) n (h d)", n=tokens)
 
 
-def filter_matches(  # noqa: PLR0913 - all that attention has, and the share
-    attended: torch.Tensor, query: torch.Tensor, key: torch.Tensor, own: KeysValues, *, heads: int, share: float
+def filter_matches(
+    attended: torch.Tensor, query: torch.Tensor, key: torch.Tensor, own: KeysValues, share: float
 ) -> torch.Tensor:
     """Dual-softmax filtering (DirecT2V, arXiv 2305.14330, section 3): where tokens match the anchor's with little
     confidence, what they get from it is replaced by what they get from their own frame.
 
     As many tokens of each frame and head as ``share`` says are replaced, those of the least confidence, so that the
-    result for a frame depends on no other's confidence. (The authors' code takes one quantile over the whole batch.)
+    result for a frame depends on no other's. (The authors' code takes one quantile over the whole batch.) The last
+    guidance branch, that of the text, decides for all: guidance would exaggerate what branches filter differently.
 
     Args:
-        attended: attention to the anchors, (groups frames, tokens, channels); a group shares its keys.
-        query: (groups frames, tokens, channels).
-        key: the anchors', (groups, key tokens, channels).
-        own: keys and values of every frame, (groups frames, tokens, channels) each.
-        heads: attention heads; channels are divided among them.
+        attended: attention to the anchors, (branches, frames, heads, tokens, channels of a head); likewise:
+        query: of every frame.
+        key: the anchors', frames 1 where all share them.
+        own: keys and values of every frame.
         share: of the tokens, 0 to 1.
 
     Returns:
-        (groups frames, tokens, channels).
+        As ``attended``.
     """
-    count = round(share * query.shape[1])
+    count = round(share * query.shape[-2])
     if count == 0:
         return attended
-    per_group = len(query) // len(key)
-    result = []
-    for index in range(len(query)):  # a frame at a time, so that memory does not grow with their number
-        one, anchor, own_key, own_value, before = (
-            rearrange(tensor, "n (h d) -> h n d", h=heads)
-            for tensor in (query[index], key[index // per_group], own[0][index], own[1][index], attended[index])
-        )
-        worst = match_confidence(one, anchor).topk(count, dim=-1, largest=False, sorted=False).indices
-        places = worst[..., None].expand(-1, -1, one.shape[-1])
-        from_itself = functional.scaled_dot_product_attention(one.gather(1, places), own_key, own_value)
-        result.append(before.scatter(1, places, from_itself.to(before.dtype)))
-    return rearrange(torch.stack(result), "f h n d -> f n (h d)")
+    matched_key = key[-1].expand(query.shape[1], -1, -1, -1)
+    worst = match_confidence(query[-1], matched_key).topk(count, dim=-1, largest=False, sorted=False).indices
+    places = worst[None, ..., None].expand(len(query), -1, -1, -1, query.shape[-1])
+    own_answer = functional.scaled_dot_product_attention(
+        *(tensor.flatten(0, 1) for tensor in (query.gather(-2, places), *own))
+    )
+    return attended.scatter(-2, places, own_answer.view(places.shape).to(attended.dtype))
 
 
 def match_confidence(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """How sure each query is of the keys it matches: the mean over the keys of softmax over the keys times softmax over
-    the queries.
+    """How sure queries are of the keys that they match: the logarithm of the sum over the keys of softmax over the keys
+    times softmax over the queries.
+
+    Of scores s_ij that is log sum_j exp(2 s_ij - log sum_i exp s_ij) - log sum_j exp s_ij: three calls of attention,
+    and scores are never held.
 
     Args:
-        query: (heads, tokens, channels).
-        key: (heads, key tokens, channels).
+        query: (frames, heads, tokens, channels).
+        key: (frames, heads, key tokens, channels).
 
     Returns:
-        (heads, tokens) in float32. Blocks of queries are compared one after another, each twice, so that no more than
-        ``heads x QUERY_BLOCK x key tokens`` scores are held.
+        (frames, heads, tokens) in float32.
     """
-    blocks = query.split(QUERY_BLOCK, dim=1)
+    scale = query.shape[-1] ** -0.5
+    columns = log_sum_exp(key * scale, query)
+    return log_sum_exp(query * (2 * scale), key, -columns) - log_sum_exp(query * scale, key)
 
-    def scores(block: torch.Tensor) -> torch.Tensor:
-        return (block @ key.mT).float() * query.shape[-1] ** -0.5
 
-    columns = torch.stack([scores(block).logsumexp(1) for block in blocks]).logsumexp(0)
-    confidences = []
-    for block in blocks:
-        each = scores(block)
-        confidences.append((2 * each - each.logsumexp(2, keepdim=True) - columns[:, None]).exp().mean(2))
-    return torch.cat(confidences, 1)
+def log_sum_exp(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """log sum_j exp(query_i key_j + bias_j), by a call of attention, which does not hold the scores.
+
+    One more key is given whose score is known, and its value alone is 1: the share that it gets says what the others
+    have together. Known is the best score among a few keys; where that is far below the best of all, its share is too
+    small for the precision, and the result is a lower bound.
+
+    Args:
+        query: (..., tokens, channels).
+        key: (..., key tokens, channels).
+        bias: (..., key tokens), none by default.
+
+    Returns:
+        (..., tokens) in float32.
+    """
+    bias = torch.zeros_like(key[..., 0], dtype=torch.float32) if bias is None else bias
+    coarse = bias.to(key.dtype)
+    fine = (bias - coarse.float()).to(key.dtype)
+    few = slice(None, None, max(1, key.shape[-2] // KNOWN_KEYS))
+    known = ((query @ key[..., few, :].mT).float() + bias[..., None, few]).amax(-1).to(query.dtype)
+
+    # Channels besides the given ones: twice the bias, the known score, and five zeros, as fast kernels want eighths.
+    one, none = torch.ones_like(known), torch.zeros_like(known)
+    query = torch.cat([query, torch.stack([one, one, known, *[none] * 5], -1)], -1)
+    nothing = torch.zeros_like(coarse)
+    key = torch.cat([key, torch.stack([coarse, fine, *[nothing] * 6], -1)], -1)
+    last = functional.one_hot(torch.tensor(key.shape[-1] - 6), key.shape[-1]).to(key)
+    key = torch.cat([key, last.expand(*key.shape[:-2], 1, -1)], -2)
+    value = torch.zeros_like(key)
+    value[..., -1, 0] = 1
+    share = functional.scaled_dot_product_attention(query, key, value, scale=1.0)[..., 0].float()
+    limits = torch.finfo(query.dtype)
+    smallest = max(limits.smallest_normal * limits.eps, torch.finfo(torch.float32).smallest_normal)
+    return known.float() + (1 / share.clamp(smallest, 0.5) - 1).log()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-import pipelines.attention
 from pipelines.attention import (
     AnchorCache,
     CrossFrame,
@@ -169,44 +168,51 @@ def test_the_anchor_rotates_over_the_steps(layer, states):
     torch.testing.assert_close(in_chunks(processor, layer, states, anchor_frame=3), expected)
 
 
-def test_confidence_is_row_softmax_times_column_softmax(monkeypatch):
-    """Against the plain formula, in one block and in blocks that do not divide the tokens."""
+@pytest.mark.parametrize("spread", [1, 3])
+def test_confidence_is_row_softmax_times_column_softmax(spread):
+    """Against the plain formula, though no scores are held, for flat matches as for sharp ones."""
     generator = torch.Generator().manual_seed(4)
-    query, key = torch.randn(HEADS, TOKENS, 8, generator=generator), torch.randn(HEADS, 9, 8, generator=generator)
-    scores = torch.einsum("hnd,hmd->hnm", query, key) / 8**0.5
-    expected = (scores.softmax(2) * scores.softmax(1)).mean(2)
-    torch.testing.assert_close(match_confidence(query, key), expected)
-    monkeypatch.setattr(pipelines.attention, "QUERY_BLOCK", 5)
-    torch.testing.assert_close(match_confidence(query, key), expected)
+    query = spread * torch.randn(FRAMES, HEADS, TOKENS, 8, generator=generator)
+    key = spread * torch.randn(FRAMES, HEADS, 40, 8, generator=generator)
+    scores = torch.einsum("fhnd,fhmd->fhnm", query, key) / 8**0.5
+    expected = (scores.softmax(-1) * scores.softmax(-2)).sum(-1)
+    torch.testing.assert_close(match_confidence(query, key).exp(), expected)
 
 
 def test_tokens_that_match_badly_attend_to_their_own_frame(layer, states):
-    """Dual-softmax filtering: a quarter of the tokens of every frame and head, those of the least confidence."""
-    heads = lambda tensor: tensor.reshape(TOKENS, HEADS, -1).transpose(0, 1)  # noqa: E731
+    """Dual-softmax filtering: a quarter of the tokens of every frame and head, those of which the last branch is the
+    least sure."""
     by_frame = states.reshape(BRANCHES, FRAMES, TOKENS, CHANNELS)
     expected = torch.empty_like(by_frame)
+
+    def heads(tensor):
+        return tensor.reshape(TOKENS, HEADS, -1).transpose(0, 1)
+
+    def scores(branch, frame, source):
+        query, key = heads(layer.to_q(by_frame[branch, frame])), heads(layer.to_k(by_frame[branch, source]))
+        return query @ key.mT / query.shape[-1] ** 0.5
+
     with torch.no_grad():
         for branch in range(BRANCHES):
             for frame in range(FRAMES):
-                query = heads(layer.to_q(by_frame[branch, frame]))
-                answers = []
-                for source in (by_frame[branch, 0], by_frame[branch, frame]):
-                    key, value = heads(layer.to_k(source)), heads(layer.to_v(source))
-                    scores = query @ key.mT / query.shape[-1] ** 0.5
-                    answers.append(scores.softmax(2) @ value)
-                key = heads(layer.to_k(by_frame[branch, 0]))
-                scores = query @ key.mT / query.shape[-1] ** 0.5
-                confidence = (scores.softmax(2) * scores.softmax(1)).mean(2)
+                answers = [
+                    scores(branch, frame, source).softmax(2) @ heads(layer.to_v(by_frame[branch, source]))
+                    for source in (0, frame)
+                ]
+                matches = scores(BRANCHES - 1, frame, 0)
+                confidence = (matches.softmax(2) * matches.softmax(1)).sum(2)
                 threshold = confidence.sort(1).values[:, TOKENS // 4 - 1]
-                kept = (confidence > threshold[:, None])[..., None]
-                chosen = torch.where(kept, *answers)
+                chosen = torch.where((confidence > threshold[:, None])[..., None], *answers)
                 expected[branch, frame] = layer.to_out[0](chosen.transpose(0, 1).reshape(TOKENS, CHANNELS))
-    expected = expected.reshape(states.shape)
-    with torch.no_grad():
+        expected = expected.reshape(states.shape)
         torch.testing.assert_close(processor_of(filtered=0.25)(layer, states), expected)
-        unfiltered = processor_of()(layer, states)
+        assert not torch.allclose(expected, processor_of()(layer, states))
     torch.testing.assert_close(in_chunks(processor_of(filtered=0.25), layer, states), expected)
-    assert not torch.allclose(expected, unfiltered)
+    for anchors in ("previous", "first + previous"):
+        filtered = processor_of(filtered=0.25, anchors=anchors)
+        with torch.no_grad():
+            whole = filtered(layer, states)
+        torch.testing.assert_close(in_chunks(filtered, layer, states), whole)
 
 
 def test_only_the_named_blocks_cross_frames(components):

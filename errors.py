@@ -29,6 +29,14 @@ class NothingFound(UserError):
     """A video without what its annotator looks for, such as people."""
 
 
+class InvalidStoryboard(UserError):
+    """A storyboard that cannot be read, is empty, or does not fit the number of frames."""
+
+
+class DirectorError(UserError):
+    """A language model that cannot be asked, or whose answer cannot be used."""
+
+
 class GenerationFailed(UserError):
     """The run broke down in a way that other settings may avoid: out of memory, numbers that are not finite."""
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 FACTS = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
 FACTS += ["prompts", "safetensors_header", "model_folders", "catalogue"]
 PARTS = [
-    *("video_io", "annotators", "annotators.*", "director", "loading", "single_files", "adapters"),
+    *("video_io", "annotators", "annotators.*", "director", "chat_model", "language_model"),
+    *("loading", "single_files", "adapters"),
     *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
     *("pipelines.noise", "pipelines.video"),
 ]
@@ -36,6 +37,8 @@ MAY_IMPORT = {
     "annotators": [],
     "annotators.*": ["annotators.base", "errors", "utils"],
     "director": ["errors"],
+    "chat_model": ["errors", "utils", "director", "model_folders"],
+    "language_model": ["errors", "director", "chat_model"],
     "pipelines": [],
     "pipelines.attention": [],
     "pipelines.motion": [],
@@ -70,7 +73,7 @@ MAY_IMPORT = {
 # A tab that runs alone is a page of one tab.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
-LIGHT += ["video_io", "video_comment", "inference"]
+LIGHT += ["video_io", "video_comment", "inference", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]

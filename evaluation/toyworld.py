@@ -66,8 +66,8 @@ def shown(scene: Scene, image: np.ndarray, detection: Detection) -> Attributes:
     found = matched(scene, detection)
     return {
         "background": (detection.background,),
-        "colour": tuple(thing and thing.colour for thing in found),
-        "shape": tuple(thing and thing.shape for thing in found),
+        "colour": tuple(None if thing is None else thing.colour for thing in found),
+        "shape": tuple(None if thing is None else thing.shape for thing in found),
         "position": (place([thing for thing in found if thing is not None]) if all(found) else None,),
     }
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from director import load_storyboard
 
 import registry
 import video_io
 from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
+from director import load_storyboard
 from errors import InvalidSettings, ModelUnavailable
 from loading import Loader
 from reporting import stop_if

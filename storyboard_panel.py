@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from director import MAX_FRAMES, Complete, direct, load_storyboard, storyboard
 from gradio.components import Component
 
+from director import MAX_FRAMES, Complete, direct, load_storyboard, storyboard
 from errors import InvalidStoryboard, UserError
 from settings import MAX_PROMPT_CHARS
 from storyboard_table import HEADERS, read_rows, resized, rows_of

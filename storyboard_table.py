@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from director import MAX_FRAMES, as_frame_prompts, load_storyboard, save_storyboard
-
 from errors import InvalidStoryboard
 
 HEADERS = ("Frame", "Prompt", "Keep")

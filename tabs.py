@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from director import Complete
 
 import ui
+from director import Complete
 from settings import Settings, field_facts
 from storyboard_panel import Storyboarder, storyboard_panel
 

@@ -37,7 +37,10 @@ class Network:
 
     ``role`` names it to the user ("the depth estimator"), ``kind`` is its Auto class in transformers; the classes of
     single architectures would fill another architecture's checkpoint up with random weights, and only warn.
+    ``without_it`` is what the user can do where it is not to be had.
     """
+
+    without_it = "tick 'my video already is a control video'"
 
     def __init__(self, role: str, kind: str, source: str, device: str) -> None:
         self.role, self.kind, self.source, self.device = role, kind, source, device
@@ -51,7 +54,7 @@ class Network:
 
             logger.info("loading %s on %s", self.name, self.device)
             try:
-                self._parts = load_parts(self.kind, self.source, self.device)
+                self._parts = self._read()
             except torch.OutOfMemoryError as error:
                 raise ModelUnavailable(f"{self.name} does not fit into the memory of {self.device} now") from error
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -69,6 +72,9 @@ class Network:
 
             torch.cuda.empty_cache()
 
+    def _read(self) -> tuple[Any, Any]:
+        return load_parts(self.kind, self.source, self.device)
+
     @property
     def name(self) -> str:
         """What the user is told: the role, and the source without the folders above it."""
@@ -85,12 +91,13 @@ class Network:
             return f"{self.name} was found, but is not a network of the right kind ({type(error).__name__})"
         return (
             f"{self.name} is not on this machine and could not be fetched from the Hugging Face Hub: check the "
-            "connection, or tick 'my video already is a control video'"
+            f"connection, or {self.without_it}"
         )
 
 
-def load_parts(kind: str, source: str, device: str) -> tuple[Any, Any]:
-    """The image processor and the model of one source; what is not whole on this machine comes from the Hub.
+def load_parts(kind: str, source: str, device: str, revision: str = "main") -> tuple[Any, Any]:
+    """The image processor and the model of one source; what is not whole on this machine comes from the Hub, at that
+    revision.
 
     The processors' PIL variants, so that results do not depend on whether torchvision is there.
     """
@@ -105,7 +112,9 @@ def load_parts(kind: str, source: str, device: str) -> tuple[Any, Any]:
 
     def read(**where: bool) -> tuple[Any, Any]:
         processor, model = (
-            getattr(transformers, name).from_pretrained(source, trust_remote_code=False, **options, **where)
+            getattr(transformers, name).from_pretrained(
+                source, revision=revision, trust_remote_code=False, **options, **where
+            )
             for name, options in classes.items()
         )
         return processor, model.to(device).eval()

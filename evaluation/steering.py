@@ -21,6 +21,8 @@ import numpy as np
 import registry
 from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
+from evaluation.toyworld import TEMPLATE_ANGLES, shape_can_be_told
+from evaluation.tracking import everything
 from model import Model
 from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
 from training.toyworld.captions import caption
@@ -38,12 +40,11 @@ from training.toyworld.data import SIZE_PX
 from training.toyworld.detector import Detection, detect, nearest_colour
 from training.toyworld.measure import contact_sheet, save_picture
 from training.toyworld.render import figure_layers, render
-from training.toyworld.scene import BLOB, Figure, Scene
+from training.toyworld.scene import Figure, Scene
 from training.toyworld.sequences import MOTIONS, acting, growing, moving, turning
 
 TEXT, KINDS = "text", (*CONTROLS, EDIT)
 FRAMES = 4
-TEMPLATE_ANGLES = 24  # degrees; the detector tells shapes apart that are turned by no more
 HIDDEN_PX = 40  # of one thing behind another, before it is asked which is nearer
 
 
@@ -150,7 +151,7 @@ def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]
             values["kept"].append(all(shown[name] == asked[name] for name in asked if name != case.named))
         elif len(scene.objects) == 1:
             values["colour"].append(attributes(scene, frame, detection)["colour"] == scene.objects[0].colour)
-            if scene.objects[0].shape != BLOB and abs(scene.objects[0].angle) <= TEMPLATE_ANGLES:
+            if shape_can_be_told(scene.objects[0]):
                 values["shape"].append(attributes(scene, frame, detection)["shape"] == scene.objects[0].shape)
         elif scene.figures:
             shown = attributes(scene, frame, detection)
@@ -194,7 +195,7 @@ def clothes(figure: Figure, image: np.ndarray) -> dict[str, object]:
 def overlap(scene: Scene, detection: Detection) -> float:
     """Intersection over union of everything that is drawn with everything that should be."""
     truth = np.any([thing.mask > 0.5 for thing in render(scene).things], axis=0)
-    drawn = np.any([thing.mask for thing in detection.things], axis=0) if detection.things else np.zeros_like(truth)
+    drawn = everything(detection, *truth.shape)
     return float((truth & drawn).sum() / (truth | drawn).sum())
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from director import blend, storyboard
 
+from director import blend, storyboard
 from model import Model
 from settings import DirectorSettings, Settings, TextToVideoSettings
 from training.toyworld.captions import caption

@@ -1,0 +1,112 @@
+"""The prompts that models are compared on: plain lists of text, and of the toy world's the scenes that they mean."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from training.toyworld.captions import caption
+from training.toyworld.scene import (
+    ACTIONS,
+    BACKGROUNDS,
+    BLOB,
+    HELD_OUT_PAIRS,
+    POSITIONS,
+    SHAPES,
+    SIZES,
+    Scene,
+    clashes,
+    random_figure,
+    random_object,
+    random_pair,
+)
+
+FOLDER = Path(__file__).parent / "prompts"
+TOYWORLD, GENERAL = FOLDER / "toyworld.txt", FOLDER / "general.txt"
+SEED = 41  # of the toy prompts' scenes; training draws its own under other seeds
+
+
+@dataclass(frozen=True)
+class ToyPrompt:
+    """A complete caption, and a scene that it describes: one of many, since words leave places open. Of one object the
+    caption says roughly where it is, of two how they lie to each other, of a mannequin nothing."""
+
+    prompt: str
+    scene: Scene
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a UTF-8 text file, one in a line; empty lines and those that begin with ``#`` are not prompts."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def toyworld_prompts() -> list[ToyPrompt]:
+    """The 50 prompts of ``prompts/toyworld.txt`` and what each means: 25 with one object, 10 whose colour and shape
+    training never showed together, 8 with two objects, 7 with a mannequin.
+
+    Drawn from fixed seeds; shapes, sizes, positions, backgrounds, held-out pairs and actions take turns, so that each
+    comes up.
+    """
+    kinds: tuple[tuple[Callable[[int, np.random.Generator], Scene | None], int], ...] = (
+        (one_object, 25),
+        (unseen_pair, 10),
+        (two_objects, 8),
+        (mannequin, 7),
+    )
+    scenes = [scene for number, (draw, wanted) in enumerate(kinds) for scene in several(draw, wanted, number)]
+    return [ToyPrompt(caption(scene, np.random.default_rng(0), complete=True), scene) for scene in scenes]
+
+
+def several(draw: Callable[[int, np.random.Generator], Scene | None], wanted: int, kind: int) -> Iterator[Scene]:
+    """So many scenes of a kind, each the first that fits its turn."""
+    for turn in range(wanted):
+        drawn = (draw(turn, np.random.default_rng([SEED, kind, turn, attempt])) for attempt in count())
+        yield next(scene for scene in drawn if scene is not None)
+
+
+def background_of(turn: int) -> str:
+    """Places and plain colours take turns; 7 has no divisor in common with the number of backgrounds."""
+    return BACKGROUNDS[7 * turn % len(BACKGROUNDS)]
+
+
+def one_object(turn: int, random: np.random.Generator) -> Scene:
+    """One object of a colour and shape that training showed together."""
+    background = background_of(turn)
+    thing = random_object(
+        random,
+        background,
+        shape=SHAPES[turn % len(SHAPES)],
+        position=POSITIONS[turn % len(POSITIONS)],
+        size=list(SIZES)[turn // len(SHAPES) % len(SIZES)],
+    )
+    return Scene(background, (thing,), texture_seed=turn)
+
+
+def unseen_pair(turn: int, random: np.random.Generator) -> Scene | None:
+    """One object of a colour and shape that training never showed together; None where it would hardly be seen."""
+    colour, shape = HELD_OUT_PAIRS[turn % len(HELD_OUT_PAIRS)]
+    background = str(random.choice(BACKGROUNDS))
+    position, size = POSITIONS[(turn + turn // len(POSITIONS)) % len(POSITIONS)], list(SIZES)[turn % len(SIZES)]
+    thing = random_object(random, background, shape=shape, position=position, size=size)
+    return None if clashes(colour, background) else Scene(background, (replace(thing, colour=colour),))
+
+
+def two_objects(turn: int, random: np.random.Generator) -> Scene | None:
+    """Two objects side by side or one above the other; None where the outline of one has no name."""
+    background = background_of(turn)
+    pair = random_pair(random, background)
+    return None if BLOB in (thing.shape for thing in pair) else Scene(background, pair, texture_seed=turn)
+
+
+def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
+    """A mannequin in one of the named actions; None in any other."""
+    background = background_of(turn + 3)
+    figure = random_figure(random, background)
+    return (
+        Scene(background, figures=(figure,), texture_seed=turn)
+        if figure.action == list(ACTIONS)[turn % len(ACTIONS)]
+        else None
+    )

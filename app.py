@@ -17,9 +17,10 @@ import app_pix2pix
 import app_pose
 import app_text_to_video
 import serve
+from director import Complete
 from errors import UserError
 from model import Model
-from operator_options import add_extras, read_extras
+from operator_options import add_extras, add_language_model, language_model, read_extras
 from tabs import EXAMPLES, Server, Tab, create_demo
 from video_io import read_metadata
 
@@ -29,12 +30,15 @@ TABS = tuple(tab.TAB for tab in (app_text_to_video, app_director, app_pose, app_
 OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 
-def create_app(model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
-    """The whole page around one model; nothing is loaded before the first job."""
+def create_app(
+    model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS, complete: Complete | None = None
+) -> gr.Blocks:
+    """The whole page around one model, and a language model, where there is one; nothing is loaded before the first
+    job."""
     offered = model.catalogue
     server = Server(
         *(model.generate, model.rows, model.default, read_metadata, output_dir),
-        *(offered.loras, offered.vaes, offered.embeddings),
+        *(offered.loras, offered.vaes, offered.embeddings, complete),
     )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER)
@@ -56,7 +60,8 @@ def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> 
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))
-        serve.serve(create_app(model, _writable(options.output_dir), tabs), address, [EXAMPLES])
+        complete = language_model(options, from_environment=True)
+        serve.serve(create_app(model, _writable(options.output_dir), tabs, complete), address, [EXAMPLES])
 
 
 def _given() -> list[str]:
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a Hub id, a folder or a .safetensors file to offer as well, the first one by default; may be repeated",
     )
     add_extras(parser, command_line=False)
+    add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
     parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")
     parser.add_argument(

@@ -211,6 +211,12 @@ def load_storyboard(text: str, frames: int | None = None) -> tuple[str, ...]:
     raise InvalidStoryboard("this is no storyboard: write 'frames: 8' and below it 'prompts: {0: a dog, 7: a cat}'")
 
 
+def frames_of(text: str) -> int | None:
+    """The number of frames that a storyboard says it has, or None; raises InvalidStoryboard."""
+    _bound(text)
+    return _read_file(text).frames if BEGINS_FILE.search(text) else None
+
+
 def _read_file(text: str) -> _File:
     try:
         _check_flat(text)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,20 +20,34 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from catalogue import Extras
+from director import Complete, direct, frames_of, load_storyboard, save_storyboard
 from errors import Cancelled, InvalidSettings, InvalidVideo, UserError
-from operator_options import CHOSEN, EXTRAS, add_extras, as_extras, by_name, listed, named
+from operator_options import (
+    CHOSEN,
+    EXTRAS,
+    add_extras,
+    add_language_model,
+    as_extras,
+    by_name,
+    language_model,
+    listed,
+    named,
+)
 from parsing import parse, read_mapping
-from settings import MODES, Settings, TextToVideoSettings, field_facts
+from settings import MODES, DirectorSettings, Settings, TextToVideoSettings, field_facts
 from video_io import SUFFIXES, read_metadata
 
 OUTPUT_FOLDER = Path("outputs")
 NOTHING = ("", "none", "null")
+STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
+OTHER_NAMES = {"num_frames": ("--frames",)}
 BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the options, the file and the video ask for together; the operator named ``models`` and ``extras``."""
+    """What the options, the file and the video ask for together; the operator named ``models``, ``extras`` and a
+    language model."""
 
     settings: Settings
     models: tuple[str, ...]
@@ -42,6 +56,7 @@ class Job:
     output: Path | None
     source: Path | None = None
     first_frame: Path | None = None
+    complete: Complete | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_job(arguments: Sequence[str]) -> Job:
     """Everything that was asked for, checked; raises UserError."""
-    arguments = _with_dashes(arguments)
+    arguments = _with_mode(_with_dashes(arguments))
     first = _Parser(add_help=False, allow_abbrev=False)
     for name in ("mode", "config", "from"):
         first.add_argument(f"--{name}")
@@ -71,6 +86,7 @@ def read_job(arguments: Sequence[str]) -> Job:
 
     options = _parser(kind).parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if name in kind.model_fields}
+    given |= _storyboard(given)
     by_operator = {**from_file, **given, "mode": kind.mode}
     files = {name: by_operator.pop(name, None) for name in ("output", "source", "first_frame")}
     offered = {key: listed(by_operator, getattr(options, key), key) for key in ("models", *EXTRAS)}
@@ -79,7 +95,39 @@ def read_job(arguments: Sequence[str]) -> Job:
     settings = parse({**from_video, **by_operator})
     for setting in CHOSEN:
         offered[f"{setting}s"] += named(setting, by_operator.get(setting))
-    return Job(settings, tuple(offered["models"]), as_extras(offered), options.device, output, source, first_frame)
+    files = {"output": output, "source": source, "first_frame": first_frame}
+    complete = language_model(options, from_environment=False)
+    if complete is not None and not isinstance(settings, DirectorSettings):
+        raise InvalidSettings(f"--llm: a language model directs in mode {DirectorSettings.mode} alone")
+    return Job(settings, tuple(offered["models"]), as_extras(offered), options.device, **files, complete=complete)
+
+
+def _storyboard(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The storyboard that ``--storyboard`` names as a file, and its number of frames where none is given; of a text,
+    nothing. Raises UserError."""
+    path = Path(given.get("storyboard", ""))
+    if path.suffix.lower() not in STORYBOARD_SUFFIXES or "\n" in path.name:
+        return {}
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"--storyboard {path}: {getattr(error, 'strerror', 'is not a text in UTF-8')}") from None
+    frames = given.get("num_frames")
+    if frames is None and (own := frames_of(text)) is not None:
+        return {"storyboard": text, "num_frames": own}
+    return {"storyboard": text}
+
+
+def directed(settings: DirectorSettings, complete: Complete) -> Settings:
+    """The settings with the storyboard that a language model writes; what is written there already is kept."""
+    kept = {}
+    if settings.storyboard.strip():
+        prompts = load_storyboard(settings.storyboard, settings.num_frames)
+        kept = {frame: prompt for frame, prompt in enumerate(prompts) if prompt}
+    prompts = direct(settings.prompt, settings.num_frames, complete, kept)
+    for frame, prompt in enumerate(prompts):
+        sys.stderr.write(f"frame {frame}: {_one_line(prompt)}\n")
+    return settings.model_copy(update={"storyboard": save_storyboard(prompts)})
 
 
 def _kind(mode: Any) -> type[Settings]:
@@ -117,6 +165,8 @@ def _run(job: Job) -> None:
     with _cancel_on_interrupt() as cancel:
         model = Model(models=job.models, device=job.device, extras=job.extras)
         settings = by_name(job.settings, model.catalogue)
+        if job.complete is not None:
+            settings = directed(settings, job.complete)
         try:
             given = {name: path for name in ("source", "first_frame") if (path := getattr(job, name)) is not None}
             clip = model.generate(settings, on_step=_draw_progress, cancel=cancel, **given)
@@ -156,7 +206,7 @@ def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
             value_type = facts["type"]
             options["metavar"] = {"string": "TEXT", "array": "N,N"}.get(value_type, "N")
             options["type"] = _plain_value if value_type != "string" else _name if facts["optional"] else str
-        group.add_argument(f"--{name.replace('_', '-')}", **options)
+        group.add_argument(f"--{name.replace('_', '-')}", *OTHER_NAMES.get(name, ()), dest=name, **options)
     return parser
 
 
@@ -178,6 +228,7 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     models = "A Hub id, folder or .safetensors file that the video of --from may ask for; may be repeated."
     group.add_argument("--models", action="append", default=[], metavar="MODEL", help=models)
     add_extras(group, command_line=True)
+    add_language_model(group)
     group.add_argument("--device", help="cuda, mps or cpu. [default: the best there is]")
     group.add_argument("-h", "--help", action="help", help="Show this and exit.")
 
@@ -229,6 +280,13 @@ def _with_dashes(arguments: Sequence[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         options.append(name.replace("_", "-") + equals + value if argument.startswith("--") else argument)
     return [*options, *arguments[end:]]
+
+
+def _with_mode(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with a mode before a prompt (``direct "a dog"``) written as ``--mode direct``."""
+    if len(arguments) > 1 and arguments[0] in MODES:
+        return ["--mode", *arguments]
+    return list(arguments)
 
 
 def _read_video(path: Path) -> dict[str, Any]:

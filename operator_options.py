@@ -1,15 +1,19 @@
-"""What the operator names when a program is started: models, LoRAs, VAEs, embeddings and the folders of other programs.
+"""What the operator names when a program is started: models, LoRAs, VAEs, embeddings, the folders of other programs,
+and a language model.
 
 Where a setting chooses one of them (``--lora``), more to choose from are named in the plural (``--loras``).
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from catalogue import Catalogue, Extras
+from director import Complete
 from errors import InvalidSettings, ModelUnavailable
+from language_model import MODEL_VARIABLE, LanguageModelOptions, connect, key_from_environment
 from settings import Settings
 
 AUTO = "auto"
@@ -41,6 +45,23 @@ def read_extras(options: argparse.Namespace) -> Extras:
 def as_extras(named: Mapping[str, Sequence[str]]) -> Extras:
     """What lists under the keys of EXTRAS name."""
     return Extras(named["loras"], named["vaes"], named["embeddings"], named["models_root"])
+
+
+def add_language_model(parser: Any) -> None:
+    """The options for a language model that directs; its key is no option, because others could read it."""
+    parser.add_argument("--llm", metavar="URL", help="an OpenAI-compatible server that writes the frames' prompts")
+    name = "the language model on that server, or without --llm one to run here: a folder or Hub id"
+    parser.add_argument("--llm-model", metavar="NAME", help=name)
+
+
+def language_model(options: argparse.Namespace, *, from_environment: bool) -> Complete | None:
+    """The language model that the options name, or, where they name none, the environment; raises InvalidSettings."""
+    if not options.llm and not options.llm_model:
+        named = LanguageModelOptions.from_environment() if from_environment else None
+    else:
+        key = key_from_environment(options.llm) if options.llm else None
+        named = LanguageModelOptions(options.llm, options.llm_model or os.environ.get(MODEL_VARIABLE, ""), key)
+    return None if named is None else connect(named)
 
 
 def listed(from_file: dict[str, Any], given: Sequence[str], key: str) -> list[str]:

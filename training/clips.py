@@ -7,8 +7,8 @@ reported and left out; nothing stops for it.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".gif", ".mp4", ".mov", ".webm", ".mkv", ".avi")
 LONGEST_S = 10.0  # of a longer video only the beginning is used
 MAX_READ_FPS = 25.0
+FEW = 32  # files that are read sooner than other processes would have started
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def read_clip(path: Path, shape: Shape) -> np.ndarray:
     """Frames evenly spaced over the video (its first ten seconds), the middle square of each: uint8
     (frames, size, size, 3). A video with fewer frames than asked for repeats some.
 
-    Raises InvalidVideo where it cannot be read or does not move at all, being a single frame.
+    Raises InvalidVideo where it cannot be read.
     """
     facts = probe(path)
     scale = shape.size_px / min(facts.width, facts.height)
@@ -109,8 +110,6 @@ def read_clip(path: Path, shape: Shape) -> np.ndarray:
     fps = min(facts.fps, MAX_READ_FPS)
     longest = max(1, round(LONGEST_S * fps))
     frames = read_video(path, size=(width, height), fps=fps, num_frames=longest)
-    if len(frames) < 2:
-        raise InvalidVideo("it is a single picture")
     top, left = (height - shape.size_px) // 2, (width - shape.size_px) // 2
     square = frames[:, top : top + shape.size_px, left : left + shape.size_px]
     return square[np.linspace(0, len(frames) - 1, shape.frames).round().astype(int)]
@@ -125,11 +124,14 @@ def try_to_read(task: tuple[Path, Shape]) -> np.ndarray | str:
 
 
 def readable_clips(files: list[CaptionedFile], shape: Shape) -> Iterator[tuple[CaptionedFile, np.ndarray]]:
-    """Every file that can be read, with its frames, in order; read ahead on all processors."""
+    """Every file that can be read, with its frames, in order; where there are many, read ahead on all processors."""
     tasks = [(file.path, shape) for file in files]
-    workers = min(len(files), os.cpu_count() or 1)
-    with get_context("spawn").Pool(workers) as pool:
-        for number, (file, frames) in enumerate(zip(files, pool.imap(try_to_read, tasks, chunksize=8), strict=True), 1):
+    with ExitStack() as stack:
+        if len(files) < FEW:
+            results = map(try_to_read, tasks)
+        else:
+            results = stack.enter_context(get_context("spawn").Pool()).imap(try_to_read, tasks, chunksize=8)
+        for number, (file, frames) in enumerate(zip(files, results, strict=True), 1):
             if isinstance(frames, str):
                 logger.warning("%s: skipped, %s", file.path.name, frames)
             else:

@@ -21,7 +21,8 @@ BLOCKS = {f"{name}2D": f"{name}3D" for name in ("DownBlock", "CrossAttnDownBlock
 TEMPORAL = (".temp_convs.", ".temp_attentions.")
 # What a UNet3DConditionModel has no setting for, and the only value that its layers compute alike.
 FIXED: dict[str, Any] = {
-    **{"addition_embed_type": None, "class_embed_type": None, "encoder_hid_dim_type": None, "time_embedding_dim": None},
+    **{"addition_embed_type": None, "class_embed_type": None, "num_class_embeds": None, "encoder_hid_dim_type": None},
+    **{"time_embedding_dim": None, "num_attention_heads": None},
     **{"conv_in_kernel": 3, "conv_out_kernel": 3, "center_input_sample": False, "flip_sin_to_cos": True},
     **{"freq_shift": 0, "resnet_time_scale_shift": "default", "mid_block_type": "UNetMidBlock2DCrossAttn"},
     **{"only_cross_attention": False, "dual_cross_attention": False, "transformer_layers_per_block": 1},
@@ -56,7 +57,7 @@ def head_channels(image_unet: UNet2DConditionModel) -> int:
     """The channels of one attention head, which a 3D UNet has one number for (under ``attention_head_dim``; in a 2D
     UNet that name means the number of heads, by a historical accident)."""
     config = image_unet.config
-    heads = config.num_attention_heads or config.attention_head_dim
+    heads = config.attention_head_dim
     heads = (heads,) * len(config.block_out_channels) if isinstance(heads, int) else heads
     kinds = zip(config.down_block_types, reversed(config.up_block_types), strict=True)
     widths = [

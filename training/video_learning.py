@@ -133,7 +133,7 @@ def optimizer_for(network: CaptionedVideoNetwork, course: VideoCourse) -> torch.
         {"params": new, "lr": course.learning_rate},
         {"params": known, "lr": course.learning_rate * course.known_share},
     ]
-    return torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99))
+    return torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
 
 
 @dataclass(frozen=True)

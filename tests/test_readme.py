@@ -12,6 +12,7 @@ import inference
 import registry
 from model import Model
 from settings import TextToVideoSettings
+from training import video_diffusion
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +34,12 @@ def test_command_lines_are_understood(line, monkeypatch):
 def test_the_page_is_started_with_options_it_has(line):
     """Parsed, not served."""
     assert app._parser().parse_args(shlex.split(line)[2:]).queue_size > 0
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])
+def test_training_is_asked_for_with_options_it_has(line):
+    """Parsed, not run."""
+    assert video_diffusion.read_job(shlex.split(line)[3:]).course.steps > 0
 
 
 def test_make_targets_exist():

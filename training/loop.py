@@ -68,12 +68,13 @@ def run_steps(
     review: Callable[[], None] | None = None,
     review_every_s: float = 600.0,
     device: str = "cpu",
+    writes: bool = True,
 ) -> None:
     """Call ``step(index)`` up to ``steps`` times, keeping the state of ``parts`` in ``path``.
 
     ``step`` must depend on its index alone for its data and noise; then a killed run continues on the very
     course it would have taken. It returns numbers to log, which are averaged between two log lines. ``review``
-    is called now and then, since the loss alone hides failure.
+    is called now and then, since the loss alone hides failure. Of several processes at the same steps one ``writes``.
     """
     done = 0
     if path.exists():
@@ -107,11 +108,11 @@ def run_steps(
                 " ".join(f"{name} {value / count:.4f}" for name, value in sums.items()),
             )
             logged, sums, count = now, {}, 0
-        if now - saved > save_every_s:
+        if writes and now - saved > save_every_s:
             save()
             saved = time.monotonic()
         if review is not None and now - reviewed > review_every_s:
             review()
             reviewed = time.monotonic()
-    if done > first:
+    if writes and done > first:
         save()

@@ -63,11 +63,13 @@ def is_finest(name: str) -> bool:
     return name.startswith("up_blocks.3.") and ".attn1." in name
 
 
-def draw_timesteps(count: int, training_timesteps: int, generator: torch.Generator) -> torch.Tensor:
-    """Timesteps to learn at, int64 (count,): a quarter anywhere, the others around two thirds of the way to noise,
-    where outlines are decided; textures are learned soon enough."""
+def draw_timesteps(
+    count: int, training_timesteps: int, generator: torch.Generator, *, centre: float = 0.68
+) -> torch.Tensor:
+    """Timesteps to learn at, int64 (count,): a quarter anywhere, the others around ``centre``, the share of the way to
+    noise where outlines are decided; textures are learned soon enough."""
     anywhere = torch.rand(count, generator=generator)
-    around = (0.68 + 0.17 * torch.randn(count, generator=generator)).clamp(0, 0.999)
+    around = (centre + 0.17 * torch.randn(count, generator=generator)).clamp(0, 0.999)
     chosen = torch.where(torch.rand(count, generator=generator) < 0.25, anywhere, around)
     return (chosen * training_timesteps).long()
 

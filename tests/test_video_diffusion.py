@@ -1,0 +1,337 @@
+"""A video model is trained on captioned clips: it begins as an image model, survives a kill, forgives bad files."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from einops import rearrange
+
+from errors import UserError
+from training.clips import LatentClips, Shape, find_clips, load_latents, read_clip
+from training.toyworld.clips import DIRECTIONS, describe, happening_at, held_out
+from training.video_diffusion import main, token_ids
+from training.video_learning import (
+    CaptionedVideoNetwork,
+    Teacher,
+    VideoCourse,
+    learn,
+    moving_places,
+    target_and_weight,
+)
+from training.video_network import build_video_unet, is_temporal, ready_to_train, start_from_image, whole_again
+from training.video_review import gif_name, running_mean
+from video_io import write_video
+
+TOYWORLD = "checkpoints/toyworld"
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+@pytest.fixture(scope="module")
+def image_unet():
+    """A tiny 2D UNet whose attention heads all have four channels, and no layer of which is silent."""
+    torch.manual_seed(1)
+    return UNet2DConditionModel(
+        sample_size=4,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=(2, 4),
+        cross_attention_dim=16,
+        norm_num_groups=4,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def base(image_unet, components, tmp_path_factory):
+    """The folder of a tiny image checkpoint."""
+    folder = tmp_path_factory.mktemp("base")
+    StableDiffusionPipeline(**{**components, "unet": image_unet}).save_pretrained(folder)
+    return folder
+
+
+def drifting(frames, colour=(200, 30, 30), side=48):
+    """Frames of a square that drifts to the right."""
+    clip = np.full((frames, side, side, 3), 90, np.uint8)
+    for frame in range(frames):
+        clip[frame, 12:28, 2 * frame : 2 * frame + 16] = colour
+    return clip
+
+
+def differences(image_unet, video_unet, cells):
+    """How far the video network is from the image network, frame by frame, on noise."""
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(2, 4, 3, cells, cells, generator=generator)
+    states = torch.randn(2, 5, image_unet.config.cross_attention_dim, generator=generator)
+    timesteps = torch.tensor([120, 870])
+    with torch.no_grad():
+        clips = video_unet(noisy, timesteps, states).sample
+        frames = image_unet(
+            rearrange(noisy, "b c f h w -> (b f) c h w"),
+            timesteps.repeat_interleave(3),
+            states.repeat_interleave(3, dim=0),
+        ).sample
+    return (rearrange(clips, "b c f h w -> (b f) c h w") - frames).abs().max().item()
+
+
+def test_a_video_network_begins_as_the_image_network(image_unet):
+    """Whole, as it trains, and whole again: frame by frame what the image network gives."""
+    video_unet = build_video_unet(image_unet, 4)
+    start_from_image(video_unet, image_unet)
+    assert differences(image_unet, video_unet.eval(), 4) < 1e-5
+    training = ready_to_train(video_unet, "cpu").train()
+    assert differences(image_unet, training, 4) < 1e-5
+    assert differences(image_unet, whole_again(training, training.state_dict()), 4) < 1e-5
+
+
+def test_the_toy_world_begins_as_a_video_network():
+    """The real checkpoint, whose heads and projections differ from level to level."""
+    image_unet = UNet2DConditionModel.from_pretrained(TOYWORLD, subfolder="unet").eval()
+    video_unet = build_video_unet(image_unet, 32)
+    start_from_image(video_unet, image_unet)
+    assert differences(image_unet, video_unet.eval(), 16) < 1e-4
+
+
+def test_heads_of_several_widths_are_told(components, caplog):
+    """A 3D UNet has one width of heads; a base that has more begins a little elsewhere, and the log says so."""
+    build_video_unet(components["unet"], 16)
+    assert "4 and 8 channels" in caplog.text
+
+
+def test_what_has_no_counterpart_is_refused():
+    """A UNet that is told a class, which the 3D UNet cannot be."""
+    class_told = UNet2DConditionModel(block_out_channels=(32,) * 4, cross_attention_dim=8, num_class_embeds=3)
+    with pytest.raises(UserError, match="num_class_embeds"):
+        build_video_unet(class_told, 4)
+
+
+def network_and_teacher(image_unet, components, steps):
+    """A tiny course: two clips with captions, noise and timesteps from the index alone."""
+    torch.manual_seed(3)
+    unet = build_video_unet(image_unet, 4)
+    start_from_image(unet, image_unet)
+    encoder = type(components["text_encoder"])(components["text_encoder"].config)
+    encoder.load_state_dict(components["text_encoder"].state_dict())
+    network = CaptionedVideoNetwork(ready_to_train(unet, "cpu"), encoder)
+    latents = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 4)).astype(np.float16)
+    clips = LatentClips(latents, [["a red circle"], ["a blue star", "a star at night"]])
+    course = VideoCourse(steps, batch=2, accumulate=2)
+    scheduler = DDPMScheduler.from_config(components["scheduler"].config)
+    return network, Teacher(clips, lambda texts: token_ids(components["tokenizer"], texts), scheduler, course, "cpu")
+
+
+def run(path, image_unet, components, kill_at=None):
+    """Six steps; returns the losses and the averaged weights."""
+    network, teacher = network_and_teacher(image_unet, components, 6)
+    curves = []
+    if kill_at is not None:
+        real = teacher.loss
+        object.__setattr__(teacher, "loss", lambda *given: stop() if given[1] == kill_at else real(*given))
+    trained = learn(
+        path,
+        network,
+        teacher,
+        Accelerator(cpu=True),
+        lambda _, curve: curves.append(list(curve.values)),
+        save_every_s=0,
+    )
+    return curves[-1], trained.state_dict()
+
+
+def stop():
+    """End as a kill does."""
+    raise Killed
+
+
+def test_a_killed_training_resumes_on_the_same_loss_curve(tmp_path, image_unet, components):
+    """Killed between two batches of a step: same losses from the first step on, same weights."""
+    losses, weights = run(tmp_path / "whole.pt", image_unet, components)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed.pt", image_unet, components, kill_at=7)
+    resumed, resumed_weights = run(tmp_path / "killed.pt", image_unet, components)
+    assert resumed == losses
+    assert len(losses) == 6
+    assert all(torch.equal(weights[name], resumed_weights[name]) for name in weights)
+
+
+def test_temporal_layers_and_words_are_learned(tmp_path, image_unet, components):
+    """After some steps the temporal layers say something, and the text encoder has moved along."""
+    network, _ = network_and_teacher(image_unet, components, 6)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    _, weights = run(tmp_path / "state.pt", image_unet, components)
+    moved = {name for name in weights if not torch.equal(weights[name], before[name])}
+    assert {
+        "unet.down_blocks.0.temp_convs.0.conv4.3.weight",
+        "unet.mid_block.temp_attentions.0.proj_out.weight",
+    } <= moved
+    assert any(name.startswith("text_encoder.") for name in moved)
+    assert any(not is_temporal(name.removeprefix("unet.")) for name in moved if name.startswith("unet."))
+
+
+def test_predicted_noise_is_weighted_by_min_snr():
+    """arXiv 2303.09556: where little noise is left, as 5 / SNR; where much is, fully. Velocity has no weight."""
+    clean, noise = torch.ones(2, 4, 2, 2, 2), torch.zeros(2, 4, 2, 2, 2)
+    scheduler = DDPMScheduler(prediction_type="epsilon")
+    timesteps = torch.tensor([10, 900])
+    target, weight = target_and_weight(scheduler, clean, noise, timesteps)
+    kept = scheduler.alphas_cumprod[10]
+    assert torch.equal(target, noise)
+    assert torch.allclose(weight, torch.stack([5 * (1 - kept) / kept, torch.tensor(1.0)]))
+    velocity, weight = target_and_weight(DDPMScheduler(prediction_type="v_prediction"), clean, noise, timesteps)
+    assert velocity.max() < 0
+    assert weight.tolist() == [1, 1]
+
+
+def test_moving_places_are_where_frames_differ():
+    """A still clip has none."""
+    clean = torch.zeros(2, 4, 3, 8, 8)
+    clean[1, 2, 1, 2, 2] = 5
+    moving = moving_places(clean)
+    assert moving[0].max() == 0
+    assert moving[1, 0, 0, 1:4, 1:4].min() == 1
+    assert moving[1].sum() == 9
+
+
+def test_captions_come_from_texts_beside_and_tables(tmp_path):
+    """A .txt beside the file, a .tsv of names, and the published GIF captions, which give addresses."""
+    write_video(tmp_path / "beside.gif", drifting(4), 8, {})
+    write_video(tmp_path / "tabled.mp4", drifting(4), 8, {})
+    (tmp_path / "below").mkdir()
+    write_video(tmp_path / "below" / "tumblr_x1.gif", drifting(4), 8, {})
+    write_video(tmp_path / "mute.gif", drifting(4), 8, {})
+    (tmp_path / "beside.txt").write_text("a red square moves\nit drifts\n", encoding="utf-8")
+    lines = [
+        "tabled.mp4\tan orange square",
+        "https://38.media.tumblr.com/9f6/tumblr_x1.gif\ta man is glaring",
+        "no tab",
+    ]
+    (tmp_path / "captions.tsv").write_text("\n".join([*lines, "absent.gif\tnobody"]), encoding="utf-8")
+    found = {file.path.name: file.captions for file in find_clips(tmp_path)}
+    assert found == {
+        "beside.gif": ("a red square moves", "it drifts"),
+        "tabled.mp4": ("an orange square",),
+        "tumblr_x1.gif": ("a man is glaring",),
+    }
+
+
+def test_broken_files_are_reported_and_skipped(tmp_path, components, caplog):
+    """The others are learned from."""
+    caplog.set_level(logging.INFO)
+    write_video(tmp_path / "good.gif", drifting(6), 8, {})
+    (tmp_path / "broken.mp4").write_bytes((tmp_path / "good.gif").read_bytes()[:300])
+    (tmp_path / "noise.gif").write_bytes(b"not a video")
+    for name in ("good", "broken", "noise", "absent"):
+        (tmp_path / f"{name}.txt").write_text("a square", encoding="utf-8")
+    write_video(tmp_path / "uncaptioned.gif", drifting(6), 8, {})
+    clips = load_latents(tmp_path / "work", tmp_path, Shape(4, 32), components["vae"])
+    assert clips.latents.shape == (1, 4, 4, 4, 4)
+    assert clips.captions == [["a square"]]
+    for name in ("broken.mp4", "noise.gif", "uncaptioned.gif"):
+        assert f"{name}: skipped" in caplog.text
+    assert "1 clips to learn from, 2 files skipped" in caplog.text
+
+
+def test_clips_are_cut_to_a_square_and_spread_over_time(tmp_path):
+    """The middle of a wide video; as many frames as asked for, from the first to the last."""
+    wide = np.zeros((9, 40, 80, 3), np.uint8)
+    wide[:, :, 20:60] = (30 * np.arange(9, dtype=np.uint8))[:, None, None, None]
+    path = write_video(tmp_path / "wide.mp4", wide, 8, {})
+    frames = read_clip(path, Shape(5, 32))
+    assert frames.shape == (5, 32, 32, 3)
+    assert np.allclose(frames[:, 16, 16, 0], [0, 60, 120, 180, 240], atol=6)
+    assert abs(int(frames[4, 16, 2, 0]) - 240) < 12
+    assert read_clip(path, Shape(16, 32)).shape[0] == 16
+
+
+def test_nothing_to_learn_from_is_one_line(tmp_path, base, capsys):
+    """An empty folder, none at all, and one of broken files."""
+    for name, files in (("empty", {}), ("broken", {"a.gif": "no video", "a.txt": "a square"})):
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / file).write_text(text, encoding="utf-8")
+    for name in ("empty", "absent", "broken"):
+        options = ["--data", tmp_path / name, "--out", tmp_path / "out", "--work", tmp_path / "work", "--base", base]
+        assert main([*map(str, options), "--size", "32", "--device", "cpu"]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len([line for line in said if line.startswith("error: ")]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_trained_is_one_line(tmp_path, base, capsys):
+    """No such base; a size that the networks cannot halve."""
+    write_video(tmp_path / "a.gif", drifting(4), 8, {})
+    (tmp_path / "a.txt").write_text("a square", encoding="utf-8")
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*options, "--base", str(tmp_path)]) == 2
+    assert main([*options, "--base", str(base), "--size", "50"]) == 2
+    assert "use a multiple of 16" in capsys.readouterr().err
+
+
+def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
+    """From a folder of GIFs to a folder that diffusers loads; what was drawn is named after the prompt."""
+    data, out, work = (tmp_path / name for name in ("data", "out", "work"))
+    data.mkdir()
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        write_video(data / f"{name}.gif", drifting(5, colour), 8, {})
+        (data / f"{name}.txt").write_text(f"a {name} square moves right", encoding="utf-8")
+    options = ["--data", data, "--out", out, "--work", work, "--base", base, "--steps", 3, "--frames", 4, "--size", 32]
+    options += ["--device", "cpu", "--tune-text", "--prompt", "A red square, moving!"]
+    assert main(list(map(str, options))) == 0
+    assert {"loss.csv", "loss.png", "samples"} <= {path.name for path in work.iterdir()}
+    assert len((work / "loss.csv").read_text().splitlines()) == 4
+    assert {"a-red-square-moving.gif", "README.md", "unet", "model_index.json"} <= {path.name for path in out.iterdir()}
+    pipe = DiffusionPipeline.from_pretrained(out)
+    pipe.set_progress_bar_config(disable=True)
+    frames = pipe("a blue square", num_frames=4, num_inference_steps=2, height=32, width=32).frames
+    assert frames.shape == (1, 4, 32, 32, 3)
+    assert np.isfinite(frames).all()
+
+
+def test_gifs_are_named_after_the_prompt():
+    """Whatever is in it."""
+    assert gif_name("a red circle moving right") == "a-red-circle-moving-right.gif"
+    assert gif_name("../..") == "clip.gif"
+    assert gif_name("x" * 300) == f"{'x' * 80}.gif"
+
+
+def test_the_running_mean_is_of_what_came_before():
+    """Of fewer values at the beginning."""
+    assert running_mean(np.array([4.0, 2.0, 6.0]), 2).tolist() == [4, 3, 4]
+
+
+def test_toy_clips_move_as_their_captions_say():
+    """Far enough to be seen, whole all the way; and the held-out ones are others."""
+    for number in range(200):
+        clip = happening_at(number)
+        caption = describe(clip, np.random.default_rng(number))
+        for scene in clip.scenes:
+            for thing in scene.objects:
+                assert min(thing.x, thing.y) - thing.radius > 0.0
+                assert max(thing.x, thing.y) + thing.radius < 1.0
+        if clip.kind == "moves":
+            first, last = (scene.objects[0] for scene in (clip.scenes[0], clip.scenes[-1]))
+            gone = np.array([last.x - first.x, last.y - first.y])
+            distance = float(gone @ np.array(DIRECTIONS[clip.detail]))
+            assert 0.24 < distance < 0.46
+            assert first.colour in caption
+    assert {caption for caption, _ in held_out(30)}.isdisjoint({describe(happening_at(0), np.random.default_rng(0))})
+    assert held_out(1)[0][1] != happening_at(0)
+
+
+def test_every_direction_and_action_has_its_words():
+    """Captions of opposite directions never share a wording."""
+    said = {}
+    for number in range(600):
+        clip = happening_at(number)
+        if clip.kind in ("moves", "grows", "shrinks"):
+            said.setdefault(clip.detail or clip.kind, set()).add(
+                describe(clip, np.random.default_rng(0), complete=True)
+            )
+    assert {"left", "right", "up", "down", "grows", "shrinks"} == set(said)
+    assert all("moves to the left" in caption for caption in said["left"])

@@ -8,21 +8,25 @@ as it was asked for.
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from director import blend, storyboard
 from model import Model
 from settings import DirectorSettings, Settings, TextToVideoSettings
 from training.toyworld.captions import caption
-from training.toyworld.detector import Detection, detect
+from training.toyworld.detector import Detection, Found, detect
 from training.toyworld.measure import save_picture
+from training.toyworld.render import unit_outline
 from training.toyworld.scene import (
+    BLOB,
     COLOURS,
     HELD_OUT_PAIRS,
     PLACES,
@@ -86,7 +90,10 @@ def boards(count: int, seed: int = 41) -> list[Board]:
 def board_of(course: str, random: np.random.Generator) -> Board:
     """A random storyboard of one course."""
     background = random_background(random)
-    moments = tuple(changed(course, Scene(background, (random_object(random, background),)), random))
+    thing = random_object(random, background)
+    while thing.shape == BLOB:  # its size cannot be told
+        thing = random_object(random, background)
+    moments = tuple(changed(course, Scene(background, (thing,)), random))
     texts = [caption(moment, np.random.default_rng(0), complete=True) for moment in moments]
     return Board(" -> ".join(texts), course, moments)
 
@@ -145,9 +152,15 @@ def attributes_of(detection: Detection) -> dict[str, str | None]:
     if not detection.things:
         return dict.fromkeys(COURSES[:-1]) | {"background": detection.background}
     largest = detection.things[0]
-    size = Object(largest.shape, largest.colour, largest.x, largest.y, largest.radius).size
+    size = Object(largest.shape, largest.colour, largest.x, largest.y, drawn_radius(largest)).size
     found = {name: getattr(largest, name) for name in ("position", "colour", "shape")}
     return found | {"size": size, "background": detection.background}
+
+
+def drawn_radius(found: Found) -> float:
+    """The radius that an object of this shape was drawn with; found is that of the circle of equal area."""
+    outline = unit_outline(found.shape if found.shape != BLOB else "circle").astype(np.float32)
+    return found.radius / math.sqrt(cv2.contourArea(outline) / math.pi)
 
 
 def measure(

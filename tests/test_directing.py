@@ -9,8 +9,6 @@ from errors import InvalidSettings, InvalidStoryboard
 from evaluation import storyboards
 from parsing import from_json, to_json
 from pipelines.attention import CrossFrame
-from pipelines.controlnet import ControlledVideoPipeline
-from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
 from settings import DirectorSettings
 from storyboard_table import as_text, read_rows, resized, rows_of, shown_rows
@@ -18,16 +16,6 @@ from training.toyworld.render import render
 
 FRAMES = 4
 DIFFERENT = ("a red circle", "", "a blue star", "a green square")
-
-
-@pytest.fixture
-def pipeline(components):
-    return quiet(TextToVideoPipeline(**components, safety_checker=None, requires_safety_checker=False))
-
-
-def quiet(pipeline):
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def latents(pipeline, prompts=None, prompt="a red circle", attention=None, chunk_size=None, **changes):
@@ -43,22 +31,22 @@ def latents(pipeline, prompts=None, prompt="a red circle", attention=None, chunk
     return pipeline(prompt, FRAMES, 64, 64, frame_prompts=prompts, **values | changes).images
 
 
-def test_the_same_prompt_in_every_frame_is_text_to_video(pipeline):
+def test_the_same_prompt_in_every_frame_is_text_to_video(video_pipeline):
     """Frame prompts that are equal, or one that holds, change nothing; with motion as without."""
     for changes in ({}, {"motion_field": True, "t0": 2, "t1": 4}):
-        expected = latents(pipeline, **changes)
+        expected = latents(video_pipeline, **changes)
         for prompts in (["a red circle"] * FRAMES, ["", "a red circle", "", ""]):
-            torch.testing.assert_close(latents(pipeline, prompts, "something else", **changes), expected)
+            torch.testing.assert_close(latents(video_pipeline, prompts, "something else", **changes), expected)
 
 
-def test_frame_0_has_its_own_text_from_the_first_step(pipeline):
+def test_frame_0_has_its_own_text_from_the_first_step(video_pipeline):
     """DirecT2V's published code denoises it by two negative embeddings for most of the steps: there it is no still
     picture of its prompt, here it is."""
-    video = latents(pipeline, DIFFERENT)
-    torch.testing.assert_close(video[:1], latents(pipeline, None, DIFFERENT[0])[:1])
+    video = latents(video_pipeline, DIFFERENT)
+    torch.testing.assert_close(video[:1], latents(video_pipeline, None, DIFFERENT[0])[:1])
     moving = {"motion_field": True, "t0": 2, "t1": 4}
-    video = latents(pipeline, DIFFERENT, **moving)
-    torch.testing.assert_close(video[:1], latents(pipeline, None, DIFFERENT[0], **moving)[:1])
+    video = latents(video_pipeline, DIFFERENT, **moving)
+    torch.testing.assert_close(video[:1], latents(video_pipeline, None, DIFFERENT[0], **moving)[:1])
 
 
 @pytest.mark.parametrize(
@@ -73,41 +61,40 @@ def test_frame_0_has_its_own_text_from_the_first_step(pipeline):
         CrossFrame(enabled=False),
     ],
 )
-def test_any_chunk_size_gives_the_same_directed_video(pipeline, attention):
+def test_any_chunk_size_gives_the_same_directed_video(video_pipeline, attention):
     """Also where the chunk with the anchor is not the first one."""
-    whole = latents(pipeline, DIFFERENT, attention=attention)
+    whole = latents(video_pipeline, DIFFERENT, attention=attention)
     for chunk_size in (1, 3):
-        torch.testing.assert_close(latents(pipeline, DIFFERENT, attention=attention, chunk_size=chunk_size), whole)
+        torch.testing.assert_close(
+            latents(video_pipeline, DIFFERENT, attention=attention, chunk_size=chunk_size), whole
+        )
 
 
-def test_every_option_of_attention_matters(pipeline):
+def test_every_option_of_attention_matters(video_pipeline):
     """None of them is forgotten on the way to the layers."""
     options = [{}, {"period": 1}, {"filtered": 0.5}, {"anchors": "all"}, {"blocks": ("up_blocks",)}]
-    videos = [latents(pipeline, DIFFERENT, attention=CrossFrame(**values)) for values in options]
+    videos = [latents(video_pipeline, DIFFERENT, attention=CrossFrame(**values)) for values in options]
     for index, video in enumerate(videos):
         assert not any(torch.allclose(video, other, atol=1e-4) for other in videos[:index])
 
 
-def test_a_frame_in_between_is_between(pipeline):
+def test_a_frame_in_between_is_between(video_pipeline):
     """Its text is a blend, so with frames to themselves it is neither neighbour's picture; written frames are their own
     prompts' pictures."""
     alone = CrossFrame(enabled=False)
-    video = latents(pipeline, DIFFERENT, attention=alone)
-    red, blue = (latents(pipeline, None, DIFFERENT[frame], attention=alone)[:1] for frame in (0, 2))
+    video = latents(video_pipeline, DIFFERENT, attention=alone)
+    red, blue = (latents(video_pipeline, None, DIFFERENT[frame], attention=alone)[:1] for frame in (0, 2))
     torch.testing.assert_close(video[2:3], blue)
     distances = [float((video[1:2] - end).norm()) for end in (red, blue)]
     assert 0 < max(distances) < float((red - blue).norm())
 
 
-def test_controlled_frames_have_their_own_prompts(control_components):
+def test_controlled_frames_have_their_own_prompts(control_pipeline):
     """The ControlNet hears each frame's text as well."""
-    pipeline = quiet(
-        ControlledVideoPipeline(**components, controlnet=controlnet, safety_checker=None, requires_safety_checker=False)
-    )
     control = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
 
     def run(prompts=None, chunk_size=None):
-        return pipeline(
+        return control_pipeline(
             "a red circle",
             control,
             num_inference_steps=3,

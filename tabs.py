@@ -10,6 +10,8 @@ import gradio as gr
 
 import ui
 from director import Complete
+from job_runner import JobRunner
+from jobs import Generate
 from settings import Settings, field_facts
 from storyboard_panel import Storyboarder, storyboard_panel
 
@@ -65,7 +67,7 @@ class Server:
     is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers; ``complete`` is a
     language model, or None."""
 
-    generate: ui.Generate
+    generate: Generate
     rows: Mapping[str, Any]
     default: Callable[..., tuple[Any, str]]
     read_metadata: Callable[[Path], Mapping[str, str]]
@@ -121,7 +123,7 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
                 gr.HTML(words_html(server.embeddings))
 
         controls = {name: controls[name] for name in names}
-        runner = ui.JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
+        runner = JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
         runner.connect([run.click, controls["prompt"].submit], {**controls, "format": output_format, **files}, panel)
         runner.connect_restore(upload, controls, panel, server.read_metadata)
         example_chosen = connect_model(controls, note, examples, default, rows, tab)

@@ -3,9 +3,12 @@
 import dataclasses
 import hashlib
 import itertools
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,35 @@ from errors import Cancelled, ModelUnavailable
 from model import Clip, Progress
 from parsing import to_json
 from registry import models
+
+
+class ChatHandler(BaseHTTPRequestHandler):
+    """Answers as an OpenAI-compatible server does: as many frames as it is asked for."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        wanted = json.loads(body["messages"][1]["content"])["number_of_frames"]
+        answer = json.dumps({"frames": [f"a red circle, frame {frame}" for frame in range(wanted)]})
+        event = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": answer}}]}
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def chat_server() -> Iterator[str]:
+    """The address of a language model on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ChatHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class FakeClip(Clip):

@@ -66,19 +66,21 @@ MAY_IMPORT = {
     "serve": ["errors"],
     "views": [],
     "storyboard_table": ["director", "errors"],
-    "ui": ["settings", "parsing", "errors", "jobs", "views", "storyboard_table"],
+    "ui": ["settings", "parsing", "errors", "jobs", "views"],
+    "job_runner": ["ui", "jobs", "views", "settings", "parsing", "errors", "storyboard_table"],
     "storyboard_panel": ["ui", "views", "settings", "errors", "director", "storyboard_table"],
-    "tabs": ["ui", "settings", "director", "storyboard_panel"],
+    "tabs": ["ui", "job_runner", "jobs", "settings", "director", "storyboard_panel"],
     "app_*": ["tabs", "settings"],
     "app": ["app_*", "tabs", "model", "serve", "operator_options", "errors", "video_io", "director"],
-    "inference": ["settings", "parsing", "catalogue", "operator_options", "errors", "model", "video_io", "director"],
+    "job_request": ["settings", "parsing", "catalogue", "operator_options", "errors", "video_io", "director"],
+    "inference": ["job_request", "settings", "operator_options", "errors", "model", "video_io", "director"],
     # Beside the program, and imported by nothing of it: they may use all of it.
     **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
 }
 # A tab that runs alone is a page of one tab.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
-LIGHT += ["video_io", "video_comment", "inference", "director", "chat_model", "language_model"]
+LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]

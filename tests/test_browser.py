@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import chat_server
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -40,8 +41,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio")}
-    with (folder / "log").open("w") as log:
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "T2V_LLM_MODEL": "small"}
+    with chat_server() as address, (folder / "log").open("w") as log:
+        environment["T2V_LLM_URL"] = address
         command = [sys.executable, "app.py", "--port", str(port)]
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
@@ -116,6 +118,11 @@ class Browser:
     def status(self) -> str:
         texts = "[...document.querySelectorAll('.t2v-status')].filter(one => one.offsetWidth).map(one => one.innerText)"
         return self.run(texts + ".join()")
+
+    def table(self) -> str:
+        """What can be read in the storyboard."""
+        cells = "[...document.querySelectorAll('td')].filter(one => one.offsetWidth).map(one => one.innerText)"
+        return self.run(cells + ".join('|')")
 
     def video(self):
         """The video on the page, once it can play."""
@@ -206,3 +213,27 @@ def test_an_example_clip_steers_a_video(browser: Browser, tab: str, clip: str):
     assert browser.run("arguments[0].error", browser.video()) is None
     browser.wait(lambda: "seed" in browser.status())
     assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+
+
+def test_moments_become_a_table_and_a_video(browser: Browser):
+    """The Director: an example is spread over the frames before anything is made, a row can be changed, and what is
+    generated follows the table."""
+    browser.open_tab("Director")
+    browser.press("a red circle on sand")
+    browser.wait(lambda: "a blue circle on sand" in browser.table())
+    browser.press("Generate")
+    assert browser.run("arguments[0].error", browser.video()) is None
+    browser.wait(lambda: "seed" in browser.status())
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+
+
+def test_a_language_model_directs(browser: Browser):
+    """The server of the operator writes all frames; then they are drawn."""
+    browser.open_tab("Director")
+    browser.write("a circle changes")
+    browser.press("Ask the language model")
+    browser.wait(lambda: "has written the frames" in browser.status())
+    assert "frame 7" in browser.table()
+    browser.press("Generate")
+    browser.video()
+    browser.wait(lambda: "seed" in browser.status())

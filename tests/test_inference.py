@@ -14,6 +14,7 @@ import yaml
 from safetensors.numpy import save_file
 
 import inference
+import job_request
 from catalogue import read_catalogue
 from errors import Cancelled, GenerationFailed
 from parsing import to_json
@@ -80,19 +81,22 @@ def test_every_setting_is_an_option(model):
     options = "--negative-prompt blue --model toyworld --num_frames 16 --fps=8 --seed 7 --width 136 --height 72 "
     options += "--num-inference-steps 50 --guidance_scale 7 --motion-field-strength-x -3.5 --no-motion_field "
     options += "--motion_field_strength_y=-1 --motion-window 600,700 --chunk-size 4 --no-cross-frame-attention "
-    options += "--lora a/style --lora-scale 0.5 --vae a/soft"
-    assert (
-        inference.main([*options.split(), "--scheduler", "dpm++ 2m karras", "--prompt=a_b --c_d=e", "-o", "x.gif"]) == 0
-    )
+    options += "--lora a/style --lora-scale 0.5 --vae a/soft --anchor-period 4 --match-filter 0.1 "
+    options += "--attention-blocks decoder"
+    texts = ["--scheduler", "dpm++ 2m karras", "--prompt=a_b --c_d=e", "--storyboard", "a -> b"]
+    assert inference.main([*options.split(), *texts, "-o", "x.gif"]) == 0
     settings = model.made[0].settings
     assert settings == TextToVideoSettings(
         prompt="a_b --c_d=e", negative_prompt="blue", model="toyworld", num_frames=16, fps=8, seed=7, width=136,
         height=72, num_inference_steps=50, guidance_scale=7, scheduler="dpm++ 2m karras", chunk_size=4,
         motion_field_strength_x=-3.5, motion_field_strength_y=-1, motion_window=(600, 700),
         cross_frame_attention=False, motion_field=False, lora="style", lora_scale=0.5, vae="soft",
+        anchor_period=4, match_filter=0.1, attention_blocks="decoder", storyboard="a -> b",
     )  # fmt: skip
     left_at_default = [name for name, value in TextToVideoSettings(prompt="x") if getattr(settings, name) == value]
-    assert left_at_default == []
+    assert left_at_default == ["anchors"]  # only the first frame can rotate
+    assert inference.main(["x", "--anchors", "first + previous", "-o", "x.gif"]) == 0
+    assert model.made[1].settings.anchors == "first + previous"
 
 
 def test_help_tells_every_setting_with_its_unit_bounds_and_default(capsys):
@@ -118,7 +122,7 @@ def test_a_file_sets_what_options_do_not(model):
 def test_a_file_may_ask_for_a_random_seed_and_a_place(model):
     """randomize_seed is for those who keep a favourite seed in the file; a seed given as an option still wins."""
     Path("my.yaml").write_text(yaml.safe_dump({"prompt": "x", "seed": 7, "randomize_seed": True, "output": "a/b.gif"}))
-    assert inference.read_config(Path("my.yaml"))["seed"] == -1
+    assert job_request.read_config(Path("my.yaml"))["seed"] == -1
     assert inference.main(["--config", "my.yaml", "--seed", "5"]) == 0
     assert read_metadata(Path("a/b.gif"))["settings"] == to_json(model.made[0].settings)
     assert model.made[0].settings.seed == 5
@@ -441,7 +445,7 @@ def test_a_mode_can_stand_in_the_file(model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--mode video", "mode: must be one of text_to_video, control, pix2pix"),
+        ("--mode video", "mode: must be one of text_to_video, direct, control, pix2pix"),
         ("--mode control --control canny --source none.mp4", "source: there is no file none.mp4"),
         ("--mode control", "control: is missing"),
         ("--mode control --control canny --width 64", "unrecognized arguments: --width 64"),
@@ -450,3 +454,43 @@ def test_a_mode_can_stand_in_the_file(model, tmp_path):
 def test_a_mistake_in_a_mode_is_one_line(options, message, capsys):
     assert inference.main(["x", *options.split(), "-o", "out.mp4"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_mode_before_the_prompt_is_the_mode(model):
+    """As in ``inference.py direct "a -> b" --frames 12``; one word alone is a prompt."""
+    assert inference.main(["direct", "a -> b", "--frames", "12", "-o", "x.mp4"]) == 0
+    assert (model.made[-1].settings.mode, model.made[-1].settings.num_frames) == ("direct", 12)
+    assert inference.main(["direct", "-o", "x.mp4"]) == 2
+    assert inference.main(["circle", "-o", "x.mp4"]) == 0
+    assert model.made[-1].settings.mode == "text_to_video"
+
+
+def test_a_storyboard_comes_from_a_file_with_its_number_of_frames(model, capsys):
+    """Or is written out; in other modes as well."""
+    Path("board.yaml").write_text("frames: 5\nprompts: {0: a dog, 4: a cat}\n")
+    assert inference.main(["direct", "x", "--storyboard", "board.yaml", "-o", "x.mp4"]) == 0
+    settings = model.made[-1].settings
+    assert (settings.num_frames, settings.storyboard) == (5, Path("board.yaml").read_text())
+    assert inference.main(["x", "--storyboard", "a dog -> a cat", "-o", "x.mp4"]) == 0
+    assert model.made[-1].settings.storyboard == "a dog -> a cat"
+    assert_refused(capsys, ["direct", "x", "--storyboard", "missing.yaml", "-o", "y.mp4"], "missing.yaml: No such file")
+
+
+def test_a_language_model_writes_the_frames_before_the_video_is_made(model, monkeypatch, capsys):
+    """Each is shown, and travels with the settings; in a mode without a director the option is a mistake."""
+    asked = []
+
+    def connect(options):
+        asked.append((options.base_url, options.model, options.key))
+        return lambda messages: '{"frames": ["a dog sits", "a dog runs"]}'
+
+    monkeypatch.setattr("operator_options.connect", connect)
+    monkeypatch.setenv("T2V_LLM_KEY", "sk-secret")
+    options = ["--llm", "http://127.0.0.1:1/v1", "--llm-model", "small", "-o", "x.mp4"]
+    assert inference.main(["direct", "a dog", "--frames", "2", *options]) == 0
+    assert asked == [("http://127.0.0.1:1/v1", "small", "sk-secret")]
+    assert "frame 1: a dog runs" in capsys.readouterr().err
+    assert "1: a dog runs" in model.made[-1].settings.storyboard
+    assert_refused(capsys, ["a dog", *options[:-1], "y.mp4"], "directs in mode direct alone")
+    assert_refused(capsys, ["direct", "a dog", "--frames", "3", *options[:-1], "y.mp4"], "2 frames, not 3")
+    assert_refused(capsys, ["direct", "a dog", "--llm", "nonsense", "-o", "y.mp4"], "has no name")

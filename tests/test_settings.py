@@ -32,6 +32,11 @@ EVERYTHING = {
     "motion_window": (600, 700),
     "chunk_size": 4,
     "cross_frame_attention": False,
+    "anchors": "first",
+    "anchor_period": 4,
+    "match_filter": 0.05,
+    "attention_blocks": "decoder",
+    "storyboard": "a red circle -> 🎬",
     "motion_field": False,
 }
 # The entries of HOSTILE.md under Numbers and Choices: setting, value, and what the reply must say.

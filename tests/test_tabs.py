@@ -16,9 +16,9 @@ import app_pix2pix
 import app_pose
 import app_text_to_video
 import serve
+from job_runner import JobRunner
 from settings import ControlSettings
 from tabs import EXAMPLES, Server, Tab, create_demo
-from ui import JobRunner
 from video_io import probe
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)

@@ -49,7 +49,7 @@ def _run(job: Job) -> None:
     with _cancel_on_interrupt() as cancel:
         model = Model(models=job.models, device=job.device, extras=job.extras)
         settings = by_name(job.settings, model.catalogue)
-        if job.complete is not None:
+        if job.complete is not None and isinstance(settings, DirectorSettings):
             settings = directed(settings, job.complete)
         try:
             given = {name: path for name in ("source", "first_frame") if (path := getattr(job, name)) is not None}

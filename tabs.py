@@ -108,8 +108,8 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
                 run = gr.Button("Generate", variant="primary", scale=3, min_width=120)
                 cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
             if tab.storyboard:
-                frames = field_facts(tab.kind)["num_frames"]["default"]
-                board = storyboard_panel(frames, with_language_model=server.complete is not None)
+                default_frames = field_facts(tab.kind)["num_frames"]["default"]
+                board = storyboard_panel(default_frames, with_language_model=server.complete is not None)
                 controls["storyboard"] = board.table
         with gr.Column(elem_classes="t2v-answer"):
             panel = ui.result_panel(cancel, with_control=tab.source is not None)
@@ -128,8 +128,8 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
         runner.connect_restore(upload, controls, panel, server.read_metadata)
         example_chosen = connect_model(controls, note, examples, default, rows, tab)
         if tab.storyboard:
-            asked = controls["prompt"], controls["num_frames"], panel.status
-            Storyboarder(board, *asked, server.complete).connect(example_chosen)
+            prompt, frames = controls["prompt"], controls["num_frames"]
+            Storyboarder(board, prompt, frames, panel.status, server.complete).connect(example_chosen)
         if tab.source is not None:
             connect_clips(clips, tab.clips, files["source"], controls)
     return demo

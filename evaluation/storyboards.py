@@ -100,24 +100,24 @@ def board_of(course: str, random: np.random.Generator) -> Board:
 
 def changed(course: str, scene: Scene, random: np.random.Generator) -> Iterable[Scene]:
     """The moments of a course that begins like the scene."""
-    thing = replace(scene.objects[0], angle=0.0)
+    thing = replace(scene.objects[0], x=0.5, y=0.5, angle=0.0)
     if course == "position":
         side = str(random.choice(list(SIDES)))
         places = (SIDES[side], (0.5, 0.5), SIDES[OPPOSITES[side]])
-        small = min(thing.radius, SIZES["medium"][0])
-        return [with_thing(scene, replace(thing, x=x, y=y, radius=small)) for x, y in places]
-    middle = replace(thing, x=0.5, y=0.5)
+        radius = min(thing.radius, SIZES["medium"][0])
+        return [with_thing(scene, replace(thing, x=x, y=y, radius=radius)) for x, y in places]
     if course == "size":
         radii = [float(np.mean(SIZES[size])) for size in ("small", "large")]
-        return [with_thing(scene, replace(middle, radius=radius)) for radius in radii]
+        return [with_thing(scene, replace(thing, radius=radius)) for radius in radii]
     if course == "background":
-        places = [place for place in PLACES if not clashes(thing.colour, place) and place != "night"]
-        day = str(random.choice(places))
-        return [replace(with_thing(scene, middle), background=background) for background in (day, "night")]
-    values = COLOURS if course == "colour" else SHAPES
-    fitting = [value for value in values if fits(replace(middle, **{course: value}), scene.background)]
-    old, new = random.choice(fitting, 2, replace=False)
-    return [with_thing(scene, replace(middle, **{course: str(value)})) for value in (old, new)]
+        days = [place for place in PLACES if not clashes(thing.colour, place) and place != "night"]
+        day = str(random.choice(days))
+        return [replace(with_thing(scene, thing), background=background) for background in (day, "night")]
+    recoloured = [replace(thing, colour=colour) for colour in COLOURS]
+    reshaped = [replace(thing, shape=shape) for shape in SHAPES]
+    fitting = [one for one in (recoloured if course == "colour" else reshaped) if fits(one, scene.background)]
+    old, new = random.choice(len(fitting), 2, replace=False)
+    return [with_thing(scene, fitting[index]) for index in (old, new)]
 
 
 def with_thing(scene: Scene, thing: Object) -> Scene:
@@ -178,7 +178,7 @@ def measure(
             model="toyworld",
             seed=seed,
             num_frames=FRAMES,
-            **options | changes,
+            **{**options, **changes},
         )
         clips.append(model.generate(settings).frames)
         follows, keeps = followed(board, clips[-1])

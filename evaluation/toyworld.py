@@ -158,7 +158,7 @@ def position_errors(scenes: Sequence[Scene], detections: Sequence[Detection]) ->
             np.linalg.norm(found_centre(found) - drawn_centre(thing, *found.mask.shape)) if found else np.nan
             for found, thing in zip(matched(scene, detection), scene.objects, strict=True)
         ]
-        errors.append(np.mean(off))
+        errors.append(float(np.mean(off)))
     return np.array(errors)
 
 

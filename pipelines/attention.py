@@ -158,11 +158,11 @@ class CrossFrameAttnProcessor:
         attended = attend(query, anchors, attn.heads)
         if self.cache.options.filtered == 0:
             return attended
-        by_head = [
+        answer, asking, anchor, key, value = (
             rearrange(tensor, "(b f) n (h d) -> b f h n d", b=self.cache.branches, h=attn.heads)
             for tensor in (attended, query, anchors[0], *project(hidden_states))
-        ]
-        filtered = filter_matches(*by_head[:3], (by_head[3], by_head[4]), self.cache.options.filtered)
+        )
+        filtered = filter_matches(answer, asking, anchor, (key, value), self.cache.options.filtered)
         return rearrange(filtered, "b f h n d -> (b f) n (h d)")
 
     def anchor_keys_values(self, project: Callable[[torch.Tensor], KeysValues], frames: torch.Tensor) -> KeysValues:
@@ -258,9 +258,8 @@ def filter_matches(
     matched_key = key[-1].expand(query.shape[1], -1, -1, -1)
     worst = match_confidence(query[-1], matched_key).topk(count, dim=-1, largest=False, sorted=False).indices
     places = worst[None, ..., None].expand(len(query), -1, -1, -1, query.shape[-1])
-    own_answer = functional.scaled_dot_product_attention(
-        *(tensor.flatten(0, 1) for tensor in (query.gather(-2, places), *own))
-    )
+    query, key, value = (tensor.flatten(0, 1) for tensor in (query.gather(-2, places), *own))
+    own_answer = functional.scaled_dot_product_attention(query, key, value)
     return attended.scatter(-2, places, own_answer.view(places.shape).to(attended.dtype))
 
 

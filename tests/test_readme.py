@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 import app
-import inference
+import job_request
 import registry
 from model import Model
 from settings import TextToVideoSettings
@@ -24,8 +24,8 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 def test_command_lines_are_understood(line, monkeypatch):
     """Every option exists and every value is in bounds; videos that a line before has written count as read."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(inference, "_read_video", lambda path: {"prompt": "a red circle"})
-    job = inference.read_job(shlex.split(line)[2:])
+    monkeypatch.setattr(job_request, "_read_video", lambda path: {"prompt": "a red circle"})
+    job = job_request.read_job(shlex.split(line)[2:])
     assert job.settings.prompt
     assert job.output.suffix in (".mp4", ".gif")
 

@@ -127,6 +127,7 @@ def readable_clips(files: list[CaptionedFile], shape: Shape) -> Iterator[tuple[C
     """Every file that can be read, with its frames, in order; where there are many, read ahead on all processors."""
     tasks = [(file.path, shape) for file in files]
     with ExitStack() as stack:
+        results: Iterator[np.ndarray | str]
         if len(files) < FEW:
             results = map(try_to_read, tasks)
         else:
@@ -180,8 +181,8 @@ def encode_files(path: Path, files: list[CaptionedFile], shape: Shape, autoencod
     logger.info("%d clips to learn from, %d files skipped", len(latents), len(files) - len(latents))
     path.with_suffix(".json").write_text(json.dumps(captions), encoding="utf-8")
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, np.stack(latents))
+    with partial.open("wb") as target:
+        np.save(target, np.stack(latents))
     partial.replace(path)
 
 

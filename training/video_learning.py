@@ -125,7 +125,8 @@ def target_and_weight(
 
 def optimizer_for(network: CaptionedVideoNetwork, course: VideoCourse) -> torch.optim.AdamW:
     """AdamW over what learns: temporal layers at the full rate, all that the base knew at a share of it."""
-    new, known = [], []
+    new: list[torch.nn.Parameter] = []
+    known: list[torch.nn.Parameter] = []
     for name, value in network.named_parameters():
         if value.requires_grad:
             (new if is_temporal(name.removeprefix("unet.")) else known).append(value)

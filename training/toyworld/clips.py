@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,14 +91,14 @@ def happening_at(number: int, seed: int = TRAINING_SEED, frames: int = FRAMES) -
     return _MAKERS[kind](random, frames)
 
 
-def still_scene(random: np.random.Generator, **wishes: str) -> Scene:
+def still_scene(random: np.random.Generator, **wishes: Any) -> Scene:
     """A scene of one object."""
     background = random_background(random)
     thing = random_object(random, background, **wishes)
     return Scene(background, (thing,), texture_seed=int(random.integers(2**31)))
 
 
-def placed(scene: Scene, **changes: float) -> Scene:
+def placed(scene: Scene, **changes: Any) -> Scene:
     """The scene with its object elsewhere or of another size."""
     return replace(scene, objects=(replace(scene.objects[0], **changes),))
 

@@ -155,7 +155,7 @@ def position_errors(scenes: Sequence[Scene], detections: Sequence[Detection]) ->
     errors = []
     for scene, detection in zip(scenes, detections, strict=True):
         off = [
-            np.linalg.norm(found_centre(found) - drawn_centre(thing, *found.mask.shape)) if found else np.nan
+            float(np.linalg.norm(found_centre(found) - drawn_centre(thing, *found.mask.shape))) if found else np.nan
             for found, thing in zip(matched(scene, detection), scene.objects, strict=True)
         ]
         errors.append(float(np.mean(off)))

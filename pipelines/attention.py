@@ -73,8 +73,9 @@ class AnchorCache:
     """What layers keep of one chunk for the next, keys and values of the anchor and of the frame before, and the
     text's; alive inside one ``cross_frame_attention``."""
 
-    def __init__(self, branches: int, options: CrossFrame) -> None:
+    def __init__(self, branches: int, options: CrossFrame, text_branch: int = -1) -> None:
         self.branches = branches
+        self.text_branch = text_branch
         self.options = options
         self.chunking = Chunking.WHOLE
         self.position = 0
@@ -162,7 +163,9 @@ class CrossFrameAttnProcessor:
             rearrange(tensor, "(b f) n (h d) -> b f h n d", b=self.cache.branches, h=attn.heads)
             for tensor in (attended, query, anchors[0], *project(hidden_states))
         )
-        filtered = filter_matches(answer, asking, anchor, (key, value), self.cache.options.filtered)
+        deciding = self.cache.text_branch
+        matched = match_confidence(asking[deciding], anchor[deciding].expand(len(asking[deciding]), -1, -1, -1))
+        filtered = replace_worst(answer, asking, (key, value), matched, self.cache.options.filtered)
         return rearrange(filtered, "b f h n d -> (b f) n (h d)")
 
     def anchor_keys_values(self, project: Callable[[torch.Tensor], KeysValues], frames: torch.Tensor) -> KeysValues:
@@ -232,21 +235,21 @@ def attend(query: torch.Tensor, keys_values: KeysValues, heads: int) -> torch.Te
     return rearrange(attended, "g h (f n) d -> (g f) n (h d)", n=tokens)
 
 
-def filter_matches(
-    attended: torch.Tensor, query: torch.Tensor, key: torch.Tensor, own: KeysValues, share: float
+def replace_worst(
+    attended: torch.Tensor, query: torch.Tensor, own: KeysValues, confidence: torch.Tensor, share: float
 ) -> torch.Tensor:
     """Dual-softmax filtering (DirecT2V, arXiv 2305.14330, section 3): where tokens match the anchor's with little
     confidence, what they get from it is replaced by what they get from their own frame.
 
     As many tokens of each frame and head as ``share`` says are replaced, those of the least confidence, so that the
-    result for a frame depends on no other's. (The authors' code takes one quantile over the whole batch.) The last
-    guidance branch, that of the text, decides for all: guidance would exaggerate what branches filter differently.
+    result for a frame depends on no other's. (The authors' code takes one quantile over the whole batch.) All guidance
+    branches filter the same tokens, because guidance would exaggerate what they filter differently.
 
     Args:
         attended: attention to the anchors, (branches, frames, heads, tokens, channels of a head); likewise:
         query: of every frame.
-        key: the anchors', frames 1 where all share them.
         own: keys and values of every frame.
+        confidence: ``match_confidence`` in the branch that decides, (frames, heads, tokens).
         share: of the tokens, 0 to 1.
 
     Returns:
@@ -255,8 +258,7 @@ def filter_matches(
     count = round(share * query.shape[-2])
     if count == 0:
         return attended
-    matched_key = key[-1].expand(query.shape[1], -1, -1, -1)
-    worst = match_confidence(query[-1], matched_key).topk(count, dim=-1, largest=False, sorted=False).indices
+    worst = confidence.topk(count, dim=-1, largest=False, sorted=False).indices
     places = worst[None, ..., None].expand(len(query), -1, -1, -1, query.shape[-1])
     query, key, value = (tensor.flatten(0, 1) for tensor in (query.gather(-2, places), *own))
     own_answer = functional.scaled_dot_product_attention(query, key, value)
@@ -319,20 +321,23 @@ def log_sum_exp(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | Non
 
 
 @contextmanager
-def cross_frame_attention(*networks: Any, branches: int, options: CrossFrame | None = None) -> Iterator[AnchorCache]:
+def cross_frame_attention(
+    *networks: Any, branches: int, options: CrossFrame | None = None, text_branch: int = -1
+) -> Iterator[AnchorCache]:
     """Patch diffusers networks (a UNet, ControlNets) for as long as the ``with`` lasts.
 
     Args:
         networks: models with ``attn_processors`` and ``set_attn_processor``.
         branches: how many guidance branches a batch holds, ordered ``(branch frame)``.
         options: how frames attend to each other; text is handled alike whatever they say.
+        text_branch: which branch has the text; by what matches there tokens are filtered.
 
     Yields:
         The cache, with ``record()`` and ``reuse()`` for work in chunks. Without them the first frame of each
         batch is its anchor.
     """
     options = options or CrossFrame()
-    cache = AnchorCache(branches, options)
+    cache = AnchorCache(branches, options, text_branch)
     before = [dict(network.attn_processors) for network in networks]
     try:
         for index, (network, processors) in enumerate(zip(networks, before, strict=True)):

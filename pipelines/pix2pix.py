@@ -75,7 +75,7 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
             guidance_scale=guidance_scale,
             image_guidance_scale=image_guidance_scale,
         )
-        with self.loop(self.unet, branches=len(embeddings), sampler=sampler, options=options) as plan:
+        with self.loop(self.unet, branches=len(embeddings), sampler=sampler, options=options, text_branch=0) as plan:
             start = torch.cat([noise.anchor, noise.draw(frames - 1)]) * sampler.init_noise_sigma
             sampler.join(0)
             video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)

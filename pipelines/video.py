@@ -76,11 +76,16 @@ class VideoPipelineMixin:
     _execution_device: Any
 
     @contextmanager
-    def loop(self, *networks: Any, branches: int, sampler: Sampler, options: RunOptions) -> Iterator[Plan]:
-        """Inside: frames attend to the anchor in all ``networks``, a progress bar runs, and the plan can be used."""
+    def loop(
+        self, *networks: Any, branches: int, sampler: Sampler, options: RunOptions, text_branch: int = -1
+    ) -> Iterator[Plan]:
+        """Inside: frames attend to the anchor in all ``networks``, a progress bar runs, and the plan can be used. Of
+        the guidance branches ``text_branch`` has the text."""
         with (
             self.progress_bar(total=len(sampler.timesteps)) as progress,  # type: ignore[attr-defined]
-            cross_frame_attention(*networks, branches=branches, options=options.attention) as anchor,
+            cross_frame_attention(
+                *networks, branches=branches, options=options.attention, text_branch=text_branch
+            ) as anchor,
         ):
 
             def observe(step: int, frames_done: int, latents: torch.Tensor) -> None:

@@ -119,10 +119,9 @@ class Browser:
         texts = "[...document.querySelectorAll('.t2v-status')].filter(one => one.offsetWidth).map(one => one.innerText)"
         return self.run(texts + ".join()")
 
-    def table(self) -> str:
-        """What can be read in the storyboard."""
-        cells = "[...document.querySelectorAll('td')].filter(one => one.offsetWidth).map(one => one.innerText)"
-        return self.run(cells + ".join('|')")
+    def lines(self) -> list[str]:
+        """Every line of text that can be seen; a cell of a table is one."""
+        return [line.strip() for line in self.run("document.body.innerText").splitlines()]
 
     def video(self):
         """The video on the page, once it can play."""
@@ -220,7 +219,7 @@ def test_moments_become_a_table_and_a_video(browser: Browser):
     generated follows the table."""
     browser.open_tab("Director")
     browser.press("a red circle on sand")
-    browser.wait(lambda: "a blue circle on sand" in browser.table())
+    browser.wait(lambda: "a blue circle on sand" in browser.lines())
     browser.press("Generate")
     assert browser.run("arguments[0].error", browser.video()) is None
     browser.wait(lambda: "seed" in browser.status())
@@ -233,7 +232,7 @@ def test_a_language_model_directs(browser: Browser):
     browser.write("a circle changes")
     browser.press("Ask the language model")
     browser.wait(lambda: "has written the frames" in browser.status())
-    assert "frame 7" in browser.table()
+    assert "a red circle, frame 7" in browser.lines()
     browser.press("Generate")
     browser.video()
     browser.wait(lambda: "seed" in browser.status())

@@ -43,6 +43,10 @@ STYLE = """
   border: 1px solid var(--error-border-color); border-radius: var(--block-radius); padding: .6rem .8rem; }
 .t2v-bar { height: 4px; margin-top: .5rem; border-radius: 2px; background: var(--border-color-primary); }
 .t2v-bar div { height: 100%; border-radius: 2px; background: var(--color-accent); transition: width .3s; }
+.t2v-settings .gallery-item, .t2v-settings .gallery-item * { white-space: normal; text-align: left; }
+/* Tabs that do not fit a phone go into a menu, but not where the page has become as wide as all of them. */
+.tabs, .tab-wrapper { max-width: calc(100vw - 2rem); }
+.tab-wrapper { overflow: clip visible; }
 footer .divider { display: none !important; }
 """
 

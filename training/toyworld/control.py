@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--pictures", type=int, default=24_000, help="how many scenes to draw for each kind")
     parser.add_argument("--steps", type=int, help="for each kind; by default what each needs")
+    parser.add_argument("--seed", type=int, default=20, help="another one for another order of examples and noise")
     parser.add_argument("--further", action="store_true", help="go on from the networks that --out holds")
     options = parser.parse_args()
     if unknown := set(options.kinds) - {*CONTROLS, EDIT}:
@@ -175,10 +176,10 @@ def train(kind: str, options: argparse.Namespace) -> None:
     pool = load_pool(folder, kind, options.pictures)
     latents = encode_pool(folder, pool, parts.vae, options.device)
     steps = options.steps or STEPS[kind]
-    seed = 20 + (*CONTROLS, EDIT).index(kind) + 10 * options.further
+    seed = options.seed + (*CONTROLS, EDIT).index(kind) + 10 * options.further
     course = Course(steps, LEARNING_RATE, batch=BATCH, device=options.device, seed=seed, offset_noise=OFFSET_NOISE)
     # A state belongs to the networks that it was trained beside and to a course of so many steps.
-    course_name = f"{steps}-further" if options.further else f"{steps}"
+    course_name = f"{steps}-{seed}-further" if options.further else f"{steps}-{seed}"
     path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{course_name}.pt"
     start = starting_point(kind, options.out, further=options.further)
     model: Any

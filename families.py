@@ -20,6 +20,7 @@ class Family:
 
 STABLE_DIFFUSION = Family("StableDiffusionPipeline", {"safety_checker": None})
 STABLE_DIFFUSION_XL = Family("StableDiffusionXLPipeline", kept=("force_zeros_for_empty_prompt",))
+TRAINED_ON_VIDEOS = Family("StableDiffusionPipeline", {"safety_checker": None, "feature_extractor": None})
 # By the class that a model_index.json names.
 FAMILIES: Mapping[str, Family] = {
     "StableDiffusionPipeline": STABLE_DIFFUSION,
@@ -27,6 +28,7 @@ FAMILIES: Mapping[str, Family] = {
     "StableDiffusionInstructPix2PixPipeline": STABLE_DIFFUSION,
     "TextToVideoPipeline": STABLE_DIFFUSION,
     "TextToVideoZeroPipeline": STABLE_DIFFUSION,
+    "TextToVideoSDPipeline": TRAINED_ON_VIDEOS,
     "StableDiffusionXLPipeline": STABLE_DIFFUSION_XL,
     "TextToVideoXLPipeline": STABLE_DIFFUSION_XL,
     "TextToVideoZeroSDXLPipeline": STABLE_DIFFUSION_XL,

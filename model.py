@@ -21,19 +21,12 @@ import registry
 import video_io
 from catalogue import Extras, read_catalogue
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
-from loading import Loader, cached, reachable
-from memory import MemoryPlan, is_shared, placed, plan_job, tighter
-from modes import (
-    MODES,
+from inputs import (
     Annotators,
     Inputs,
-    Mode,
     Source,
     as_picture,
-    attention_of,
-    build_scheduler,
     check_source,
-    common_arguments,
     complete,
     fit_picture,
     frame_prompts,
@@ -42,6 +35,9 @@ from modes import (
     size_px,
     truncation_notes,
 )
+from loading import Loader, cached, reachable
+from memory import MemoryPlan, is_shared, placed, plan_job, tighter
+from modes import MODES, Mode, attention_of, build_scheduler, call_arguments
 from parsing import to_json
 from prompts import plain_words, told, told_prompt
 from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
@@ -209,8 +205,9 @@ class Model:
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
         settings, inputs = self._inputs(settings, job, row, pipeline)
         size = size_px(settings, inputs.video)
-        together = settings.num_frames if settings.anchors == "all" else settings.chunk_size
-        plan = plan_job(self.loader, pipeline, size, settings.num_frames, together)
+        together = pipeline.draws_together or settings.anchors == "all"
+        chunk_size = settings.num_frames if together else settings.chunk_size
+        plan = plan_job(self.loader, pipeline, size, settings.num_frames, chunk_size)
         notes = [*inputs.notes, *plain_words(row, pipeline.tokenizer)]
         notes += truncation_notes(pipeline.tokenizer, told(settings, row, pipeline.tokenizer), inputs.frame_prompts)
         if plan.frugal:
@@ -226,10 +223,8 @@ class Model:
                     if pipeline.vae.use_tiling and not plan.tile_vae:
                         notes.append("Memory was short; went on decoding pictures in tiles.")
             except torch.OutOfMemoryError:
-                if settings.anchors == "all":
-                    raise GenerationFailed(
-                        "out of memory: with anchors 'all' every frame is computed at once"
-                    ) from None
+                if together:
+                    raise GenerationFailed("out of memory: all frames are computed at once; make it shorter") from None
                 plan = next_plan(plan, self.loader.device, size)
                 notes.append(f"Memory was short; went on with {plan}.")
             except FloatingPointError as error:
@@ -262,6 +257,8 @@ class Model:
                 if not self.loader.device.startswith("cpu"):
                     self._annotators.release()
         if job.first_frame is not None:
+            if pipeline.draws_together:
+                raise InvalidSettings(f"first_frame: {row.label} was trained on videos and begins by itself")
             first_frame = fit_picture(job.first_frame, *size_px(settings, video))
         prompts = frame_prompts(settings, settings.num_frames) if isinstance(settings, MotionSettings) else None
         if prompts is not None:
@@ -281,8 +278,7 @@ def run(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs, reporter: Repo
     from pipelines.video import RunOptions
 
     options = RunOptions(settings.chunk_size, attention_of(settings), watch=reporter)
-    arguments = common_arguments(settings) | mode.arguments(settings, inputs) | {"options": options}
-    return pipeline(**arguments)[0]
+    return pipeline(**call_arguments(mode, pipeline, settings, inputs), options=options)[0]
 
 
 def next_plan(plan: MemoryPlan, device: str, size: tuple[int, int]) -> MemoryPlan:

@@ -59,6 +59,7 @@ class ModelRow:
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)  # by control, where there is one
     depth_estimator: str = "depth-anything-v2-small"  # of DEPTH_ESTIMATORS, what suits it
     steered_guidance_scale: float = 7.5  # what suits it where a video steers it or is edited
+    directed_anchors: str = "first"  # whom frames with prompts of their own attend to, of settings.Anchors
     edits: bool = False  # whether it edits pictures (InstructPix2Pix) instead of drawing them
     variant: str | None = None  # which files to take of a Hub id that has its weights in several precisions
     trigger: str = ""  # words that every prompt for it gets
@@ -79,6 +80,7 @@ TOYWORLD = ModelRow(
     controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
     depth_estimator="toyworld",
     steered_guidance_scale=3.0,
+    directed_anchors="itself",  # by measure; see the table of storyboards in benchmarks/NOTES.md
     examples=(
         "a red circle on green grass",
         "a large yellow star at night",

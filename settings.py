@@ -20,7 +20,7 @@ TRAINING_TIMESTEPS = 1000
 
 Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
 Control = Literal["canny", "depth", "pose"]
-Anchors = Literal["first", "previous", "first + previous", "all"]
+Anchors = Literal["first", "previous", "first + previous", "all", "itself"]
 AttentionBlocks = Literal["all", "encoder", "decoder"]
 DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
 
@@ -150,7 +150,7 @@ class GenerationSettings(Settings):
     )
     anchors: Anchors = Field(
         "first",
-        description="Whom every frame attends to. All frames at once take the most time and memory.",
+        description="Whom frames attend to; itself is no cross-frame attention, all takes the most time and memory.",
         json_schema_extra=_about("Anchor frames", advanced=True),
     )
     anchor_period: Whole = Field(
@@ -175,7 +175,7 @@ class GenerationSettings(Settings):
 
     @model_validator(mode="after")
     def _one_anchor_rotates(self) -> Self:
-        if self.anchor_period and self.anchors != "first":
+        if self.anchor_period and self.anchors not in ("first", None):
             raise ValueError(f"anchor_period ({self.anchor_period}) needs anchors 'first', not '{self.anchors}'")
         if self.anchors == "all" and self.chunk_size is not None and self.chunk_size < self.num_frames:
             raise ValueError("anchors 'all' computes all frames at once: leave chunk_size empty")
@@ -283,6 +283,12 @@ class DirectorSettings(TextToVideoSettings):
         max_length=MAX_PROMPT_CHARS,
         description="Moments, such as 'a red circle -> a blue circle', or a sentence for a language model.",
         json_schema_extra=_about("What happens"),
+    )
+    anchors: Anchors | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
+        None,
+        description="Whom every frame attends to. Empty takes what suits the checkpoint, or with an anchor period or a "
+        "match filter the first.",
+        json_schema_extra=_about("Anchor frames", advanced=True),
     )
     motion_field: bool = Field(
         False,

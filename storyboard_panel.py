@@ -123,7 +123,11 @@ class Storyboarder:
 
     def resize(self, frames: Any, table: Any) -> dict[Any, Any]:
         """The same course over another number of frames."""
-        return self.fill(lambda _: resized(read_rows(table)[0], as_count(frames)), "")
+        try:
+            rows = resized(table, as_count(frames))
+        except Exception as error:
+            return {self.status: status_html(error_line(error), "error")}
+        return {self.panel.table: rows, self.status: ""}
 
     def load(self, file: Any, frames: Any) -> dict[Any, Any]:
         """What an uploaded file says."""

@@ -41,13 +41,15 @@ def as_text(value: Any) -> Any:
     return save_storyboard(prompts) if any(prompts) else ""
 
 
-def resized(frame_prompts: Sequence[str], frames: int) -> tuple[str, ...]:
-    """The same course over another number of frames: what is written keeps its place in time."""
-    if len(frame_prompts) == frames:
-        return tuple(frame_prompts)
-    last = max(1, len(frame_prompts) - 1)
-    written = {round(frame * (frames - 1) / last): prompt for frame, prompt in enumerate(frame_prompts) if prompt}
-    return as_frame_prompts(written, frames)
+def resized(table: Any, frames: int) -> list[Row]:
+    """The rows of the same course over another number of frames: what is written keeps its place in time, and what is
+    kept is kept; raises InvalidStoryboard."""
+    prompts, kept = read_rows(table)
+    if len(prompts) == frames:
+        return rows_of(prompts, kept)
+    moved = {frame: round(frame * (frames - 1) / max(1, len(prompts) - 1)) for frame in range(len(prompts))}
+    written = {moved[frame]: prompt for frame, prompt in enumerate(prompts) if prompt}
+    return rows_of(as_frame_prompts(written, frames), {moved[frame]: prompt for frame, prompt in kept.items()})
 
 
 def shown_rows(text: str, frames: int) -> list[Row]:

@@ -41,8 +41,10 @@ def control(kind: type[Settings], name: str, choices: Sequence[tuple[str, str]] 
     unit = "" if facts["unit"] in (None, facts["label"].lower()) else f"{facts['unit'][0].upper()}{facts['unit'][1:]}. "
     shared = {"label": facts["label"], "info": unit + facts["description"], "value": facts.get("default"), **options}
     if choices or "enum" in facts:
-        value = "" if facts["optional"] else shared["value"]
-        return gr.Dropdown(choices=list(choices or facts["enum"]), **{**shared, "value": value})
+        listed = list(choices or facts["enum"])
+        if not facts["optional"]:
+            return gr.Dropdown(choices=listed, **shared)
+        return gr.Dropdown(choices=listed if choices else [("Automatic", ""), *listed], **{**shared, "value": ""})
     if facts["type"] == "boolean":
         return gr.Checkbox(**shared)
     if facts["optional"]:

@@ -3,7 +3,7 @@
 Storyboards with a known course (a thing moves, grows, changes its colour or shape, day becomes night) are drawn by
 several ways of holding frames together, so that the value of each piece is seen. A frame *follows* where what changes
 is as the nearest moment says; it *keeps* where everything that the course leaves alone (colour, shape, background) is
-as it was asked for.
+as it was asked for. How far a thing *jumps* between frames that leave it in its place is a share of the side.
 """
 
 import argparse
@@ -45,24 +45,28 @@ FRAMES, STEPS = 8, 20
 SIDES = {"left": (0.25, 0.5), "right": (0.75, 0.5), "top": (0.5, 0.25), "bottom": (0.5, 0.75)}
 OPPOSITES = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
-STILL = {"motion_field": False}
+STILL: dict[str, Any] = {"motion_field": False}
+FIRST: dict[str, Any] = {"anchors": "first"}
 # What holds the frames together: the settings class and what it is given besides the storyboard.
-WAYS: Mapping[str, tuple[type[Settings], dict[str, Any]]] = {
+WAYS: Mapping[str, tuple[type[Settings], Mapping[str, Any]]] = {
     "independent frames": (TextToVideoSettings, STILL | {"cross_frame_attention": False}),
     "cross-frame attention": (TextToVideoSettings, STILL),
     "motion window 881-941": (
         TextToVideoSettings,
         {"motion_window": (881, 941), "motion_field_strength_x": 0.0, "motion_field_strength_y": 0.0},
     ),
-    "shared noise": (DirectorSettings, {"cross_frame_attention": False}),
-    "shared noise, cross-frame attention": (DirectorSettings, {}),
-    "the same, rotating every 4 steps": (DirectorSettings, {"anchor_period": 4}),
-    "the same, filtering 5 %": (DirectorSettings, {"match_filter": 0.05}),
-    "the same, rotating and filtering 5 % (DirecT2V)": (DirectorSettings, {"anchor_period": 4, "match_filter": 0.05}),
-    "the same, filtering 50 %": (DirectorSettings, {"match_filter": 0.5}),
-    "previous frame": (DirectorSettings, {"anchors": "previous"}),
-    "first and previous frame": (DirectorSettings, {"anchors": "first + previous"}),
-    "all frames": (DirectorSettings, {"anchors": "all"}),
+    "shared noise": (DirectorSettings, {"anchors": "itself"}),
+    "shared noise, cross-frame attention": (DirectorSettings, FIRST),
+    "the same, rotating every 4 steps": (DirectorSettings, FIRST | {"anchor_period": 4}),
+    "the same, filtering 5 %": (DirectorSettings, FIRST | {"match_filter": 0.05}),
+    "the same, rotating and filtering 5 % (DirecT2V)": (
+        DirectorSettings,
+        FIRST | {"anchor_period": 4, "match_filter": 0.05},
+    ),
+    "the same, filtering 50 %": (DirectorSettings, FIRST | {"match_filter": 0.5}),
+    "shared noise, previous frame": (DirectorSettings, {"anchors": "previous"}),
+    "shared noise, first and previous frame": (DirectorSettings, {"anchors": "first + previous"}),
+    "shared noise, all frames": (DirectorSettings, {"anchors": "all"}),
 }
 
 
@@ -129,16 +133,19 @@ def fits(thing: Object, background: str) -> bool:
     return not clashes(thing.colour, background) and (thing.colour, thing.shape) not in HELD_OUT_PAIRS
 
 
-def followed(board: Board, frames: np.ndarray) -> tuple[list[bool], list[bool]]:
-    """Of each frame, uint8 (frames, height, width, 3): whether it follows the course, and whether it keeps the rest."""
-    follows, keeps = [], []
-    for scene, frame in zip(board.scenes(len(frames)), frames, strict=True):
-        wanted, found = attributes(scene), attributes_of(detect(frame))
-        follows.append(found[board.course] == wanted[board.course])
-        keeps.append(
-            all(found[name] == wanted[name] for name in ("colour", "shape", "background") if name != board.course)
-        )
-    return follows, keeps
+def followed(board: Board, frames: np.ndarray) -> dict[str, list[float]]:
+    """Of each frame, uint8 (frames, height, width, 3): whether it ``follows`` the course, if it ``keeps`` all else,
+    and how far its thing ``jumps`` from the frame before, where the course leaves it in its place."""
+    detections = [detect(frame) for frame in frames]
+    values: dict[str, list[float]] = {"follows": [], "keeps": []}
+    for scene, detection in zip(board.scenes(len(frames)), detections, strict=True):
+        wanted, found = attributes(scene), attributes_of(detection)
+        values["follows"].append(found[board.course] == wanted[board.course])
+        values["keeps"].append(all(found[name] == wanted[name] for name in IDENTITY if name != board.course))
+    if board.course != "position":
+        centres = [(each.things[0].x, each.things[0].y) for each in detections if each.things]
+        values["jumps"] = [float(np.hypot(*step)) for step in np.diff(np.array(centres), axis=0)]
+    return values
 
 
 def attributes(scene: Scene) -> dict[str, str]:
@@ -169,7 +176,7 @@ def measure(
     """The shares of frames that follow (over all, and by course) and that keep, and the clips: uint8 (boards, frames,
     height, width, 3)."""
     kind, options = WAYS[way]
-    values: dict[str, list[bool]] = defaultdict(list)
+    values: dict[str, list[float]] = defaultdict(list)
     clips = []
     for seed, board in enumerate(chosen):
         settings = kind(  # type: ignore[call-arg] # both classes have these
@@ -181,10 +188,10 @@ def measure(
             **{**options, **changes},
         )
         clips.append(model.generate(settings).frames)
-        follows, keeps = followed(board, clips[-1])
-        values["follows"] += follows
-        values["keeps"] += keeps
-        values[f"follows {board.course}"] += follows
+        found = followed(board, clips[-1])
+        for name, each in found.items():
+            values[name] += each
+        values[f"follows {board.course}"] += found["follows"]
     return {name: float(np.mean(each)) for name, each in values.items()}, np.stack(clips)
 
 

@@ -51,6 +51,24 @@ def text_predictor(
     return predict
 
 
+def video_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predict:
+    """Noise of a UNet that was trained on videos and sees all frames together.
+
+    Args:
+        unet: a UNet3DConditionModel.
+        embeddings, guidance_scale: as for ``text_predictor``.
+    """
+    branches = embeddings.shape[0]
+    text = embeddings.to(unet.dtype)
+
+    def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
+        batch = repeat(latents.to(unet.dtype), "f c h w -> b c f h w", b=branches)
+        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        return guided(rearrange(noise, "b c f h w -> (b f) c h w").float(), branches, guidance_scale)
+
+    return predict
+
+
 def text_of(text: torch.Tensor, frames: slice) -> torch.Tensor:
     """The text of some frames: the very same tensor (branches, tokens, channels) where all have one, else that of those
     frames, (branches frames, tokens, channels)."""

@@ -65,9 +65,11 @@ class VideoPipelineMixin:
 
     ``heeds_force_upcast`` says whether ``force_upcast`` in the autoencoder's configuration means that it overflows in
     half precision. It does in Stable Diffusion XL; older checkpoints that say nothing get it from diffusers' default.
+    ``draws_together`` says that the network sees all frames at once, whatever the chunk size.
     """
 
     heeds_force_upcast: ClassVar[bool] = False
+    draws_together: ClassVar[bool] = False
     unet: Any
     vae: Any
     scheduler: Any
@@ -77,10 +79,16 @@ class VideoPipelineMixin:
 
     @contextmanager
     def loop(
-        self, *networks: Any, branches: int, sampler: Sampler, options: RunOptions, text_branch: int = -1
+        self,
+        *networks: Any,
+        branches: int,
+        sampler: Sampler,
+        options: RunOptions,
+        text_branch: int = -1,
+        chunked: bool = True,
     ) -> Iterator[Plan]:
         """Inside: frames attend to the anchor in all ``networks``, a progress bar runs, and the plan can be used. Of
-        the guidance branches ``text_branch`` has the text."""
+        the guidance branches ``text_branch`` has the text; not ``chunked`` computes all frames at once."""
         with (
             self.progress_bar(total=len(sampler.timesteps)) as progress,  # type: ignore[attr-defined]
             cross_frame_attention(
@@ -98,7 +106,7 @@ class VideoPipelineMixin:
                     if options.callback is not None and step % options.callback_steps == 0:
                         options.callback(step, int(sampler.timesteps[step]), latents)
 
-            yield Plan(anchor, options.chunk_size, observe)
+            yield Plan(anchor, options.chunk_size if chunked else None, observe)
 
     def finish(
         self, video: torch.Tensor, sampler: Sampler, watch: Watch | None, output_type: str | None

@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from unittest import mock
 
 import gradio as gr
 import numpy as np
 import pytest
 import torch
 
+import registry
 from director import load_storyboard, storyboard
 from errors import DirectorError, InvalidSettings, InvalidStoryboard
 from evaluation import storyboards
+from model import Model
 from parsing import from_json, to_json
 from pipelines.attention import CrossFrame
 from pipelines.video import RunOptions
@@ -148,7 +151,8 @@ def test_the_table_and_the_setting_say_the_same():
     assert [row[1] for row in shown_rows(as_text(table), 5)] == list(prompts)
     assert as_text({"data": rows_of([""] * 3)}) == ""
     assert as_text("a -> b") == "a -> b"
-    assert resized(prompts, 9) == storyboard("a red circle -> a blue circle", 9)
+    longer = {"data": resized(table, 9)}
+    assert read_rows(longer) == (storyboard("a red circle -> a blue circle", 9), {0: "a red circle"})
 
 
 @pytest.mark.parametrize(
@@ -170,8 +174,6 @@ def test_a_client_can_send_anything_in_place_of_the_table(table):
 
 def test_a_storyboard_of_another_length_is_told_before_anything_is_loaded():
     """In the words of the settings; no checkpoint is touched."""
-    from model import Model
-
     model = Model(device="cpu")
     text = "frames: 3\nprompts: {0: a, 2: b}"
     with pytest.raises(InvalidSettings, match=r"3 frames, the video 8"):
@@ -185,11 +187,11 @@ def test_true_pictures_follow_their_storyboard():
     """The yardstick: what is drawn as the storyboard says is measured so, and nothing else is."""
     for board in storyboards.boards(10):
         frames = np.stack([render(scene).image for scene in board.scenes(6)])
-        follows, keeps = storyboards.followed(board, frames)
-        assert all(follows)
-        assert all(keeps)
-        backwards, _ = storyboards.followed(board, frames[::-1])
-        assert not any(backwards[:2])
+        found = storyboards.followed(board, frames)
+        assert all(found["follows"])
+        assert all(found["keeps"])
+        assert max(found.get("jumps", [0])) < 0.03
+        assert not any(storyboards.followed(board, frames[::-1])["follows"][:2])
 
 
 @pytest.fixture
@@ -270,3 +272,60 @@ def test_a_language_model_that_fails_leaves_the_table(board):
     assert list(answer) == [board.status]
     assert "cannot be reached" in answer[board.status]
     assert prompts_in(board, failing.spread("a -> b", 2, {"data": rows_of(["", ""])})) == ["a", "b"]
+
+
+def test_stable_diffusion_xl_is_directed_as_well(xl_pipeline):
+    """Both text encoders, and the pooled text beside them, are each frame's own."""
+
+    def run(prompts=None, prompt="a red circle", chunk_size=None):
+        return xl_pipeline(
+            prompt,
+            video_length=3,
+            height=64,
+            width=64,
+            num_inference_steps=3,
+            motion_field=False,
+            shared_noise=True,
+            output_type="latent",
+            generator=torch.Generator().manual_seed(1),
+            frame_prompts=prompts,
+            options=RunOptions(chunk_size),
+        ).images
+
+    torch.testing.assert_close(run(["a red circle", "", ""], "something else"), run())
+    different = run(["a red circle", "", "a blue star"])
+    torch.testing.assert_close(run(["a red circle", "", "a blue star"], chunk_size=1), different)
+    assert not torch.allclose(different[1:], run()[1:], atol=1e-4)
+
+
+def test_every_frame_gets_the_trigger_words():
+    """What a checkpoint's row adds to a prompt it adds to each one that is written, and blends stay blends."""
+    model = Model(device="cpu")
+    style = replace(registry.TOYWORLD, name="styled", trigger="a drawing of")
+    model.rows = {**model.rows, "styled": style}
+    told = []
+
+    def remember(mode, pipeline, settings, inputs, reporter):
+        told.append(inputs.frame_prompts)
+        return np.zeros((3, 128, 128, 3), np.uint8)
+
+    with mock.patch("model.run", remember):
+        model.generate(DirectorSettings(prompt="a red circle -> a blue circle", model="styled", num_frames=3))
+    assert told == [("a drawing of, a red circle", "", "a drawing of, a blue circle")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "itself"),
+        ({"anchors": "previous"}, "previous"),
+        ({"anchor_period": 4}, "first"),
+        ({"match_filter": 0.1}, "first"),
+    ],
+)
+def test_whom_frames_attend_to_comes_from_the_checkpoint(changes, expected):
+    """Unless something is asked for that only an anchor has; what was taken is recorded."""
+    model = Model(device="cpu")
+    with mock.patch("model.run", return_value=np.zeros((2, 128, 128, 3), np.uint8)):
+        clip = model.generate(DirectorSettings(prompt="a -> b", model="toyworld", num_frames=2, **changes))
+    assert clip.settings.anchors == expected

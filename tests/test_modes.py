@@ -10,9 +10,10 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 import loading
 import registry
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
+from inputs import fit_picture
 from loading import Loader
 from model import Model
-from modes import MODES, fit_picture
+from modes import MODES
 from parsing import from_json, parse
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions

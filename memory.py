@@ -111,7 +111,7 @@ def plan_job(loader: Any, pipeline: Any, size_px: tuple[int, int], frames: int, 
 def load_of(pipeline: Any, width: int, height: int) -> Load:
     """What a job with one of our pipelines needs for pictures of this size in pixels."""
     sizes = {name: weights_bytes([network]) for name, network in networks_of(pipeline).items()}
-    unet, kind = pipeline.unet, pipeline.unet.config.addition_embed_type
+    unet, kind = pipeline.unet, pipeline.unet.config.get("addition_embed_type")
     bytes_per_value = unet.dtype.itemsize * width * height
     growth = pipeline.autoencoder_dtype.itemsize / pipeline.vae.dtype.itemsize
     per_pixel = OVERHEAD * DECODER_VALUES_PER_PIXEL * pipeline.autoencoder_dtype.itemsize

@@ -88,11 +88,11 @@ TOYWORLD = ModelRow(
         "a person in a blue shirt and black trousers waving on sand",
     ),
     storyboards=(
-        "a red circle on the left on green grass -> a red circle in the centre on green grass -> "
-        "a red circle on the right on green grass",
-        "a red circle on sand -> a blue circle on sand",
-        "a white square on the sea -> a white star on the sea",
-        "a small yellow star at night -> a large yellow star at night",
+        "a red circle on the left on grass -> a red circle in the centre on grass -> "
+        "a red circle on the right on grass",
+        "a red circle in the centre on sand -> a blue circle in the centre on sand",
+        "a white square in the centre on the sea -> a white star in the centre on the sea",
+        "a small yellow star in the centre at night -> a large yellow star in the centre at night",
     ),
 )
 TOYWORLD_EDIT = replace(

@@ -218,8 +218,8 @@ def test_moments_become_a_table_and_a_video(browser: Browser):
     """The Director: an example is spread over the frames before anything is made, a row can be changed, and what is
     generated follows the table."""
     browser.open_tab("Director")
-    browser.press("a red circle on sand")
-    browser.wait(lambda: "a blue circle on sand" in browser.lines())
+    browser.press("a red circle in the centre on sand")
+    browser.wait(lambda: "a blue circle in the centre on sand" in browser.lines())
     browser.press("Generate")
     assert browser.run("arguments[0].error", browser.video()) is None
     browser.wait(lambda: "seed" in browser.status())

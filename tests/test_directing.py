@@ -294,7 +294,7 @@ def test_stable_diffusion_xl_is_directed_as_well(xl_pipeline):
 
     torch.testing.assert_close(run(["a red circle", "", ""], "something else"), run())
     different = run(["a red circle", "", "a blue star"])
-    torch.testing.assert_close(run(["a red circle", "", "a blue star"], chunk_size=1), different)
+    torch.testing.assert_close(run(["a red circle", "", "a blue star"], chunk_size=1), different, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(different[1:], run()[1:], atol=1e-4)
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from fakes import chat_server
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -123,6 +125,22 @@ class Browser:
         """Every line of text that can be seen; a cell of a table is one."""
         return [line.strip() for line in self.run("document.body.innerText").splitlines()]
 
+    def change_cell(self, old: str, new: str) -> None:
+        """Write something else into a cell of a table, again where the page has just been moving under the mouse."""
+        where = f"//*[normalize-space(text())='{old}'][not(self::textarea)]"
+
+        def changed() -> bool:
+            if new in self.lines():
+                return True
+            for cell in [one for one in self.driver.find_elements(By.XPATH, where) if one.is_displayed()][:1]:
+                self.run("arguments[0].scrollIntoView({block: 'center'})", cell)
+                ActionChains(self.driver).pause(0.3).double_click(cell).pause(0.3).perform()
+                ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
+                ActionChains(self.driver).send_keys(new, Keys.ENTER).perform()
+            return False
+
+        self.wait(changed)
+
     def video(self):
         """The video on the page, once it can play."""
         shown = "[...document.querySelectorAll('.t2v-result video')].find(v => v.offsetWidth && v.readyState >= 2)"
@@ -220,9 +238,12 @@ def test_moments_become_a_table_and_a_video(browser: Browser):
     browser.open_tab("Director")
     browser.press("a red circle in the centre on sand")
     browser.wait(lambda: "a blue circle in the centre on sand" in browser.lines())
+    browser.change_cell("a blue circle in the centre on sand", "a green star in the centre on sand")
     browser.press("Generate")
     assert browser.run("arguments[0].error", browser.video()) is None
     browser.wait(lambda: "seed" in browser.status())
+    browser.press("Settings of this video")
+    browser.wait(lambda: any("7: a green star in the centre on sand" in line for line in browser.lines()))
     assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
 
 

@@ -5,6 +5,7 @@ inside the videos read with --from; options win over the file, and the file over
 line on the error output and exit code 2; Ctrl-C ends the job within a step, with exit code 130 and no file.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -146,4 +147,5 @@ if __name__ == "__main__":
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.ERROR)
     sys.exit(main())

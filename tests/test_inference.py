@@ -494,3 +494,12 @@ def test_a_language_model_writes_the_frames_before_the_video_is_made(model, monk
     assert_refused(capsys, ["a dog", *options[:-1], "y.mp4"], "directs in mode direct alone")
     assert_refused(capsys, ["direct", "a dog", "--frames", "3", *options[:-1], "y.mp4"], "2 frames, not 3")
     assert_refused(capsys, ["direct", "a dog", "--llm", "nonsense", "-o", "y.mp4"], "has no name")
+
+
+def test_a_language_model_out_of_reach_is_one_line(tmp_path):
+    """The program as it is: the log's own line once stood beside the message."""
+    options = ["direct", "a dog", "--llm", "http://127.0.0.1:9/v1", "--llm-model", "x", "-o", str(tmp_path / "x.mp4")]
+    done = subprocess.run([sys.executable, "inference.py", *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the language model's server cannot be reached")
+    assert len(done.stderr.splitlines()) == 1

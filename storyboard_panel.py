@@ -16,8 +16,9 @@ from ui import PAGE_ONLY, error_line, uploaded
 from views import status_html
 
 MAX_FILE_BYTES = 1024 * 1024
-HINT = """<div class="t2v-hint"><p>One prompt for each frame; an empty one is a blend of its neighbours. While all are
-empty, the moments above are spread over the frames. What is kept stays when the others are written anew.</p></div>"""
+HINT = """<div class="t2v-hint"><p>One prompt for each frame, from 0 on; an empty one is a blend of its neighbours.
+While all are empty, the moments above are spread over the frames. What is kept stays when the others are written
+anew.</p></div>"""
 # Written here, where the table is: a server has no need to know of a file that a browser can write by itself.
 SAVE_JS = """(table) => {
   const rows = (table?.data ?? []).map((row, frame) => [frame, String(row[1] ?? "")]).filter(([, text]) => text);
@@ -51,7 +52,7 @@ def storyboard_panel(frames: int, *, with_language_model: bool) -> StoryboardPan
             headers=list(HEADERS),
             datatype=["number", "str", "bool"],
             column_count=len(HEADERS),
-            column_widths=["15%", "65%", "20%"],
+            column_widths=["16%", "54%", "30%"],
             static_columns=[0],
             type="array",
             wrap=True,

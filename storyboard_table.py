@@ -10,7 +10,7 @@ from typing import Any
 from director import MAX_FRAMES, as_frame_prompts, load_storyboard, save_storyboard
 from errors import InvalidStoryboard
 
-HEADERS = ("Frame", "Prompt", "Keep")
+HEADERS = ("#", "Prompt", "Keep")
 Row = list[Any]
 
 

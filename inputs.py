@@ -33,7 +33,8 @@ Source = str | Path | np.ndarray
 @dataclass(frozen=True)
 class Inputs:
     """What a mode draws from besides its settings: ``video`` uint8 (frames, height, width, 3), the control or the video
-    to edit; ``first_frame`` uint8 (height, width, 3); remarks for the user."""
+    to edit; ``first_frame`` uint8 (height, width, 3); remarks for the user; ``frame_prompts``, one for each frame, as
+    the text encoder gets them."""
 
     video: np.ndarray | None = None
     first_frame: np.ndarray | None = None

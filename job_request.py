@@ -60,11 +60,11 @@ def read_job(arguments: Sequence[str]) -> Job:
     settings = parse({**from_video, **by_operator})
     for setting in CHOSEN:
         offered[f"{setting}s"] += named(setting, by_operator.get(setting))
-    files = {"output": output, "source": source, "first_frame": first_frame}
     complete = language_model(options, from_environment=False)
     if complete is not None and not isinstance(settings, DirectorSettings):
         raise InvalidSettings(f"--llm: a language model directs in mode {DirectorSettings.mode} alone")
-    return Job(settings, tuple(offered["models"]), as_extras(offered), options.device, **files, complete=complete)
+    models, extras = tuple(offered["models"]), as_extras(offered)
+    return Job(settings, models, extras, options.device, output, source, first_frame, complete)
 
 
 def _storyboard(given: Mapping[str, Any]) -> dict[str, Any]:

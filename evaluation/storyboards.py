@@ -125,6 +125,7 @@ def changed(course: str, scene: Scene, random: np.random.Generator) -> Iterable[
 
 
 def with_thing(scene: Scene, thing: Object) -> Scene:
+    """The scene with this thing alone."""
     return replace(scene, objects=(thing,))
 
 

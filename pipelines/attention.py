@@ -16,7 +16,7 @@ A model is patched by attention processors alone, inside ``with``, and what was 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -83,15 +83,15 @@ class AnchorCache:
         self.before: dict[str, KeysValues] = {}
         self.text: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
-    def whole(self, position: int = 0) -> Any:
+    def whole(self, position: int = 0) -> AbstractContextManager[None]:
         """Inside: a batch is a whole video, and the frame at this position in it is the anchor."""
         return self._chunk(Chunking.WHOLE, position)
 
-    def record(self, position: int = 0) -> Any:
+    def record(self, position: int = 0) -> AbstractContextManager[None]:
         """Inside: the frame at this position of every batch is the anchor, and its keys and values are kept."""
         return self._chunk(Chunking.FIRST, position)
 
-    def reuse(self) -> Any:
+    def reuse(self) -> AbstractContextManager[None]:
         """Inside: no frame of the batch is the anchor; all attend to the one recorded last."""
         return self._chunk(Chunking.LATER, 0)
 
@@ -310,8 +310,9 @@ def log_sum_exp(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | Non
     query = torch.cat([query, torch.stack([one, one, known, *[none] * 5], -1)], -1)
     nothing = torch.zeros_like(coarse)
     key = torch.cat([key, torch.stack([coarse, fine, *[nothing] * 6], -1)], -1)
-    last = functional.one_hot(torch.tensor(key.shape[-1] - 6), key.shape[-1]).to(key)
-    key = torch.cat([key, last.expand(*key.shape[:-2], 1, -1)], -2)
+    last = torch.zeros_like(key[..., :1, :])
+    last[..., -6] = 1
+    key = torch.cat([key, last], -2)
     value = torch.zeros_like(key)
     value[..., -1, 0] = 1
     share = functional.scaled_dot_product_attention(query, key, value, scale=1.0)[..., 0].float()

@@ -104,6 +104,11 @@ class Loader:
         }
         self._evict(0, {key for key, weights in held.items() if needed & weights})
 
+    def release(self) -> None:
+        """Let go of everything."""
+        self._held.clear()
+        give_back_memory(self.device)
+
     def _get(self, key: tuple[str, ...], load: Callable[[], Any], keep: Collection[tuple[str, ...]]) -> Any:
         """What is held under the key, or what ``load`` gives, for which others but ``keep`` may have to go."""
         if key in self._held:
@@ -245,7 +250,8 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
         if source.is_file():
             pipeline = reader.from_single_file(str(source), **options)
         else:
-            pipeline = from_folder_or_hub(reader, row.source, use_safetensors=True, variant=row.variant, **options)
+            safe = None if row.pickled else True
+            pipeline = from_folder_or_hub(reader, row.source, use_safetensors=safe, variant=row.variant, **options)
         settle(pipeline, networks_of(pipeline).values(), device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{row.name} does not fit into the memory of {device} now") from error

@@ -7,10 +7,12 @@ are rules of thumb. Both are told in benchmarks/NOTES.md. A wrong guess is mende
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ MAX_CHUNK = 64
 SHARED_MEMORY_CHUNK = 8  # more gain nothing on a processor
 TILE_PX = 512
 UNKNOWN_BYTES = 8 * 2**30  # of memory where the system does not say
+STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -170,3 +173,45 @@ def placed(pipeline: Any, plan: MemoryPlan, device: str) -> Iterator[None]:
         if plan.offload:
             pipeline.remove_all_hooks()
             pipeline.to("cpu", silence_dtype_warnings=True)
+
+
+def memory_mib() -> tuple[float, float]:
+    """This process's resident memory now, and its peak since ``forget_peak``. Linux only.
+
+    Not ``ru_maxrss``: a child starts with its parent's peak there, which would hide its own.
+    """
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+
+
+def forget_peak() -> None:
+    """Let the peak of ``memory_mib`` start from what is resident now."""
+    gc.collect()
+    CLEAR_PEAK.write_text("5")
+
+
+class PeakMemory:
+    """The most that was taken of a device's memory since this was made, above what was taken then."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._before = 0.0
+        if device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
+        elif self._is_told():
+            forget_peak()
+            self._before = memory_mib()[0]
+
+    def bytes(self) -> int | None:
+        """None where the system does not say: of Apple's graphics, and of processors outside Linux."""
+        if self._device.startswith("cuda"):
+            import torch
+
+            return int(torch.cuda.max_memory_allocated(self._device) - self._before)
+        return int((memory_mib()[1] - self._before) * 2**20) if self._is_told() else None
+
+    def _is_told(self) -> bool:
+        return self._device.startswith("cpu") and STATUS.exists() and CLEAR_PEAK.exists()

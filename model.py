@@ -194,6 +194,20 @@ class Model:
         finally:
             self._lock.release()
 
+    def load(self, settings: Settings) -> None:
+        """Load what a job with these settings needs, so that it begins at once; raises UserError."""
+        mode = MODES[type(settings)]
+        with self._lock:
+            row = self.catalogue.dress(self.row(settings.model, edits=mode.edits), settings)  # type: ignore[attr-defined]
+            mode.pipeline(self.loader, row, settings)
+
+    def release(self) -> None:
+        """Let go of every model; the next job loads its own again."""
+        with self._lock:
+            self.loader.release()
+            if self._annotators is not None:
+                self._annotators.release()
+
     def _generate(self, settings: Any, job: Job) -> Clip:
         import torch
 

@@ -29,6 +29,12 @@ def plain_words(row: Any, tokenizer: Any) -> Iterator[str]:
             yield f"The embedding {name} was made for another kind of checkpoint and is read as plain words."
 
 
+def file_name(prompt: str, suffix: str) -> str:
+    """A file name that says the prompt: ``a-red-circle-moving-right.gif``."""
+    words = re.findall(r"[a-z0-9]+", prompt.lower())
+    return f"{'-'.join(words)[:80].strip('-') or 'clip'}{suffix}"
+
+
 def mentions(text: str, name: str) -> bool:
     """Whether a text has these words on their own, in any case."""
     return _words([name]).search(text) is not None

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
@@ -61,6 +62,8 @@ class ModelRow:
     steered_guidance_scale: float = 7.5  # what suits it where a video steers it or is edited
     directed_anchors: str = "first"  # whom frames with prompts of their own attend to, of settings.Anchors
     edits: bool = False  # whether it edits pictures (InstructPix2Pix) instead of drawing them
+    trained_on_videos: bool = False  # draws all frames together, by itself: no control, storyboard or first frame
+    pickled: bool = False  # has no safetensors; PyTorch reads its files as weights alone, which runs no code of theirs
     variant: str | None = None  # which files to take of a Hub id that has its weights in several precisions
     trigger: str = ""  # words that every prompt for it gets
     vae: str | None = None  # takes the place of its own
@@ -106,6 +109,22 @@ TOYWORLD_EDIT = replace(
     examples=("make it night", "turn the circle into a star", "paint it blue", "make the shirt red"),
     edits=True,
 )
+TOYWORLD_VIDEO = replace(
+    TOYWORLD,
+    name="toyworld-video",
+    label="Toy world video model (bundled, 128x128)",
+    source=str(ROOT / "checkpoints" / "toyworld-video"),
+    note="A small model of the toy world that was trained on videos; it ships with this program. Things in it move, "
+    "grow, shrink, turn and change colour, and people walk, wave, jump and dance, as the prompt says.",
+    controlnets={},
+    examples=(
+        "a red circle moves to the left on grass",
+        "a yellow star grows at night",
+        "a blue square moves up on sand",
+        "a person in a red shirt and blue trousers waves on sand",
+    ),
+    trained_on_videos=True,
+)
 _SCENES = (
     "a horse galloping on a street",
     "a panda dancing in Antarctica, high quality",
@@ -131,6 +150,26 @@ STABLE_DIFFUSION_XL = ModelRow(
     examples=_SCENES,
     controlnets={},
     variant="fp16",
+)
+MODELSCOPE = ModelRow(
+    name="ali-vilab/text-to-video-ms-1.7b",
+    label="ModelScope",
+    source="ali-vilab/text-to-video-ms-1.7b",
+    note="Trained on videos (arXiv 2308.06571), 256x256, 16 frames; 4 GB to download once, wants a GPU. Not for "
+    "commercial use.",
+    examples=_SCENES,
+    controlnets={},
+    trained_on_videos=True,
+    variant="fp16",
+)
+ZEROSCOPE = replace(
+    MODELSCOPE,
+    name="cerspense/zeroscope_v2_576w",
+    label="Zeroscope",
+    source="cerspense/zeroscope_v2_576w",
+    note="ModelScope trained on for 576x320, 24 frames; 7 GB to download once, wants a GPU. Not for commercial use.",
+    pickled=True,
+    variant=None,
 )
 INSTRUCT_PIX2PIX = ModelRow(
     name="timbrooks/instruct-pix2pix",
@@ -175,6 +214,9 @@ BUILT_IN = (
     _style("avatar", "Avatar style", "avatar style"),
     _style("gta5", "GTA-5 style", "gtav style"),
     STABLE_DIFFUSION_XL,
+    TOYWORLD_VIDEO,
+    MODELSCOPE,
+    ZEROSCOPE,
     TOYWORLD_EDIT,
     INSTRUCT_PIX2PIX,
 )
@@ -188,19 +230,24 @@ def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     for source in filter(None, (part.strip() for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
-            note, edits = "Named by the operator of this server.", is_editor(source)
-            examples = INSTRUCT_PIX2PIX.examples if edits else _SCENES
-            rows[name] = ModelRow(name, name, source, note, examples=examples, edits=edits)
+            facts = {"note": "Named by the operator of this server."} | WHAT_FOLDERS_ARE.get(class_named(source), {})
+            rows[name] = ModelRow(name, name, source, **{"examples": _SCENES} | facts)
     return rows
 
 
-def is_editor(source: str) -> bool:
-    """Whether a folder says of itself that it is an InstructPix2Pix checkpoint."""
+# What tells a row that the operator names from one of an image checkpoint, by the class that its folder names.
+WHAT_FOLDERS_ARE: Mapping[str, Mapping[str, Any]] = {
+    "StableDiffusionInstructPix2PixPipeline": {"edits": True, "examples": INSTRUCT_PIX2PIX.examples},
+    "TextToVideoSDPipeline": {"trained_on_videos": True, "controlnets": {}},
+}
+
+
+def class_named(source: str) -> str:
+    """The class of diffusers that a folder says it is of, or nothing."""
     try:
-        index = json.loads((Path(source) / "model_index.json").read_text(encoding="utf-8"))
-        return index["_class_name"] == "StableDiffusionInstructPix2PixPipeline"
+        return str(json.loads((Path(source) / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
     except (OSError, ValueError, LookupError, TypeError):
-        return False
+        return ""
 
 
 def unique_name(source: str, rows: dict[str, ModelRow]) -> str:

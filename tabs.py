@@ -54,7 +54,8 @@ class Tab:
 
     def suits(self, row: Any) -> bool:
         """Whether a model can do what this tab is for."""
-        return row.edits == self.edits and ("control" not in self.fixed or self.fixed["control"] in row.controlnets)
+        steerable = "control" not in self.fixed or self.fixed["control"] in row.controlnets
+        return row.edits == self.edits and steerable and not (self.storyboard and row.trained_on_videos)
 
     def examples(self, row: Any) -> tuple[str, ...]:
         """Prompts to try with a model."""

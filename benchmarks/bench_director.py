@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
+from benchmarks.measuring import ROOT, conditions, in_turn, table
 from loading import Loader
+from memory import forget_peak, memory_mib
 from pipelines.attention import CrossFrame
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions

@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline,
 from einops import rearrange
 
 from errors import UserError
+from prompts import file_name
 from training.clips import LatentClips, Shape, find_clips, load_latents, read_clip
 from training.toyworld.clips import DIRECTIONS, describe, happening_at, held_out
 from training.video_diffusion import main, token_ids
@@ -22,7 +23,7 @@ from training.video_learning import (
     target_and_weight,
 )
 from training.video_network import build_video_unet, is_temporal, ready_to_train, start_from_image, whole_again
-from training.video_review import gif_name, running_mean
+from training.video_review import running_mean
 from video_io import write_video
 
 TOYWORLD = "checkpoints/toyworld"
@@ -295,9 +296,9 @@ def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
 
 def test_gifs_are_named_after_the_prompt():
     """Whatever is in it."""
-    assert gif_name("a red circle moving right") == "a-red-circle-moving-right.gif"
-    assert gif_name("../..") == "clip.gif"
-    assert gif_name("x" * 300) == f"{'x' * 80}.gif"
+    assert file_name("a red circle moving right", ".gif") == "a-red-circle-moving-right.gif"
+    assert file_name("../..", ".gif") == "clip.gif"
+    assert file_name("x" * 300, ".gif") == f"{'x' * 80}.gif"
 
 
 def test_the_running_mean_is_of_what_came_before():

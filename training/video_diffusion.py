@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, DiffusionPipeline, TextToVideoSDPipeline, UNet2DConditionModel
 
 from errors import UserError
+from prompts import file_name
 from training.clips import LatentClips, Shape, load_latents
 from training.toyworld.autoencoder import fingerprint
 from training.video_learning import (
@@ -37,7 +38,7 @@ from training.video_network import (
     start_from_image,
     whole_again,
 )
-from training.video_review import export, gif_name, sample, write_loss, write_samples
+from training.video_review import export, sample, write_loss, write_samples
 from utils import choose_device, fit_threads, local_or_hub
 from video_io import write_video
 
@@ -229,7 +230,7 @@ def finish(job: Job, parts: Any, trained: CaptionedVideoNetwork, prompts: list[s
     pipe = assemble(parts, trained)
     export(pipe, job.out)
     for prompt, frames in zip(prompts, clips, strict=True):
-        write_video(job.out / gif_name(prompt), frames, 8, {"prompt": prompt})
+        write_video(job.out / file_name(prompt, ".gif"), frames, 8, {"prompt": prompt})
     write_card(job, pipe)
     logger.info("written to %s", job.out)
 

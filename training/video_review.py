@@ -1,6 +1,5 @@
 """What a video network makes so far, and the finished folder: sample GIFs, the loss plot, a diffusers pipeline."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,6 @@ def write_samples(path: Path, clips: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     bordered = np.pad(clips, ((0, 0), (0, 0), (0, 0), (2, 2), (0, 0)), constant_values=255)
     write_video(path, np.concatenate(list(bordered), axis=2), FPS, {})
-
-
-def gif_name(prompt: str) -> str:
-    """A file name that says the prompt: ``a-red-circle-moving-right.gif``."""
-    words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return f"{'-'.join(words)[:80].strip('-') or 'clip'}.gif"
 
 
 def write_loss(folder: Path, losses: Sequence[float]) -> None:

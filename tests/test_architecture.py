@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "errors": [],
     "registry": [],
     "prompts": [],
+    "engines": [],
     "safetensors_header": ["errors"],
     "model_folders": ["errors", "safetensors_header"],
     "catalogue": ["errors", "registry", "prompts", "model_folders", "safetensors_header"],
@@ -66,6 +67,7 @@ MAY_IMPORT = {
     "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
     "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
+    "diffusers_engine": ["engines", "errors", "loading", "memory", "utils", "reporting", "model_folders"],
     "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
     "modes": [*FACTS, *PARTS, *MODES, "inputs"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
@@ -90,6 +92,7 @@ MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
 LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
+LIGHT += ["engines", "diffusers_engine"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

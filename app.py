@@ -6,32 +6,37 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 import app_canny
+import app_compare
 import app_depth
 import app_director
 import app_pix2pix
 import app_pose
 import app_text_to_video
 import serve
+from comparison import prepare
 from director import Complete
 from errors import UserError
 from model import Model
 from operator_options import add_extras, add_language_model, language_model, read_extras
-from tabs import EXAMPLES, Server, Tab, create_demo
+from tabs import EXAMPLES, Server
 from video_io import read_metadata
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
-TABS = tuple(tab.TAB for tab in (app_text_to_video, app_director, app_pose, app_canny, app_depth, app_pix2pix))
+_APPS = (app_text_to_video, app_director, app_pose, app_canny, app_depth, app_pix2pix, app_compare)
+TABS: tuple[Any, ...] = tuple(app.TAB for app in _APPS)
 OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 
 def create_app(
-    model: Model, output_dir: Path | None = None, tabs: Sequence[Tab] = TABS, complete: Complete | None = None
+    model: Model, output_dir: Path | None = None, tabs: Sequence[Any] = TABS, complete: Complete | None = None
 ) -> gr.Blocks:
     """The whole page around one model, and a language model, where there is one; nothing is loaded before the first
     job."""
@@ -39,16 +44,17 @@ def create_app(
     server = Server(
         *(model.generate, model.rows, model.default, read_metadata, output_dir),
         *(offered.loras, offered.vaes, offered.embeddings, complete),
+        partial(prepare, model=model, complete=complete),
     )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER)
         for tab in tabs:
             with gr.Tab(tab.label):
-                create_demo(tab, server)
+                tab.build(server)
     return page
 
 
-def main(arguments: Sequence[str] | None = None, tabs: Sequence[Tab] = TABS) -> None:
+def main(arguments: Sequence[str] | None = None, tabs: Sequence[Any] = TABS) -> None:
     """Start the page; a mistake in the options is one line and exit code 2.
 
     Where no arguments are given they are those of T2V_OPTIONS, then those of the command line, which win.

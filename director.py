@@ -66,9 +66,7 @@ def storyboard(text: str, frames: int) -> tuple[str, ...]:
     Raises InvalidStoryboard where there are none, or more than frames.
     """
     _bound(text)
-    for arrow in ARROWS:
-        text = text.replace(arrow, "\n")
-    moments = [moment for line in text.splitlines() if (moment := clean(line))]
+    moments = moments_of(text)
     if not moments:
         raise InvalidStoryboard("the storyboard is empty: write moments, such as 'a red circle -> a blue circle'")
     if len(moments) > frames:
@@ -76,6 +74,18 @@ def storyboard(text: str, frames: int) -> tuple[str, ...]:
     gaps = max(1, len(moments) - 1)
     written = {(2 * number * (frames - 1) + gaps) // (2 * gaps): moment for number, moment in enumerate(moments)}
     return as_frame_prompts(written, frames)
+
+
+def moments_of(text: str) -> list[str]:
+    """What stands in lines of its own or between arrows."""
+    for arrow in ARROWS:
+        text = text.replace(arrow, "\n")
+    return [moment for line in text.splitlines() if (moment := clean(line))]
+
+
+def as_sentence(text: str) -> str:
+    """Moments as one sentence, for what draws all frames from one text."""
+    return ", then ".join(moments_of(text))
 
 
 def _bound(text: str) -> None:

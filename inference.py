@@ -18,11 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from director import Complete, direct, load_storyboard, save_storyboard
+from compare_command import CompareJob, read_compare_job, run_comparison
+from director import load_storyboard
 from errors import Cancelled, InvalidSettings, UserError
 from job_request import OUTPUT_FOLDER, Job, read_job
 from operator_options import by_name
-from settings import DirectorSettings, Settings
+from prompts import file_name
+from settings import DirectorSettings
 from video_io import SUFFIXES
 
 BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
@@ -31,8 +33,12 @@ BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make one video and return the exit code."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(read_job(sys.argv[1:] if arguments is None else arguments))
+        if given[:1] == ["compare"]:
+            _compare(read_compare_job(given[1:]))
+        else:
+            _run(read_job(given))
     except UserError as error:
         sys.stderr.write(f"error: {_one_line(str(error))}\n")
         return 2
@@ -45,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(job: Job) -> None:
     """Generate, save, and say where; an output that cannot be written is refused before anything is loaded."""
     _check_output(job.output or OUTPUT_FOLDER / "any.mp4")
+    from inputs import directed
     from model import Model
 
     with _cancel_on_interrupt() as cancel:
@@ -52,6 +59,8 @@ def _run(job: Job) -> None:
         settings = by_name(job.settings, model.catalogue)
         if job.complete is not None and isinstance(settings, DirectorSettings):
             settings = directed(settings, job.complete)
+            for frame, prompt in enumerate(load_storyboard(settings.storyboard)):
+                sys.stderr.write(f"frame {frame}: {_one_line(prompt)}\n")
         try:
             given = {name: path for name in ("source", "first_frame") if (path := getattr(job, name)) is not None}
             clip = model.generate(settings, on_step=_draw_progress, cancel=cancel, **given)
@@ -60,7 +69,7 @@ def _run(job: Job) -> None:
         if cancel.is_set():
             raise Cancelled
     seed = clip.settings.to_dict()["seed"]
-    path = job.output or _unused_path(seed)
+    path = job.output or _unused_path(clip, model)
     try:
         clip.save(path)
     except OSError as error:
@@ -70,16 +79,11 @@ def _run(job: Job) -> None:
     sys.stdout.write(f"{_one_line(str(path))}  seed {seed}  {clip.seconds:.1f} s\n")
 
 
-def directed(settings: DirectorSettings, complete: Complete) -> Settings:
-    """The settings with the storyboard that a language model writes; what is written there already is kept."""
-    kept = {}
-    if settings.storyboard.strip():
-        prompts = load_storyboard(settings.storyboard, settings.num_frames)
-        kept = {frame: prompt for frame, prompt in enumerate(prompts) if prompt}
-    prompts = direct(settings.prompt, settings.num_frames, complete, kept)
-    for frame, prompt in enumerate(prompts):
-        sys.stderr.write(f"frame {frame}: {_one_line(prompt)}\n")
-    return settings.model_copy(update={"storyboard": save_storyboard(prompts)})
+def _compare(job: CompareJob) -> None:
+    """Draw with several engines, and say what came of it."""
+    with _cancel_on_interrupt() as cancel:
+        text = run_comparison(job, _draw, cancel, lambda note: sys.stderr.write(f"note: {_one_line(note)}\n"))
+    sys.stdout.write(f"{text}\n")
 
 
 def _check_output(path: Path) -> None:
@@ -97,12 +101,15 @@ def _check_output(path: Path) -> None:
         raise InvalidSettings(f"output: {path} is a folder")
 
 
-def _unused_path(seed: int) -> Path:
-    """A name of its own for every video, by the time it was finished."""
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{seed}"
-    path, number = OUTPUT_FOLDER / f"{stem}.mp4", 2
+def _unused_path(clip: Any, model: Any) -> Path:
+    """A name of its own for every video: of a model that was trained on videos a GIF that is called as its prompt, as
+    in training, of any other the time it was finished."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{clip.settings.to_dict()['seed']}.mp4"
+    if model.rows[clip.settings.model].trained_on_videos:
+        name = file_name(clip.settings.prompt, ".gif")
+    path, number = OUTPUT_FOLDER / name, 2
     while path.exists():
-        path, number = OUTPUT_FOLDER / f"{stem}-{number}.mp4", number + 1
+        path, number = OUTPUT_FOLDER / f"{Path(name).stem}-{number}{path.suffix}", number + 1
     return path
 
 

@@ -15,7 +15,7 @@ import video_io
 from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
-from director import load_storyboard
+from director import Complete, direct, load_storyboard, save_storyboard
 from errors import InvalidSettings
 from reporting import stop_if
 from settings import (
@@ -53,6 +53,16 @@ def frame_prompts(settings: MotionSettings, frames: int) -> tuple[str, ...] | No
     if len(prompts) != frames:
         raise InvalidSettings(f"storyboard: has {len(prompts)} frames, the video {frames}: make them the same number")
     return prompts
+
+
+def directed(settings: DirectorSettings, complete: Complete) -> DirectorSettings:
+    """The settings with the storyboard that a language model writes; what is written there already is kept."""
+    kept = {}
+    if settings.storyboard.strip():
+        prompts = load_storyboard(settings.storyboard, settings.num_frames)
+        kept = {frame: prompt for frame, prompt in enumerate(prompts) if prompt}
+    prompts = direct(settings.prompt, settings.num_frames, complete, kept)
+    return settings.model_copy(update={"storyboard": save_storyboard(prompts)})
 
 
 # What draws each control, from its settings and a device; what it is made from tells one annotator from another.

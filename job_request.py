@@ -41,7 +41,7 @@ class Job:
 def read_job(arguments: Sequence[str]) -> Job:
     """Everything that was asked for, checked; raises UserError."""
     arguments = _with_mode(_with_dashes(arguments))
-    first = _Parser(add_help=False, allow_abbrev=False)
+    first = Parser(add_help=False, allow_abbrev=False)
     for name in ("mode", "config", "from"):
         first.add_argument(f"--{name}")
     asked, _ = first.parse_known_args([argument for argument in arguments if argument != "--help"])
@@ -110,7 +110,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return {**values, "seed": -1} if randomize else values
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reports a mistake in the options like every other mistake of the user."""
 
     def error(self, message: str) -> NoReturn:
@@ -118,7 +118,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
-    parser = _Parser(description="Make a video of what one sentence says.", allow_abbrev=False, add_help=False)
+    parser = Parser(description="Make a video of what one sentence says.", allow_abbrev=False, add_help=False)
     parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help=_help(kind, "prompt"))
     _add_job_options(parser)
     group = parser.add_argument_group("settings")

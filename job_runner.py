@@ -51,6 +51,51 @@ def missing(absent: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
+class Job:
+    """The two ways into one kind of job, as generators: ``for_page`` yields what the panel shows, ``for_program`` a
+    file and facts; ``endpoint`` is the latter's name, ``about`` what is said of it."""
+
+    for_page: Callable[..., Any]
+    for_program: Callable[..., Any]
+    endpoint: str
+    about: str | None
+
+
+def connect_job(run: Sequence[Any], inputs: Mapping[str, Any], panel: Any, job: Job) -> None:
+    """Wire what starts a job (``run``: triggers) and Cancel, and open the endpoint.
+
+    Both ways in share one place with all other jobs: one at a time. ``panel`` has ``status``, ``stage``, ``cancel``,
+    all that is ``shown``, and ``show(status, busy=...)``.
+    """
+
+    def stopping() -> str:
+        # The page ignores Generate until the server has said that the job before has ended; so "stopped" waits.
+        return status_html("Stopping…", "running")
+
+    def stopped() -> dict[Component, Any]:
+        return panel.show(status_html("Stopped. Nothing was kept."))
+
+    def waiting() -> dict[Component, Any]:
+        return panel.show(status_html("Waiting for the server…"), busy=True)
+
+    shown = panel.shown
+    place: dict[str, Any] = dict(
+        inputs_kwargs=dict(inputs), preprocess=False, concurrency_id="generate", concurrency_limit=1
+    )
+    queued = {**PAGE_ONLY, "queue": True, "show_progress": "full", "show_progress_on": panel.stage}
+    running = gr.on(run, waiting, None, shown, **PAGE_ONLY).then(job.for_page, None, shown, **queued, **place)
+    running.failure(stopped, None, shown, **PAGE_ONLY)  # cancelled, or the queue was full
+    panel.cancel.click(stopping, None, panel.status, cancels=[running], **PAGE_ONLY)
+    gr.Button(visible=False).click(
+        job.for_program,
+        outputs=[gr.File(visible=False, label="file"), gr.JSON(visible=False, label="info")],
+        api_name=job.endpoint,
+        api_description=job.about,
+        **place,
+    )
+
+
+@dataclass(frozen=True)
 class JobRunner:
     """The two ways into ``generate``, both with settings by name: for the page in HTML, for a program in JSON."""
 
@@ -61,10 +106,7 @@ class JobRunner:
     fixed: Mapping[str, Any]
 
     def connect(self, run: Sequence[Any], controls: Mapping[str, Any], panel: ResultPanel) -> None:
-        """Wire what starts a job (``run``: triggers) and Cancel, and open the endpoint named like the mode.
-
-        Both ways in share one place: one job at a time.
-        """
+        """Wire what starts a job (``run``: triggers) and Cancel, and open the endpoint named like the mode."""
 
         async def for_page(**values: Any) -> AsyncGenerator[dict[Component, Any], None]:
             yield {panel.status: status_html("Loading the model…", "running")}
@@ -91,31 +133,7 @@ class JobRunner:
             except Exception as error:
                 raise gr.Error(error_line(error), print_exception=False) from None
 
-        def stopping() -> str:
-            # The page ignores Generate until the server has said that the job before has ended; so "stopped" waits.
-            return status_html("Stopping…", "running")
-
-        def stopped() -> dict[Component, Any]:
-            return panel.show(status_html("Stopped. Nothing was kept."))
-
-        def waiting() -> dict[Component, Any]:
-            return panel.show(status_html("Waiting for the server…"), busy=True)
-
-        shown = panel.shown
-        job: dict[str, Any] = dict(
-            inputs_kwargs=dict(controls), preprocess=False, concurrency_id="generate", concurrency_limit=1
-        )
-        queued = {**PAGE_ONLY, "queue": True, "show_progress": "full", "show_progress_on": panel.stage}
-        running = gr.on(run, waiting, None, shown, **PAGE_ONLY).then(for_page, None, shown, **queued, **job)
-        running.failure(stopped, None, shown, **PAGE_ONLY)  # cancelled, or the queue was full
-        panel.cancel.click(stopping, None, panel.status, cancels=[running], **PAGE_ONLY)
-        gr.Button(visible=False).click(
-            for_program,
-            outputs=[gr.File(visible=False, label="video"), gr.JSON(visible=False, label="info")],
-            api_name=self.endpoint,
-            api_description=self.kind.__doc__,
-            **job,
-        )
+        connect_job(run, controls, panel, Job(for_page, for_program, self.endpoint, self.kind.__doc__))
 
     def connect_restore(
         self, upload: gr.UploadButton, controls: Mapping[str, Any], panel: ResultPanel, read_metadata: Any

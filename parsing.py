@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from errors import InvalidSettings
 from settings import MODES, Settings, TextToVideoSettings
+
+Validated = TypeVar("Validated", bound=Settings)
 
 MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 
@@ -22,6 +24,11 @@ def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Se
     kind = MODES.get(str(fields.pop("mode", mode)))
     if kind is None:
         raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
+    return validate(kind, fields)
+
+
+def validate(kind: type[Validated], fields: Mapping[str, Any]) -> Validated:
+    """Settings of a kind from its fields; raises InvalidSettings with one line."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:

@@ -124,6 +124,7 @@ class Results:
     versions: Mapping[str, str]
     made_at: str  # ISO 8601
     engines: list[EngineResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def measures(self) -> list[str]:
         """The names of the measures that any clip has, in the order of MEASURES."""
@@ -138,6 +139,7 @@ class Results:
             "versions": dict(self.versions),
             "prompts": list(self.prompts),
             "seeds": list(self.seeds),
+            "notes": list(self.notes),
             "measures": measures,
             "engines": [engine_facts(engine, list(measures)) for engine in self.engines],
         }

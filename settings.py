@@ -34,7 +34,8 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Size = Annotated[int, BeforeValidator(_whole), Field(ge=64, le=2048, multiple_of=8)]
 
 
-def _about(label: str, unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
+def about(label: str, unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
+    """What a field's schema says besides its type and bounds."""
     return {"label": label, "unit": unit, "advanced": advanced, "lines": lines}
 
 
@@ -60,117 +61,117 @@ class GenerationSettings(Settings):
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
         description="What the video shows, in one sentence.",
-        json_schema_extra=_about("Prompt"),
+        json_schema_extra=about("Prompt"),
     )
     negative_prompt: str = Field(
         "",
         max_length=MAX_PROMPT_CHARS,
         description="What it should not show. Has no effect with guidance off.",
-        json_schema_extra=_about("Negative prompt", advanced=True),
+        json_schema_extra=about("Negative prompt", advanced=True),
     )
     model: str = Field(
         "auto",
         min_length=1,
         max_length=300,
         description="The image checkpoint that paints the frames; auto takes the best one at hand.",
-        json_schema_extra=_about("Model"),
+        json_schema_extra=about("Model"),
     )
     lora: str | None = Field(
         None,
         min_length=1,
         max_length=300,
         description="A small file that changes the model's style or teaches it a subject, for this video alone.",
-        json_schema_extra=_about("LoRA", advanced=True),
+        json_schema_extra=about("LoRA", advanced=True),
     )
     lora_scale: float = Field(
         1.0,
         ge=0,
         le=2,
         description="How strongly the LoRA works; 0 is the model without it.",
-        json_schema_extra=_about("LoRA scale", advanced=True),
+        json_schema_extra=about("LoRA scale", advanced=True),
     )
     vae: str | None = Field(
         None,
         min_length=1,
         max_length=300,
         description="What turns latents into pictures. Empty takes the checkpoint's own.",
-        json_schema_extra=_about("VAE", advanced=True),
+        json_schema_extra=about("VAE", advanced=True),
     )
     num_frames: Whole = Field(
         8,
         ge=1,
         le=1024,
         description="Length of the video.",
-        json_schema_extra=_about("Frames", "frames"),
+        json_schema_extra=about("Frames", "frames"),
     )
     fps: Whole = Field(
         4,
         ge=1,
         le=60,
         description="Playback speed; changes nothing in the pictures.",
-        json_schema_extra=_about("Frame rate", "frames per second"),
+        json_schema_extra=about("Frame rate", "frames per second"),
     )
     seed: Whole = Field(
         -1,
         ge=-1,
         le=MAX_SEED,
         description="The same seed and settings give the same video; -1 draws a new one.",
-        json_schema_extra=_about("Seed"),
+        json_schema_extra=about("Seed"),
     )
     num_inference_steps: Whole = Field(
         20,
         ge=2,
         le=100,
         description="More steps take longer and draw a little cleaner.",
-        json_schema_extra=_about("Steps", "steps", advanced=True),
+        json_schema_extra=about("Steps", "steps", advanced=True),
     )
     guidance_scale: float = Field(
         7.5,
         ge=0,
         le=30,
         description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast.",
-        json_schema_extra=_about("Guidance scale", advanced=True),
+        json_schema_extra=about("Guidance scale", advanced=True),
     )
     scheduler: Scheduler = Field(
         "dpm++ 2m",
         description="The sampler that walks from noise to picture; the paper used ddim with 50 steps.",
-        json_schema_extra=_about("Scheduler", advanced=True),
+        json_schema_extra=about("Scheduler", advanced=True),
     )
     chunk_size: Whole | None = Field(
         None,
         ge=1,
         le=1024,
         description="Frames computed at once: changes memory and time, never the picture. Empty takes what fits.",
-        json_schema_extra=_about("Chunk size", "frames", advanced=True),
+        json_schema_extra=about("Chunk size", "frames", advanced=True),
     )
     cross_frame_attention: bool = Field(
         True,
         description="Frames attend to an anchor frame, which keeps appearance and identity.",
-        json_schema_extra=_about("Cross-frame attention", advanced=True),
+        json_schema_extra=about("Cross-frame attention", advanced=True),
     )
     anchors: Anchors = Field(
         "first",
         description="Whom frames attend to; itself is no cross-frame attention, all takes the most time and memory.",
-        json_schema_extra=_about("Anchor frames", advanced=True),
+        json_schema_extra=about("Anchor frames", advanced=True),
     )
     anchor_period: Whole = Field(
         0,
         ge=0,
         le=100,
         description="Rotational value mapping: after so many steps the next frame is the anchor; 0 keeps the first.",
-        json_schema_extra=_about("Anchor period", "steps", advanced=True),
+        json_schema_extra=about("Anchor period", "steps", advanced=True),
     )
     match_filter: float = Field(
         0.0,
         ge=0,
         le=0.95,
         description="Dual-softmax filtering: this share of a frame, what matches the anchor worst, attends to itself.",
-        json_schema_extra=_about("Match filter", "share of a frame", advanced=True),
+        json_schema_extra=about("Match filter", "share of a frame", advanced=True),
     )
     attention_blocks: AttentionBlocks = Field(
         "all",
         description="In which half of the network frames attend to each other.",
-        json_schema_extra=_about("Attention blocks", advanced=True),
+        json_schema_extra=about("Attention blocks", advanced=True),
     )
 
     @model_validator(mode="after")
@@ -191,11 +192,7 @@ class GenerationSettings(Settings):
     @field_validator("prompt", "negative_prompt", "model", "lora", "vae", "storyboard", check_fields=False)
     @classmethod
     def _printable(cls, text: str | None) -> str | None:
-        for character in text or "":
-            hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
-            turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-            if hidden or turns_text:
-                raise ValueError(f"has the invisible control character U+{ord(character):04X}: remove it")
+        check_printable(text or "")
         return text
 
 
@@ -207,32 +204,32 @@ class MotionSettings(GenerationSettings):
         max_length=MAX_STORYBOARD_CHARS,
         description="Moments in place of the prompt: one in each line, or A -> B, spread over the frames; or YAML with "
         "'prompts: {0: a dog, 7: a cat}'. Frames between two moments are a blend.",
-        json_schema_extra=_about("Storyboard", advanced=True, lines=3),
+        json_schema_extra=about("Storyboard", advanced=True, lines=3),
     )
     motion_field_strength_x: float = Field(
         12.0,
         ge=-128,
         le=128,
         description="Motion to the right (negative: to the left) in each frame.",
-        json_schema_extra=_about("Motion x", "512ths of the width per frame"),
+        json_schema_extra=about("Motion x", "512ths of the width per frame"),
     )
     motion_field_strength_y: float = Field(
         12.0,
         ge=-128,
         le=128,
         description="Motion downwards (negative: upwards) in each frame.",
-        json_schema_extra=_about("Motion y", "512ths of the height per frame"),
+        json_schema_extra=about("Motion y", "512ths of the height per frame"),
     )
     motion_window: tuple[Whole, Whole] | None = Field(
         None,
         description="Between which two timesteps motion is written, as 'from, to' with 0 < from < to < 1000: later "
         "is closer to the first frame, earlier is freer. Empty takes the checkpoint's own.",
-        json_schema_extra=_about("Motion window", "timesteps of 1000", advanced=True),
+        json_schema_extra=about("Motion window", "timesteps of 1000", advanced=True),
     )
     motion_field: bool = Field(
         True,
         description="Frames start from the first one's moved latents; off, each starts from noise of its own.",
-        json_schema_extra=_about("Motion in latents", advanced=True),
+        json_schema_extra=about("Motion in latents", advanced=True),
     )
 
     @field_validator("motion_window", mode="before")
@@ -259,12 +256,12 @@ class TextToVideoSettings(MotionSettings):
     width: Size | None = Field(
         None,
         description="A multiple of 8; empty takes the checkpoint's own.",
-        json_schema_extra=_about("Width", "pixels", advanced=True),
+        json_schema_extra=about("Width", "pixels", advanced=True),
     )
     height: Size | None = Field(
         None,
         description="A multiple of 8; empty takes the checkpoint's own.",
-        json_schema_extra=_about("Height", "pixels", advanced=True),
+        json_schema_extra=about("Height", "pixels", advanced=True),
     )
 
     @model_validator(mode="after")
@@ -282,18 +279,18 @@ class DirectorSettings(TextToVideoSettings):
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
         description="Moments, such as 'a red circle -> a blue circle', or a sentence for a language model.",
-        json_schema_extra=_about("What happens"),
+        json_schema_extra=about("What happens"),
     )
     anchors: Anchors | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
         None,
         description="Whom every frame attends to. Empty takes what suits the checkpoint, or with an anchor period or a "
         "match filter the first.",
-        json_schema_extra=_about("Anchor frames", advanced=True),
+        json_schema_extra=about("Anchor frames", advanced=True),
     )
     motion_field: bool = Field(
         False,
         description="Frames start from the first one's moved latents; off, from its noise.",
-        json_schema_extra=_about("Motion in latents", advanced=True),
+        json_schema_extra=about("Motion in latents", advanced=True),
     )
 
 
@@ -306,34 +303,34 @@ class SourceSettings(GenerationSettings):
         le=30,
         description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast. Empty "
         "takes the checkpoint's own.",
-        json_schema_extra=_about("Guidance scale", advanced=True),
+        json_schema_extra=about("Guidance scale", advanced=True),
     )
     num_frames: Whole = Field(
         8,
         ge=1,
         le=1024,
         description="At most so many frames of the source.",
-        json_schema_extra=_about("Frames", "frames"),
+        json_schema_extra=about("Frames", "frames"),
     )
     fps: Whole = Field(
         4,
         ge=1,
         le=60,
         description="How many frames are taken from each second of the source, and played.",
-        json_schema_extra=_about("Frame rate", "frames per second"),
+        json_schema_extra=about("Frame rate", "frames per second"),
     )
     source_start: float = Field(
         0.0,
         ge=0,
         le=86_400,
         description="Where in the source to begin.",
-        json_schema_extra=_about("Start", "seconds", advanced=True),
+        json_schema_extra=about("Start", "seconds", advanced=True),
     )
     resolution: Size | None = Field(
         None,
         description="The shorter side, a multiple of 8; the other keeps the source's shape. Empty takes the "
         "checkpoint's own.",
-        json_schema_extra=_about("Resolution", "pixels", advanced=True),
+        json_schema_extra=about("Resolution", "pixels", advanced=True),
     )
 
 
@@ -344,57 +341,57 @@ class ControlSettings(SourceSettings, MotionSettings):
 
     control: Control = Field(
         description="What is taken from the source: its edges, its depth, or the skeletons of its people.",
-        json_schema_extra=_about("Control"),
+        json_schema_extra=about("Control"),
     )
     source_is_control: bool = Field(
         False,
         description="The source already is a control video: it is used as it is.",
-        json_schema_extra=_about("My video already is a control video"),
+        json_schema_extra=about("My video already is a control video"),
     )
     conditioning_scale: float = Field(
         1.0,
         ge=0,
         le=2,
         description="How strongly the control steers.",
-        json_schema_extra=_about("Conditioning scale"),
+        json_schema_extra=about("Conditioning scale"),
     )
     control_start: float = Field(
         0.0,
         ge=0,
         le=1,
         description="At which share of the steps the control begins.",
-        json_schema_extra=_about("Control start", "share of the steps", advanced=True),
+        json_schema_extra=about("Control start", "share of the steps", advanced=True),
     )
     control_end: float = Field(
         1.0,
         ge=0,
         le=1,
         description="At which share of the steps the control ends.",
-        json_schema_extra=_about("Control end", "share of the steps", advanced=True),
+        json_schema_extra=about("Control end", "share of the steps", advanced=True),
     )
     canny_low: Whole = Field(
         100,
         ge=0,
         le=255,
         description="Edges: brightness steps above this carry a line on.",
-        json_schema_extra=_about("Low threshold", "levels of 255", advanced=True),
+        json_schema_extra=about("Low threshold", "levels of 255", advanced=True),
     )
     canny_high: Whole = Field(
         200,
         ge=0,
         le=255,
         description="Edges: brightness steps above this begin a line.",
-        json_schema_extra=_about("High threshold", "levels of 255", advanced=True),
+        json_schema_extra=about("High threshold", "levels of 255", advanced=True),
     )
     depth_estimator: DepthEstimator = Field(
         "auto",
         description="Depth: the network that estimates it; auto takes what suits the checkpoint.",
-        json_schema_extra=_about("Depth estimator", advanced=True),
+        json_schema_extra=about("Depth estimator", advanced=True),
     )
     motion_field: bool = Field(
         False,
         description="Moves the latents as well, on top of what the control does.",
-        json_schema_extra=_about("Motion in latents", advanced=True),
+        json_schema_extra=about("Motion in latents", advanced=True),
     )
 
     @model_validator(mode="after")
@@ -419,14 +416,14 @@ class EditSettings(SourceSettings):
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
         description="What to change, as an instruction, such as: make it night.",
-        json_schema_extra=_about("Instruction"),
+        json_schema_extra=about("Instruction"),
     )
     image_guidance_scale: float = Field(
         1.5,
         ge=1,
         le=10,
         description="How closely the pictures keep to the source.",
-        json_schema_extra=_about("Image guidance scale"),
+        json_schema_extra=about("Image guidance scale"),
     )
 
 
@@ -450,6 +447,15 @@ def field_facts(kind: type[Settings]) -> dict[str, dict[str, Any]]:
         bounds = {new: flat[old] for old, new in (("ge", "minimum"), ("le", "maximum")) if old in flat}
         facts[name] = flat | bounds
     return facts
+
+
+def check_printable(text: str) -> None:
+    """Raise ValueError where a text has signs that nobody sees, which hide or turn what is written."""
+    for character in text:
+        hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
+        turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        if hidden or turns_text:
+            raise ValueError(f"has the invisible control character U+{ord(character):04X}: remove it")
 
 
 def check_pixels(num_frames: int, width: int, height: int) -> None:

@@ -57,6 +57,10 @@ class Tab:
         steerable = "control" not in self.fixed or self.fixed["control"] in row.controlnets
         return row.edits == self.edits and steerable and not (self.storyboard and row.trained_on_videos)
 
+    def build(self, server: "Server") -> None:
+        """Put the tab where it stands on the page."""
+        create_demo(self, server)
+
     def examples(self, row: Any) -> tuple[str, ...]:
         """Prompts to try with a model."""
         return row.storyboards if self.storyboard else row.examples
@@ -77,6 +81,7 @@ class Server:
     vaes: Collection[str] = ()
     embeddings: Collection[str] = ()
     complete: Complete | None = None
+    compare: Callable[..., Any] | None = None  # comparison settings to what is ready to run
 
     def choices(self) -> dict[str, list[tuple[str, str]]]:
         """What the settings that nobody can choose without the operator may be, as (label, value)."""

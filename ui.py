@@ -16,7 +16,7 @@ from gradio.utils import get_upload_folder
 
 from errors import InvalidSettings, UserError
 from jobs import Finished
-from parsing import parse
+from parsing import validate
 from settings import Settings, field_facts
 from views import PLACEHOLDER, finished_html, preview_html, progress_html
 
@@ -75,7 +75,7 @@ def read_values(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     for name, facts in field_facts(kind).items():
         if facts["optional"] and isinstance(plain.get(name), str):
             plain[name] = _meaning(plain[name], facts["type"])
-    return parse(plain, kind.mode)
+    return validate(kind, plain)
 
 
 def _meaning(text: str, wanted: str) -> Any:

@@ -1,13 +1,15 @@
 """The prompts that models are compared on: plain lists of text, and of the toy world's the scenes that they mean."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from training.toyworld.captions import caption
+from training.toyworld.clips import Happening, held_out
 from training.toyworld.scene import (
     ACTIONS,
     BACKGROUNDS,
@@ -110,3 +112,23 @@ def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
         if figure.action == list(ACTIONS)[turn % len(ACTIONS)]
         else None
     )
+
+
+def toyworld_motion_prompts() -> list[tuple[str, Happening]]:
+    """50 complete captions of toy-world clips that training never saw, and what happens in them: things that move,
+    grow, shrink, turn or change colour, people who act."""
+    return held_out(50)
+
+
+# By the name under which a comparison asks for them.
+LISTS: Mapping[str, Callable[[], list[str]]] = {
+    "toyworld": lambda: read_prompts(TOYWORLD),
+    "toyworld-motion": lambda: [prompt for prompt, _ in toyworld_motion_prompts()],
+    "general": lambda: read_prompts(GENERAL),
+}
+
+
+@cache
+def truths() -> Mapping[str, Scene | Happening]:
+    """What the toy world's prompts mean, by prompt."""
+    return {toy.prompt: toy.scene for toy in toyworld_prompts()} | dict(toyworld_motion_prompts())

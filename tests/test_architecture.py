@@ -68,6 +68,23 @@ MAY_IMPORT = {
     "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
     "diffusers_engine": ["engines", "errors", "loading", "memory", "utils", "reporting", "model_folders"],
+    "compare_settings": ["settings"],
+    "results": ["evaluation.statistics"],
+    "report": ["results", "views"],
+    # The measures are used by the program as well; they know nothing of it.
+    "comparison": [
+        *(*FACTS, "compare_settings", "engines", "diffusers_engine", "director", "inputs", "model", "operator_options"),
+        *("report", "reporting", "results", "video_io", "evaluation.*", "training.toyworld.scene"),
+    ],
+    "compare_command": [
+        *("compare_settings", "comparison", "director", "errors", "job_request", "model", "operator_options"),
+        *("parsing", "report", "evaluation.prompt_lists"),
+    ],
+    "compare_tab": [
+        *("compare_settings", "engines", "errors", "job_runner", "jobs", "parsing", "report", "settings", "tabs"),
+        *("ui", "views"),
+    ],
+    "app_compare": ["compare_tab"],
     "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
     "modes": [*FACTS, *PARTS, *MODES, "inputs"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
@@ -81,15 +98,27 @@ MAY_IMPORT = {
     "storyboard_panel": ["ui", "views", "settings", "errors", "director", "storyboard_table"],
     "tabs": ["ui", "job_runner", "jobs", "settings", "director", "storyboard_panel"],
     "app_*": ["tabs", "settings"],
-    "app": ["app_*", "tabs", "model", "serve", "operator_options", "errors", "video_io", "director"],
+    "app": ["app_*", "tabs", "model", "comparison", "serve", "operator_options", "errors", "video_io", "director"],
     "job_request": ["settings", "parsing", "catalogue", "operator_options", "errors", "video_io", "director"],
-    "inference": ["job_request", "settings", "operator_options", "errors", "model", "video_io", "director"],
+    "inference": [
+        "compare_command",
+        "inputs",
+        "prompts",
+        "job_request",
+        "settings",
+        "operator_options",
+        "errors",
+        "model",
+        "video_io",
+        "director",
+    ],
     # Beside the program, and imported by nothing of it: they may use all of it.
     **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
 }
 # A tab that runs alone is a page of one tab.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
+LIGHT += ["compare_settings", "compare_command", "engines"]
 LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
 LIGHT += ["engines", "diffusers_engine"]

@@ -1,0 +1,10 @@
+"""The tab in which several engines draw the same prompts with the same seed, side by side."""
+
+from compare_tab import CompareTab
+
+TAB = CompareTab()
+
+if __name__ == "__main__":
+    import app
+
+    app.main(tabs=[TAB])

@@ -1,0 +1,154 @@
+"""``inference.py compare config.yaml``: several engines on the same prompts, and a folder with the report.
+
+A file of settings, options that win over it, one line for a mistake. What was finished before Ctrl-C, or before an
+engine failed, is in the report.
+"""
+
+import argparse
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from compare_settings import ComparisonSettings
+from director import Complete
+from errors import Cancelled, InvalidSettings
+from job_request import OUTPUT_FOLDER, Parser
+from operator_options import add_language_model, language_model, listed, named
+from parsing import read_mapping, validate
+
+DEFAULT_ENGINES = ("text2video-zero", "direct", "toyworld-video")  # what ships with this program
+OWN_KEYS = ("prompts", "engines", "seeds")
+
+
+@dataclass(frozen=True)
+class CompareJob:
+    """What a command line and its file ask for together; the operator named ``models`` and a language model."""
+
+    settings: ComparisonSettings
+    models: tuple[str, ...]
+    device: str | None
+    folder: Path
+    complete: Complete | None
+
+
+def read_compare_job(arguments: Sequence[str]) -> CompareJob:
+    """Everything that was asked for, checked; raises UserError."""
+    options = _parser().parse_args(arguments)
+    values = {} if options.config is None else _read_file(options.config)
+    output = options.output or values.pop("output", None)
+    if output is not None and not isinstance(output, str | Path):
+        raise InvalidSettings("output: must be text")
+    models = listed(values, options.models, "models")
+    given = {"prompts": options.prompt, "engines": options.engine, "seeds": options.seed, "clip": options.clip}
+    given |= {"num_frames": options.frames, "fps": options.fps}
+    values |= {name: value for name, value in given.items() if value not in (None, [])}
+    values["prompts"] = _prompts(values.get("prompts", ()))
+    settings = validate(ComparisonSettings, {"engines": list(DEFAULT_ENGINES), **values})
+    chosen = [choice.settings.get("model") for choice in settings.engines]
+    models += [name for model in chosen for name in named("model", model)]
+    folder = Path(output) if output else OUTPUT_FOLDER / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
+    return CompareJob(settings, tuple(models), options.device, folder, language_model(options, from_environment=False))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="inference.py compare", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("config", nargs="?", type=Path, help="YAML as in compare.example.yaml")
+    parser.add_argument("--prompt", action="append", help="what the videos show; may be repeated")
+    parser.add_argument("--engine", action="append", help="what draws them; may be repeated")
+    parser.add_argument("--seed", action="append", type=int, help="may be repeated")
+    parser.add_argument("--frames", type=int, help="length of every video")
+    parser.add_argument("--fps", type=int, help="playback speed of every video")
+    parser.add_argument("--clip", help="a CLIP network by Hub id or folder, for scores")
+    parser.add_argument("-o", "--output", help=f"folder of the report [default {OUTPUT_FOLDER}/compare-<time>]")
+    parser.add_argument("--models", action="append", default=[], help="a model that engines may use; may be repeated")
+    parser.add_argument("--device", help="cuda, mps or cpu. [default: the best there is]")
+    add_language_model(parser)
+    return parser
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The mapping in a file; raises InvalidSettings."""
+    try:
+        return read_mapping(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidSettings(f"{path}: is not a text in UTF-8") from None
+
+
+def _prompts(value: Any) -> Any:
+    """A list's prompts where its name is given."""
+    from evaluation.prompt_lists import LISTS
+
+    alone = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return LISTS[alone]() if isinstance(alone, str) and alone in LISTS else value
+
+
+def run_comparison(
+    job: CompareJob, draw_line: Callable[[str], None], cancel: threading.Event, say: Callable[[str], None]
+) -> str:
+    """Compare, write the report, and return the table and where the report is; raises UserError and Cancelled.
+
+    ``say`` gets remarks; ``draw_line`` a line about the progress, in place of the one before.
+    """
+    from report import markdown_table, write_report
+
+    from comparison import prepare
+    from model import Model
+
+    _check_folder(job.folder)
+    comparison = prepare(job.settings, Model(models=job.models, device=job.device), job.complete)
+    try:
+        comparison.run(job.folder, lambda stage: draw_line(stage_line(stage)), cancel)
+    except Cancelled:
+        if any(engine.clips for engine in comparison.results.engines):
+            draw_line("")
+            say(f"stopped; what was finished is in {write_report(comparison.results, job.folder)}")
+        else:
+            _remove_if_empty(job.folder)
+        raise
+    finally:
+        draw_line("")
+    results = comparison.results
+    for engine in results.engines:
+        if engine.error:
+            say(f"{engine.label}: {engine.error}")
+    for note in results.notes:
+        say(note)
+    if not any(engine.clips for engine in results.engines):
+        _remove_if_empty(job.folder)
+        raise InvalidSettings("no engine could draw: see the lines above")
+    path = write_report(results, job.folder)
+    return f"{markdown_table(results)}\n{path}"
+
+
+def stage_line(stage: Any) -> str:
+    """How far a comparison is, in words."""
+    number = min(stage.done + 1, stage.total)
+    where = f"{stage.label}: clip {number} of {stage.total}"
+    if stage.progress is None:
+        return where
+    return f"{where}, step {stage.progress.step} of {stage.progress.total}"
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder, and see that nothing in it would be mixed with other clips; raises InvalidSettings."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InvalidSettings(f"output: {folder} is not empty: choose another folder")
+    except OSError as error:
+        raise InvalidSettings(f"output: cannot write {folder}: {error.strerror}") from None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Leave no empty folders behind."""
+    with suppress(OSError):
+        (folder / "clips").rmdir()
+    with suppress(OSError):
+        folder.rmdir()

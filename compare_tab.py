@@ -1,0 +1,244 @@
+"""The tab of comparisons: what it asks for, and how what the engines made is shown while it comes in."""
+
+import secrets
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from report import STYLE, clips_html, plots_html, table_html, write_report
+
+import ui
+from compare_settings import DEFAULT_CLIP, ComparisonSettings
+from engines import ENGINES
+from errors import GenerationFailed, InvalidSettings
+from job_runner import Job, connect_job
+from jobs import run_in_thread
+from parsing import validate
+from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
+from tabs import Server, choice_of, chosen
+from views import PLACEHOLDER, duration, status_html
+
+MAX_PROMPTS, MIN_ENGINES, MAX_ENGINES = 4, 2, 4
+WITH_ANY_IMAGE_MODEL = ("text2video-zero", "direct")
+NUMBERS = ("num_frames", "fps", "width", "height")
+EXAMPLES = (
+    "a large red circle in the centre on grass",
+    "a yellow star moves to the right at night",
+    "a blue square in the centre on sand -> a green square in the centre on sand",
+    "a person in a red shirt and blue trousers waves on sand",
+)
+HINT = (
+    '<div class="t2v-hint"><p>Each engine draws each prompt with the same seed, one engine after the other, and is let '
+    f"go before the next is loaded. CLIP scores want {DEFAULT_CLIP}, 600 MB to download once.</p></div>"
+)
+
+
+def engines_offered(rows: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a client may compare: by a name of its own the label, and the choice as ``ComparisonSettings`` takes it."""
+    image_models = [row for row in rows.values() if not row.edits and not row.trained_on_videos]
+    offered = {
+        f"{engine}: {row.name}": (f"{ENGINES[engine].label} · {row.label}", {"engine": engine, "model": row.name})
+        for engine in WITH_ANY_IMAGE_MODEL
+        for row in image_models
+    }
+    own = [engine for name, engine in ENGINES.items() if name not in WITH_ANY_IMAGE_MODEL]
+    offered |= {engine.name: (engine.label, {"engine": engine.name}) for engine in own}
+    known = {(engine.settings or {}).get("model") for engine in own}
+    others = [row for row in rows.values() if row.trained_on_videos and row.name not in known]
+    return offered | {
+        f"model: {row.name}": (row.label, {"engine": WITH_ANY_IMAGE_MODEL[0], "model": row.name, "label": row.label})
+        for row in others
+    }
+
+
+@dataclass(frozen=True)
+class ComparePanel:
+    """Where the page shows a comparison."""
+
+    status: gr.HTML
+    stage: gr.HTML
+    table: gr.HTML
+    plots: gr.HTML
+    files: gr.File
+    cancel: gr.Button
+
+    @property
+    def shown(self) -> list[Component]:
+        """Everything that a job changes."""
+        return [self.status, self.stage, self.table, self.plots, self.files, self.cancel]
+
+    def show(self, status: str, *, busy: bool = False) -> dict[Component, Any]:
+        """The status, and no clips (yet)."""
+        empty = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False)}
+        return {self.status: status, self.stage: PLACEHOLDER, self.cancel: gr.Button(interactive=busy), **empty}
+
+    def show_stage(self, stage: Any) -> dict[Component, Any]:
+        """How far it is; the clips where there is one more."""
+        if stage.progress is None:
+            where = f"{stage.label} · clip {min(stage.done + 1, stage.total)} of {stage.total} · loading or drawing"
+            return {self.status: status_html(where, "running", stage.fraction), self.stage: clips_html(stage.results)}
+        step = f"step {min(stage.progress.step + 1, stage.progress.total)} of {stage.progress.total}"
+        where = f"{stage.label} · clip {stage.done + 1} of {stage.total} · {step}"
+        return {self.status: status_html(where, "running", stage.fraction)}
+
+    def show_results(self, done: "Compared") -> dict[Component, Any]:
+        """Clips, table, plots and files."""
+        results, files = done.results, [str(done.report), *(str(path) for path in done.clips)]
+        failed = [f"{engine.label}: {engine.error}" for engine in results.engines if engine.error]
+        text = f"Done in {duration(done.seconds)} · seed {results.seeds[0]}"
+        return {
+            self.status: status_html(text, "done", notes=[*failed, *results.notes]),
+            self.stage: clips_html(results),
+            self.table: table_html(results),
+            self.plots: plots_html(results),
+            self.files: gr.File(files, visible=True),
+            self.cancel: gr.Button(interactive=False),
+        }
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison, its report and its clips; the files live until the next step of the job."""
+
+    results: Any
+    report: Path
+    clips: tuple[Path, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """From what the controls hold, or a program sends, to a report."""
+
+    offered: Mapping[str, tuple[str, dict[str, Any]]]
+    compare: Callable[..., Any]
+
+    async def for_page(self, panel: ComparePanel, **values: Any) -> AsyncGenerator[dict[Component, Any], None]:
+        yield {panel.status: status_html("Loading the first model…", "running")}
+        try:
+            async with aclosing(self._updates(values)) as updates:
+                async for update in updates:
+                    done = isinstance(update, Compared)
+                    yield panel.show_results(update) if done else panel.show_stage(update)
+        except Exception as error:
+            yield panel.show(status_html(ui.error_line(error), "error"))
+
+    async def for_program(self, **values: Any) -> AsyncGenerator[tuple[str | None, dict[str, Any]], None]:
+        try:
+            async with aclosing(self._updates(values)) as updates:
+                async for update in updates:
+                    if isinstance(update, Compared):
+                        yield str(update.report), update.results.to_dict()
+                    else:
+                        stage = {"engine": update.label, "done": update.done, "total": update.total}
+                        yield None, {"progress": stage | {"fraction": update.fraction}}
+        except Exception as error:
+            raise gr.Error(ui.error_line(error), print_exception=False) from None
+
+    def read(self, values: Mapping[str, Any]) -> ComparisonSettings:
+        """Checked settings from what was sent; raises InvalidSettings."""
+        plain, prompts, keys = dict(values), values.get("prompts"), values.get("engines")
+        if not isinstance(prompts, str) or len(prompts) > MAX_PROMPTS * (MAX_PROMPT_CHARS + 1):
+            raise InvalidSettings(f"prompts: must be text, at most {MAX_PROMPTS} lines")
+        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+        if not 1 <= len(lines) <= MAX_PROMPTS:
+            raise InvalidSettings(f"prompts: write 1 to {MAX_PROMPTS} sentences, each in a line of its own")
+        if not isinstance(keys, list) or not all(isinstance(key, str) and key in self.offered for key in keys):
+            raise InvalidSettings("engines: must be a list of engines that are offered")
+        if not MIN_ENGINES <= len(set(keys)) <= MAX_ENGINES:
+            raise InvalidSettings(f"engines: choose {MIN_ENGINES} to {MAX_ENGINES}")
+        seed = validate(TextToVideoSettings, {"prompt": lines[0], "seed": plain.pop("seed", -1)}).seed
+        plain |= {"prompts": lines, "engines": [self.offered[key][1] for key in dict.fromkeys(keys)]}
+        plain |= {"seeds": [secrets.randbelow(MAX_SEED + 1) if seed < 0 else seed]}
+        if not isinstance(plain.get("clip", False), bool):
+            raise InvalidSettings("clip: must be true or false")
+        return ui.read_values(ComparisonSettings, plain)
+
+    async def _updates(self, values: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Check everything, then run; raises UserError before anything has started."""
+        settings = self.read(values)
+        with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
+            async with aclosing(run_in_thread(partial(self._run, settings, Path(folder)))) as updates:
+                async for update in updates:
+                    yield update
+
+    def _run(
+        self, settings: ComparisonSettings, folder: Path, tell: Callable[[Any], None], cancel: threading.Event
+    ) -> Compared:
+        """The whole comparison, in a thread."""
+        results = self.compare(settings).run(folder, tell, cancel)
+        clips = [clip for engine in results.engines for clip in engine.clips]
+        if not clips:
+            raise GenerationFailed("; ".join(f"{engine.label}: {engine.error}" for engine in results.engines))
+        files = tuple(folder / clip.file for clip in clips)
+        return Compared(results, write_report(results, folder), files, sum(clip.seconds for clip in clips))
+
+
+@dataclass(frozen=True)
+class CompareTab:
+    """The tab; its place in the page is that of any other."""
+
+    label: str = "Compare"
+    endpoint: str = "compare"
+
+    def build(self, server: Server) -> None:
+        """Put the tab where it stands on the page."""
+        create_demo(self, server)
+
+
+def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
+    """The tab as a page of its own."""
+    assert server.compare is not None
+    offered = engines_offered(server.rows)
+    default = server.default(edits=False)[0].name
+    begin_with = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
+    controls: dict[str, Any] = {}
+    with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:
+        gr.HTML(f"<style>{STYLE}</style>", padding=False)
+        controls["prompts"] = gr.Textbox(
+            label="Prompts",
+            info=f"What the videos show: one sentence in each line, at most {MAX_PROMPTS}.",
+            lines=2,
+            max_length=MAX_PROMPTS * (MAX_PROMPT_CHARS + 1),
+        )
+        controls["engines"] = gr.Dropdown(
+            [(label, key) for key, (label, _) in offered.items()],
+            value=[key for key in begin_with if key in offered],
+            multiselect=True,
+            max_choices=MAX_ENGINES,
+            label="Engines",
+            info=f"What draws them, {MIN_ENGINES} to {MAX_ENGINES}.",
+        )
+        with gr.Row():
+            run = gr.Button("Compare", variant="primary", scale=3, min_width=120)
+            cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
+        examples = choice_of(EXAMPLES, "Examples")
+        with gr.Accordion("Settings", open=False):
+            with gr.Row():
+                controls |= {name: ui.control(ComparisonSettings, name, min_width=200) for name in NUMBERS}
+            with gr.Row():
+                controls["seed"] = ui.control(TextToVideoSettings, "seed", min_width=140)
+                controls["clip"] = gr.Checkbox(label="CLIP scores", info="How well videos fit their text.")
+            gr.HTML(HINT)
+        panel = ComparePanel(
+            gr.HTML(),
+            gr.HTML(PLACEHOLDER),
+            gr.HTML(),
+            gr.HTML(),
+            gr.File(visible=False, label="Report and clips"),
+            cancel,
+        )
+        comparer = Comparer(offered, server.compare)
+        job = Job(partial(comparer.for_page, panel), comparer.for_program, tab.endpoint, ComparisonSettings.__doc__)
+        connect_job([run.click], controls, panel, job)
+        examples.click(
+            lambda index: chosen(index, EXAMPLES) or gr.skip(), examples, controls["prompts"], **ui.PAGE_ONLY
+        )
+    return demo

@@ -1,0 +1,231 @@
+"""Several engines draw the same prompts, and each is measured; one that fails takes nothing from the others."""
+
+import json
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import comparison
+from compare_settings import DEFAULT_CLIP, ComparisonSettings
+from comparison import Comparison, Drawn, OwnDrawer, Stage, measured, prepare
+from errors import Cancelled, InvalidSettings, ModelUnavailable
+from evaluation.prompt_lists import toyworld_motion_prompts, toyworld_prompts
+from model import Model
+from parsing import validate
+from registry import models
+from results import EngineResult, Results
+from training.toyworld.render import render
+from video_io import probe, write_video
+
+PROMPTS = ("a red circle", "a blue star")
+
+
+def settings(**changes) -> ComparisonSettings:
+    return validate(ComparisonSettings, {"prompts": PROMPTS, "engines": ["text2video-zero", "direct"]} | changes)
+
+
+class Painter:
+    """An engine that paints; ``log`` tells in which order all engines did what."""
+
+    settings: dict[str, object] = {}
+
+    def __init__(self, name: str, log: list[str], error: Exception | None = None, after: int = 0):
+        self.name, self.log, self.error, self.after = name, log, error, after
+        self.asked: list[tuple[str, int]] = []
+
+    def load(self) -> None:
+        self.log.append(f"{self.name} loaded")
+
+    def draw(self, prompt, seed, on_step, cancel) -> Drawn:
+        if self.error is not None and len(self.asked) == self.after:
+            raise self.error
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        self.asked.append((prompt, seed))
+        on_step(SimpleNamespace(step=1, total=2, fraction=0.5))
+        frames = np.random.default_rng(seed).integers(0, 256, (8, 64, 64, 3), np.uint8)
+        return Drawn(frames, lambda path: write_video(path, frames, 8, {}))
+
+    def release(self) -> None:
+        self.log.append(f"{self.name} let go")
+
+
+def ready(painters, **changes) -> Comparison:
+    """A comparison with painters in place of models."""
+    asked = settings(engines=[{"engine": "direct", "label": painter.name} for painter in painters], **changes)
+    results = Results(asked.prompts, asked.seeds, "cpu", {}, "2026-11-21T00:00:00+00:00")
+    results.engines += [EngineResult("x", painter.name, "", {}) for painter in painters]
+    return Comparison(asked, painters, results, "cpu")
+
+
+@pytest.fixture
+def stages() -> Iterator[list[Stage]]:
+    yield []
+
+
+def test_every_engine_gets_the_same_prompts_and_seeds_one_engine_after_the_other(tmp_path, stages):
+    """And each is let go before the next is loaded."""
+    log: list[str] = []
+    painters = [Painter("one", log), Painter("two", log)]
+    results = ready(painters, seeds=[3, 5]).run(tmp_path, stages.append)
+    assert painters[0].asked == painters[1].asked == [(prompt, seed) for prompt in PROMPTS for seed in (3, 5)]
+    assert log == ["one loaded", "one let go", "two loaded", "two let go"]
+    files = [clip.file for engine in results.engines for clip in engine.clips]
+    assert len(set(files)) == 8
+    assert all(probe(tmp_path / file).width == 64 for file in files)
+    fractions = [stage.fraction for stage in stages]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ModelUnavailable("it is not here"), "it is not here"), (ZeroDivisionError("secret"), "ZeroDivisionError")],
+)
+def test_an_engine_that_fails_takes_nothing_from_the_others(tmp_path, error, said, caplog):
+    """Neither from what it has made itself; a bug is one line without its text, and the log gets the rest."""
+    log: list[str] = []
+    results = ready([Painter("bad", log, error, after=1), Painter("good", log)]).run(tmp_path, lambda stage: None)
+    bad, good = results.engines
+    assert said in str(bad.error)
+    assert "secret" not in str(bad.error)
+    assert (len(bad.clips), len(good.clips), good.error) == (1, 2, None)
+    assert log == ["bad loaded", "bad let go", "good loaded", "good let go"]
+
+
+def test_what_was_finished_before_it_was_stopped_is_kept(tmp_path):
+    log: list[str] = []
+    stop = threading.Event()
+    compared = ready([Painter("one", log), Painter("two", log)])
+
+    def stop_in_the_second(stage: Stage) -> None:
+        if stage.label == "two" and stage.done == 3:
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        compared.run(tmp_path, stop_in_the_second, stop)
+    assert [len(engine.clips) for engine in compared.results.engines] == [2, 1]
+    assert "stopped" in str(compared.results.engines[1].error)
+    assert log[-1] == "two let go"
+
+
+def test_of_the_toy_world_what_a_clip_shows_is_known():
+    """The true pictures of a prompt are all right; of another prompt nothing is."""
+    toy = toyworld_prompts()[0]
+    frames = np.stack([render(toy.scene, 128, 128).image] * 8)
+    values = measured(frames, 8, toy.prompt)
+    assert (values["shape"], values["colour"], values["background"]) == (1, 1, 1)
+    assert values["dynamic_degree"] == pytest.approx(0, abs=0.1)
+    assert "direction" not in values
+    assert "shape" not in measured(frames, 8, "a horse on a street")
+
+
+def test_of_a_moving_prompt_the_direction_is_known_too():
+    prompt, happening = next(pair for pair in toyworld_motion_prompts() if pair[1].kind == "moves")
+    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
+    assert measured(frames, 8, prompt)["direction"] == 1
+    assert measured(frames[::-1], 8, prompt)["direction"] == 0
+
+
+def test_settings_of_an_engine_stand_beside_its_name():
+    asked = settings(engines=["direct", {"engine": "text2video-zero", "label": "Still", "motion_field": False}])
+    assert asked.engines[1].settings == {"motion_field": False}
+    drawer = prepare(asked, Model(device="cpu")).drawers[1]
+    assert isinstance(drawer, OwnDrawer)
+    made = drawer.settings_of("a circle -> a star", 7).to_dict()
+    assert (made["motion_field"], made["num_frames"], made["seed"]) == (False, 8, 7)
+    assert made["prompt"] == "a circle, then a star"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompts": []}, "prompts"),
+        ({"prompts": ["a circle", " "]}, "prompts: one is empty"),
+        ({"prompts": ["a" * 3000]}, "prompts: one is too long"),
+        ({"prompts": ["a\x1bb"]}, "prompts: has the invisible"),
+        ({"engines": []}, "engines"),
+        ({"engines": [7]}, "engines"),
+        ({"engines": ["direct"] * 13}, "engines"),
+        ({"engines": [{"engine": "direct", "label": "a"}, {"engine": "direct", "label": "a"}]}, "same label"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"seeds": [1.5]}, "seeds"),
+        ({"num_frames": 0}, "num_frames"),
+        ({"fps": float("nan")}, "fps"),
+        ({"speed": 1}, "speed: is not a setting"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(changes, said):
+    with pytest.raises(InvalidSettings) as refused:
+        settings(**changes)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ({"engine": "direct", "motion": 1}, "direct: motion: is not a setting"),
+        ({"engine": "direct", "label": "Mine", "anchor_period": -1}, "Mine: anchor_period"),
+        ({"engine": "wan2.1-1.3b", "steps": 1}, "takes no settings"),
+    ],
+)
+def test_a_mistake_in_an_engines_settings_is_told_before_anything_is_drawn(engine, said):
+    with pytest.raises(InvalidSettings, match=said):
+        prepare(settings(engines=[engine]), Model(device="cpu"))
+
+
+def test_a_model_that_is_not_there_is_its_engines_trouble_alone(tmp_path):
+    """The others draw; nothing is asked of the network."""
+    asked = settings(engines=[{"engine": "direct", "model": "no-such-model"}])
+    compared = prepare(asked, Model(device="cpu"))
+    results = compared.run(tmp_path, lambda stage: None)
+    assert "no-such-model" in str(results.engines[0].error)
+
+
+def test_clip_scores_that_cannot_be_had_are_left_out_and_said_once(tmp_path):
+    class Absent:
+        def scores(self, frames, prompt):
+            raise ModelUnavailable("the CLIP network is not here")
+
+    compared = ready([Painter("one", [])])
+    compared.scorer = Absent()  # type: ignore[assignment]
+    results = compared.run(tmp_path, lambda stage: None)
+    assert results.notes == ["Without CLIP scores: the CLIP network is not here."]
+    assert len(results.engines[0].clips) == 2
+    assert settings(clip=True).clip == DEFAULT_CLIP
+
+
+def test_the_intervals_are_over_prompts_and_json_has_no_nan(tmp_path):
+    results = ready([Painter("one", [])], seeds=[1, 2]).run(tmp_path, lambda stage: None)
+    interval = results.engines[0].interval("motion_px")
+    assert (interval.prompts, interval.values) == (2, 4)
+    assert results.engines[0].interval("clip_text") is None
+    plain = json.loads(json.dumps(results.to_dict(), allow_nan=False))
+    assert plain["engines"][0]["clips"][0]["file"] == results.engines[0].clips[0].file
+
+
+def test_one_prompt_has_a_mean_and_no_interval(tmp_path):
+    results = ready([Painter("one", [])], prompts=["a red circle"]).run(tmp_path, lambda stage: None)
+    plain = results.to_dict()["engines"][0]["means"]["motion_px"]
+    assert plain["mean"] > 0
+    assert (plain["low"], plain["high"]) == (None, None)
+
+
+def test_labels_tell_models_apart():
+    asked = settings(engines=["text2video-zero", {"engine": "text2video-zero", "model": "toyworld"}, "text2video-zero"])
+    labels = [engine.label for engine in prepare(asked, Model(device="cpu")).results.engines]
+    assert labels[1].endswith(models()["toyworld"].label)
+    assert len(set(labels)) == 3
+
+
+def test_the_comparison_knows_no_seed_of_its_own(monkeypatch, tmp_path):
+    """The same prompt and seed under two names give the same clip, byte for byte."""
+    compared = ready([Painter("one", []), Painter("two", [])], prompts=["a red circle"])
+    first, second = compared.run(tmp_path, lambda stage: None).engines
+    assert (tmp_path / first.clips[0].file).read_bytes() == (tmp_path / second.clips[0].file).read_bytes()
+    assert comparison.SHOWN_PROMPTS >= 4
+    assert first.clips[0].strip is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 from report_clips import clips_html, link_html, strip_of
 from report_plots import plots_html
-from report_tables import markdown_table, table_html
+from report_tables import NONE, markdown_table, table_html
 from results import MEASURES, EngineResult, Results
 
 __all__ = ["STYLE", "clips_html", "markdown_table", "plots_html", "strip_of", "table_html", "write_report"]
@@ -30,12 +30,12 @@ STYLE = """
 .t2v-cmp-row { display: grid; gap: 0 .75rem; max-width: calc(var(--t2v-cmp-engines) * 20rem); border-radius: 6px;
   grid-template-columns: repeat(auto-fit, minmax(max(8.5rem,
     (100% - (var(--t2v-cmp-engines) - 1) * .75rem) / var(--t2v-cmp-engines)), 1fr)); }
-.t2v-cmp-cell { display: grid; grid-row: span 3; grid-template-rows: subgrid; align-items: start; row-gap: .3rem;
+.t2v-cmp-cell { display: grid; grid-row: span 2; grid-template-rows: subgrid; align-items: start; row-gap: .3rem;
   min-width: 0; margin: 0 0 .9rem; padding: 0; }
 .t2v-cmp-label { align-self: end; font-size: .88rem; font-weight: 600; line-height: 1.3; overflow-wrap: anywhere; }
-.t2v-cmp-cell figcaption { color: var(--body-text-color-subdued, GrayText); font-size: .75rem; line-height: 1.45;
-  margin: 0; text-align: left; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.t2v-cmp-cell figcaption a { color: inherit; }
+.t2v-cmp-caption { color: var(--body-text-color-subdued, GrayText); font-size: .75rem; line-height: 1.45;
+  margin-top: .3rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.t2v-cmp-caption a { color: inherit; }
 .t2v-cmp-box { container-type: inline-size; }
 /* The outermost pixels are a blend with the next frame of the strip. */
 .t2v-cmp-clip { width: 100%; background-repeat: no-repeat; clip-path: inset(1px round 5px); }
@@ -57,7 +57,7 @@ STYLE = """
 .t2v-cmp-table td { border: 0; border-bottom: 1px solid var(--border-color-primary, GrayText); padding: .5rem .7rem;
   text-align: right; vertical-align: top; white-space: nowrap; }
 .t2v-cmp-table th:first-child { position: sticky; left: 0; z-index: 1; text-align: left; vertical-align: top;
-  min-width: 7rem; max-width: 14rem; padding-left: 0; overflow-wrap: anywhere;
+  min-width: 8.5rem; max-width: 14rem; padding-left: 0; overflow-wrap: anywhere;
   background: var(--body-background-fill, Canvas); }
 .t2v-cmp-table thead th:first-child { vertical-align: bottom; }
 .t2v-cmp-table small { display: block; color: var(--body-text-color-subdued, GrayText); font-size: .72rem;
@@ -188,23 +188,22 @@ def _measures_html(results: Results) -> str:
 def _engine_html(engine: EngineResult) -> str:
     """What it is, what it was told, what there is to remark, and the files of all its clips."""
     error = f'<p class="t2v-cmp-error">{html.escape(engine.error)}</p>' if engine.error else ""
-    remarks = "".join(f"<li>{html.escape(note)}</li>" for note in dict.fromkeys(_notes(engine)))
+    notes = dict.fromkeys(note for clip in engine.clips for note in clip.notes)
+    remarks = "".join(f'<p class="quiet">{html.escape(note)}</p>' for note in notes)
     settings = _list_html({name: html.escape(_told(value)) for name, value in engine.settings.items()})
     links: dict[str, str] = {}
     for clip in engine.clips:
         links[clip.prompt] = f"{links.get(clip.prompt, '')} {link_html(clip, f'seed {clip.seed}')}".strip()
     return (
         f'<article class="engine"><h3>{html.escape(engine.label)} <code>{html.escape(engine.name)}</code></h3>'
-        f"<p>{html.escape(engine.note)}</p>{error}{f'<ul class=quiet>{remarks}</ul>' if remarks else ''}"
+        f"<p>{html.escape(engine.note)}</p>{error}{remarks}"
         + (f"<details><summary>Settings</summary>{settings}</details>" if settings else "")
         + (f"<details><summary>{_count(engine.clips, 'clip')}</summary>{_list_html(links)}</details>" if links else "")
         + "</article>"
     )
 
 
-def _notes(engine: EngineResult) -> list[str]:
-    return [note for clip in engine.clips for note in clip.notes]
-
-
 def _told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value or NONE
+    return NONE if value is None else json.dumps(value, ensure_ascii=False)

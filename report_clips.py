@@ -68,8 +68,8 @@ def _prompt_html(results: Results, prompt: str, labels: Mapping[str, str], links
     cells = []
     for name, label in labels.items():
         clip = clips.get(name)
-        shown = _clip_html(clip, label, seconds) if clip else _missing_html(errors.get(name))
-        cells.append(_cell_html(label, shown, _caption_html(clip, links) if clip else ""))
+        picture = _clip_html(clip, label, seconds) if clip else _missing_html(errors.get(name))
+        cells.append(_cell_html(label, picture, _caption_html(clip, links) if clip else ""))
     return (
         f'<section class="t2v-cmp-prompt"><h3 dir="auto">{html.escape(prompt)} <small>seed {seed}</small></h3>'
         f'<div class="t2v-cmp-row" role="group" tabindex="0" style="--t2v-cmp-engines:{len(cells)}"'
@@ -83,10 +83,10 @@ def _clips(results: Results, prompt: str, seed: int) -> dict[str, Made]:
     return {name: clip for name, clip in every if (clip.prompt, clip.seed) == (prompt, seed)}
 
 
-def _cell_html(label: str, shown: str, caption: str) -> str:
+def _cell_html(label: str, picture: str, caption: str) -> str:
     return (
-        f'<figure class="t2v-cmp-cell"><div class="t2v-cmp-label" dir="auto">{html.escape(label)}</div>'
-        f'<div class="t2v-cmp-box">{shown}</div><figcaption>{caption}</figcaption></figure>'
+        f'<div class="t2v-cmp-cell"><div class="t2v-cmp-label" dir="auto">{html.escape(label)}</div>'
+        f'<div class="t2v-cmp-box">{picture}<div class="t2v-cmp-caption">{caption}</div></div></div>'
     )
 
 

@@ -16,7 +16,7 @@ WIDTH, ROW, FOOT = 340, 22, 24  # units of the drawing, about a px each
 LABELS = 118  # to here the labels
 LEFT, RIGHT = 128, 282  # from here to there the values
 LABEL_COLUMNS = 20  # characters; wide ones count twice
-MOST_STEPS = 3  # between ticks, so that their numbers keep apart
+TICK_CHARACTER = 5.5  # units
 
 Shown = tuple[EngineResult, Interval | None]
 
@@ -41,7 +41,7 @@ def _chart_svg(measure: Measure, shown: Sequence[Shown]) -> str:
     """Dots for the means with whiskers for the intervals, over an axis that they share."""
     low, high = _span([found for _, found in shown if found], measure.factor)
     height = ROW * len(shown) + FOOT
-    marks = [_tick_svg(_place(tick, low, high), f"{tick:g}", height - FOOT) for tick in ticks(low, high)]
+    marks = [_tick_svg(_place(float(tick), low, high), tick, height - FOOT) for tick in ticks(low, high)]
     for index, (engine, found) in enumerate(shown):
         marks.append(_row_svg(engine.label, found, measure, (low, high), ROW * index + ROW / 2))
     told = "; ".join(f"{engine.label} {_told(found, measure)}" for engine, found in shown)
@@ -65,11 +65,20 @@ def _span(found: Sequence[Interval], factor: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers from low to high, at most MOST_STEPS steps of 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10((high - low) / MOST_STEPS))
-    step = next(factor * power for factor in (1, 2, 5, 10) if (high - low) / (factor * power) <= MOST_STEPS)
-    return [round(index * step, 12) for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
+def ticks(low: float, high: float) -> list[str]:
+    """Round numbers from low to high, as many as have room beside each other."""
+    for most in (4, 3):
+        step = _round_step((high - low) / most)
+        told = [f"{index * step:.6g}" for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        if TICK_CHARACTER * (max(map(len, told)) + 1) <= (RIGHT - LEFT) * step / (high - low):
+            break
+    return told
+
+
+def _round_step(least: float) -> float:
+    """The least of 1, 2 or 5 times a power of ten that is no less."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
 def _place(value: float, low: float, high: float) -> float:

@@ -128,7 +128,9 @@ def arrow_html(measure: Measure) -> str:
     """Which way is better, for the eye and the ear."""
     if not measure.better:
         return ""
-    return f' <span role="img" aria-label="({measure.better} is better)">{ARROWS[measure.better]}</span>'
+    return (
+        f'\N{NO-BREAK SPACE}<span role="img" aria-label="({measure.better} is better)">{ARROWS[measure.better]}</span>'
+    )
 
 
 def _cell_html(cell: Cell) -> str:

@@ -1,0 +1,165 @@
+"""The numbers of a comparison as a table, for a page and for a terminal.
+
+It knows results, and no engines or files.
+"""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from results import MEASURES, EngineResult, Measure, Results
+
+NONE = "—"
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+MIB = 2**20
+# What making clips costs; every engine may have these.
+SECONDS = Measure("Seconds per clip", "lower", "the median over the clips", 1)
+LOAD = Measure("Seconds to load", "lower", "reading the weights, once for all clips", 1)
+MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as it is told, its interval where there is one, and whether no engine has a better one."""
+
+    text: str = ""
+    interval: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure and what each engine came to, in the engines' order."""
+
+    measure: Measure
+    cells: list[Cell]
+
+
+def columns(results: Results) -> list[Column]:
+    """What making clips costs, and then every measure of the results."""
+    engines = results.engines
+    memory = [None if engine.peak_bytes is None else float(engine.peak_bytes) for engine in engines]
+    found = [
+        Column(measure, _with_best(values, [number(value, measure) for value in values], measure.better))
+        for measure, values in (
+            (SECONDS, [engine.seconds_per_clip for engine in engines]),
+            (LOAD, [engine.load_seconds for engine in engines]),
+        )
+    ]
+    found.append(Column(MEMORY, _with_best(memory, [size(value) for value in memory], MEMORY.better)))
+    return found + [_measure_column(engines, name) for name in results.measures()]
+
+
+def _measure_column(engines: Sequence[EngineResult], name: str) -> Column:
+    measure = MEASURES[name]
+    intervals = [engine.interval(name) for engine in engines]
+    values = [found.mean if found else None for found in intervals]
+    ends = [told_interval(found.low, found.high, measure) if found else "" for found in intervals]
+    return Column(measure, _with_best(values, [number(value, measure) for value in values], measure.better, ends))
+
+
+def _with_best(
+    values: Sequence[float | None], texts: Sequence[str], better: str, intervals: Sequence[str] | None = None
+) -> list[Cell]:
+    """What reads as the best is the best, even where hidden digits differ; nothing is where all are alike."""
+    there = [value for value in values if value is not None]
+    best = ""
+    if better and len(set(texts) - {""}) > 1:
+        best = texts[values.index(max(there) if better == "higher" else min(there))]
+    ends = intervals or [""] * len(texts)
+    return [Cell(text, end, bool(best) and text == best) for text, end in zip(texts, ends, strict=True)]
+
+
+def number(value: float | None, measure: Measure) -> str:
+    """A value as the measure tells it, "" for none."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value * measure.factor:.{measure.digits}f}" + (f"\N{NO-BREAK SPACE}{measure.unit}" * bool(measure.unit))
+
+
+def told_interval(low: float, high: float, measure: Measure) -> str:
+    """The ends of an interval as the measure tells them, "" where they are NaN."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    low, high = low * measure.factor, high * measure.factor
+    return f"[{low:.{measure.digits}f}, {high:.{measure.digits}f}]"
+
+
+def size(count: float | None) -> str:
+    """Bytes as people say them, "" for none."""
+    if count is None:
+        return ""
+    told = f"{count / MIB:.0f} MiB" if count < 1024 * MIB else f"{count / MIB / 1024:.1f} GiB"
+    return told.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def state(results: Results, engine: EngineResult) -> str:
+    """What there is to say of an engine that has not made every clip, "" of one that has."""
+    wanted, made = len(results.prompts) * len(results.seeds), len(engine.clips)
+    some = f"{made} of {wanted} clips"
+    if engine.error:
+        return f"stopped, {some}" if made else "stopped"
+    return "" if made >= wanted else some if made else "waiting"
+
+
+def table_html(results: Results) -> str:
+    """Engines as rows, in a box that scrolls by itself where the screen is too narrow."""
+    table = columns(results)
+    heads = "".join(_head_html(column.measure) for column in table)
+    rows = [
+        f'<tr><th scope="row" dir="auto">{html.escape(engine.label)}{_small(state(results, engine))}</th>'
+        f"{''.join(_cell_html(column.cells[index]) for column in table)}</tr>"
+        for index, engine in enumerate(results.engines)
+    ]
+    return (
+        '<div class="t2v-cmp-scroll" role="group" aria-label="The measures" tabindex="0"><table class="t2v-cmp-table">'
+        f'<thead><tr><th scope="col">Engine</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _head_html(measure: Measure) -> str:
+    return (
+        f'<th scope="col" title="{html.escape(measure.about)}">{html.escape(measure.label)}{arrow_html(measure)}</th>'
+    )
+
+
+def arrow_html(measure: Measure) -> str:
+    """Which way is better, for the eye and the ear."""
+    if not measure.better:
+        return ""
+    return (
+        f'\N{NO-BREAK SPACE}<span role="img" aria-label="({measure.better} is better)">{ARROWS[measure.better]}</span>'
+    )
+
+
+def _cell_html(cell: Cell) -> str:
+    text = html.escape(cell.text) or f'<span class="t2v-cmp-quiet">{NONE}</span>'
+    return f"<td>{f'<b>{text}</b>' if cell.best else text}{_small(cell.interval)}</td>"
+
+
+def _small(text: str) -> str:
+    return f"<small>{html.escape(text)}</small>" if text else ""
+
+
+def markdown_table(results: Results) -> str:
+    """The same table as Markdown, to be read in a terminal as well."""
+    table = columns(results)
+    heads = [f"{column.measure.label} {ARROWS[column.measure.better]}".strip() for column in table]
+    rows = [["Engine", *heads], ["---", *["---:"] * len(heads)]]
+    for index, engine in enumerate(results.engines):
+        note = state(results, engine)
+        label = _plain(engine.label) + (f" ({note})" if note else "")
+        rows.append([label, *(_cell_markdown(column.cells[index]) for column in table)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cell_markdown(cell: Cell) -> str:
+    text = cell.text.replace("\N{NO-BREAK SPACE}", " ") or NONE
+    return f"**{text}** {cell.interval}".rstrip() if cell.best else f"{text} {cell.interval}".rstrip()
+
+
+def _plain(text: str) -> str:
+    """One line that ends no cell and begins no element."""
+    line = " ".join(text.split())
+    return "".join(f"\\{character}" if character in "\\|<`*" else character for character in line)

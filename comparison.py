@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,7 @@ SHOWN_PROMPTS = 12  # as many are seen in the report; the clips of all are in it
 # What words do not say of a toy-world clip: where it is while it moves, and how fast.
 NOT_ASKED = ("position", "position_error")
 MOTION = ("direction",)
+OF_ONE_CLIP = ("prompt", "seed", "storyboard")
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ OnStage = Callable[[Stage], None]
 @dataclass(frozen=True)
 class Drawn:
     """A clip as an engine gives it: ``frames`` uint8 (frames, height, width, 3); ``save`` writes it with what made it
-    inside."""
+    inside; ``settings`` are all but those of this one clip."""
 
     frames: np.ndarray
     save: Callable[[Path], Any]
+    settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
 
@@ -112,7 +114,8 @@ class OwnDrawer:
         if self._complete is not None and isinstance(settings, DirectorSettings):
             settings = directed(settings, self._complete)
         clip = self._model.generate(settings, on_step=on_step, cancel=cancel)
-        return Drawn(clip.frames, clip.save, clip.notes)
+        own = {name: value for name, value in clip.settings.to_dict().items() if name not in OF_ONE_CLIP}
+        return Drawn(clip.frames, clip.save, own, clip.notes)
 
     def release(self) -> None:
         """Frees the memory."""
@@ -138,7 +141,7 @@ class DiffusersDrawer:
         text = as_sentence(prompt)
         frames = self._video.draw(text, seed, num_frames=self._frames, **self._size, on_step=on_step, cancel=cancel)
         metadata = {"prompt": text, "seed": str(seed), "source": str(self.settings["source"])}
-        return Drawn(frames, lambda path: write_video(path, frames, self._fps, metadata))
+        return Drawn(frames, lambda path: write_video(path, frames, self._fps, metadata), self.settings)
 
     def release(self) -> None:
         """Frees the memory."""
@@ -152,15 +155,16 @@ class Comparison:
     settings: ComparisonSettings
     drawers: Sequence[Drawer]
     results: Results
-    device: str
-    scorer: ClipScorer | None = field(default=None)
+    scorer: ClipScorer | None = None
 
     def run(self, folder: Path, on_stage: OnStage, cancel: threading.Event | None = None) -> Results:
         """Draw and measure everything into a folder; raises Cancelled, and ``results`` is what there was by then."""
+        import diffusers  # noqa: F401 - whoever came first would seem slow to load
+
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
-        for drawer, result in zip(self.drawers, self.results.engines, strict=True):
+        for number, (drawer, result) in enumerate(zip(self.drawers, self.results.engines, strict=True)):
             try:
-                self._draw_all(drawer, result, folder, on_stage, cancel)
+                Turn(self, number, folder, on_stage, cancel).run()
             except Cancelled:
                 result.error = "stopped before it had finished"
                 raise
@@ -179,39 +183,8 @@ class Comparison:
         """The number of clips."""
         return len(self.drawers) * len(self.settings.prompts) * len(self.settings.seeds)
 
-    def _draw_all(
-        self, drawer: Drawer, result: EngineResult, folder: Path, on_stage: OnStage, cancel: threading.Event | None
-    ) -> None:
-        """Everything that one engine has to draw."""
-        number = self.results.engines.index(result)
-        done = number * self.total // len(self.drawers)
-        on_stage(Stage(result.label, done, self.total, None, self.results))
-        peak = PeakMemory(self.device)
-        began = time.monotonic()
-        drawer.load()
-        result.load_seconds = time.monotonic() - began
-        for place, prompt in enumerate(self.settings.prompts):
-            for seed in self.settings.seeds:
-
-                def tell(progress: Progress, done: int = done) -> None:
-                    on_stage(Stage(result.label, done, self.total, progress, self.results))
-
-                began = time.monotonic()
-                drawn = drawer.draw(prompt, seed, tell, cancel)
-                seconds = time.monotonic() - began
-                if result.peak_bytes is None:  # before anything is measured, which takes memory too
-                    result.peak_bytes = peak.bytes()
-                file = f"{CLIPS}/{number + 1}-{file_name(result.label, '')}-{place + 1:03d}-{seed}.mp4"
-                drawn.save(folder / file)
-                made = self._made(drawn, prompt, seed, file, seconds)
-                shown = place < SHOWN_PROMPTS and seed == self.settings.seeds[0]
-                result.clips.append(replace(made, strip=strip_of(drawn.frames)) if shown else made)
-                done += 1
-                on_stage(Stage(result.label, done, self.total, None, self.results))
-
-    def _made(self, drawn: Drawn, prompt: str, seed: int, file: str, seconds: float) -> Made:
-        """A clip and its measures."""
-        count, height, width = drawn.frames.shape[:3]
+    def measures(self, drawn: Drawn, prompt: str) -> dict[str, float]:
+        """All that is measured of a clip; without CLIP scores from then on where these cannot be had."""
         values = measured(drawn.frames, self.settings.fps, prompt)
         if self.scorer is not None:
             try:
@@ -219,7 +192,57 @@ class Comparison:
             except UserError as error:
                 self.scorer = None
                 self.results.notes.append(f"Without CLIP scores: {error}.")
-        return Made(prompt, seed, file, seconds, count, self.settings.fps, width, height, values, drawn.notes)
+        return values
+
+
+class Turn:
+    """One engine's turn in a comparison: it is loaded, draws every prompt with every seed, and is measured."""
+
+    def __init__(
+        self, comparison: Comparison, number: int, folder: Path, on_stage: OnStage, cancel: threading.Event | None
+    ) -> None:
+        self.comparison, self.number, self.folder = comparison, number, folder
+        self.on_stage, self.cancel = on_stage, cancel
+        self.drawer, self.result = comparison.drawers[number], comparison.results.engines[number]
+
+    def run(self) -> None:
+        """Raises Cancelled, and whatever the engine does; what it made before is in its result."""
+        settings, result = self.comparison.settings, self.result
+        self.tell(None)
+        peak = PeakMemory(self.comparison.results.device)
+        try:
+            began = time.monotonic()
+            self.drawer.load()
+            result.load_seconds = time.monotonic() - began
+            for place, prompt in enumerate(settings.prompts):
+                for seed in settings.seeds:
+                    began = time.monotonic()
+                    drawn = self.drawer.draw(prompt, seed, self.tell, self.cancel)
+                    seconds = time.monotonic() - began
+                    if not result.clips:  # before anything is measured, which takes memory too
+                        result.peak_bytes, result.settings = peak.stop(), drawn.settings
+                    self.keep(drawn, place, seed, seconds)
+        finally:
+            peak.stop()
+
+    def keep(self, drawn: Drawn, place: int, seed: int, seconds: float) -> None:
+        """Write, measure and note down a clip."""
+        settings, prompt = self.comparison.settings, self.comparison.settings.prompts[place]
+        file = f"{CLIPS}/{self.number + 1}-{file_name(self.result.label, '')}-{place + 1:03d}-{seed}.mp4"
+        drawn.save(self.folder / file)
+        shown = place < SHOWN_PROMPTS and seed == settings.seeds[0]
+        count, height, width = drawn.frames.shape[:3]
+        made = Made(
+            *(prompt, seed, file, seconds, count, settings.fps, width, height),
+            *(self.comparison.measures(drawn, prompt), drawn.notes, strip_of(drawn.frames) if shown else None),
+        )
+        self.result.clips.append(made)
+        self.tell(None)
+
+    def tell(self, progress: Progress | None) -> None:
+        """Where the whole comparison is."""
+        done = self.number * self.comparison.total // len(self.comparison.drawers) + len(self.result.clips)
+        self.on_stage(Stage(self.result.label, done, self.comparison.total, progress, self.comparison.results))
 
 
 def prepare(settings: ComparisonSettings, model: Model, complete: Complete | None = None) -> Comparison:
@@ -237,7 +260,7 @@ def prepare(settings: ComparisonSettings, model: Model, complete: Complete | Non
         label = f"{label} ({number + 1})" if number else label
         results.engines.append(EngineResult(engine.name, label, engine.note, drawer.settings))
     scorer = None if settings.clip is None else ClipScorer(settings.clip, device)
-    return Comparison(settings, drawers, results, device, scorer)
+    return Comparison(settings, drawers, results, scorer)
 
 
 def drawer_of(

@@ -7,10 +7,12 @@ are rules of thumb. Both are told in benchmarks/NOTES.md. A wrong guess is mende
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ SHARED_MEMORY_CHUNK = 8  # more gain nothing on a processor
 TILE_PX = 512
 UNKNOWN_BYTES = 8 * 2**30  # of memory where the system does not say
 STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+WATCH_EVERY_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -191,27 +194,50 @@ def forget_peak() -> None:
 
 
 class PeakMemory:
-    """The most that was taken of a device's memory since this was made, above what was taken then."""
+    """The most that is taken of a device's memory until ``stop``, above what was taken when this was made.
+
+    Of a processor's memory it is what the program has written there itself: pages of libraries and files, which
+    whoever comes first reads in for all, are nobody's.
+    """
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._before = 0.0
+        self._watched = device.startswith("cpu") and STATUS.exists()
+        self._stopped = threading.Event()
+        self._before = self._most = 0
         if device.startswith("cuda"):
             import torch
 
             torch.cuda.reset_peak_memory_stats(device)
             self._before = torch.cuda.memory_allocated(device)
-        elif self._is_told():
-            forget_peak()
-            self._before = memory_mib()[0]
+        elif self._watched:
+            give_back_heap()
+            self._before = anonymous_bytes()
+            threading.Thread(target=self._watch, daemon=True).start()
 
-    def bytes(self) -> int | None:
-        """None where the system does not say: of Apple's graphics, and of processors outside Linux."""
+    def stop(self) -> int | None:
+        """The peak in bytes; None where the system does not say: of Apple's graphics, and outside Linux."""
+        self._stopped.set()
         if self._device.startswith("cuda"):
             import torch
 
             return int(torch.cuda.max_memory_allocated(self._device) - self._before)
-        return int((memory_mib()[1] - self._before) * 2**20) if self._is_told() else None
+        return max(0, max(self._most, anonymous_bytes()) - self._before) if self._watched else None
 
-    def _is_told(self) -> bool:
-        return self._device.startswith("cpu") and STATUS.exists() and CLEAR_PEAK.exists()
+    def _watch(self) -> None:
+        while not self._stopped.wait(WATCH_EVERY_S):
+            self._most = max(self._most, anonymous_bytes())
+
+
+def anonymous_bytes() -> int:
+    """This process's resident memory that belongs to no file. Linux only."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
+
+
+def give_back_heap() -> None:
+    """Let the system have what the C library keeps of freed memory, where that is GNU's."""
+    gc.collect()
+    if STATUS.exists():
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

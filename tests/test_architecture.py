@@ -69,8 +69,6 @@ MAY_IMPORT = {
     "reporting": ["errors", "settings"],
     "diffusers_engine": ["engines", "errors", "loading", "memory", "utils", "reporting", "model_folders"],
     "compare_settings": ["settings"],
-    "results": ["evaluation.statistics"],
-    "report": ["results", "views"],
     # The measures are used by the program as well; they know nothing of it.
     "comparison": [
         *(*FACTS, "compare_settings", "engines", "diffusers_engine", "director", "inputs", "model", "operator_options"),
@@ -122,7 +120,7 @@ MAY_IMPORT = {
 # A tab that runs alone is a page of one tab.
 MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
-LIGHT += ["compare_settings", "compare_command", "engines"]
+LIGHT += ["compare_settings", "compare_command"]
 LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
 LIGHT += ["engines", "diffusers_engine"]

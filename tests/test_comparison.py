@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,7 +46,7 @@ class Painter:
         self.asked.append((prompt, seed))
         on_step(SimpleNamespace(step=1, total=2, fraction=0.5))
         frames = np.random.default_rng(seed).integers(0, 256, (8, 64, 64, 3), np.uint8)
-        return Drawn(frames, lambda path: write_video(path, frames, 8, {}))
+        return Drawn(frames, lambda path: write_video(path, frames, 8, {}), {})
 
     def release(self) -> None:
         self.log.append(f"{self.name} let go")
@@ -58,12 +57,12 @@ def ready(painters, **changes) -> Comparison:
     asked = settings(engines=[{"engine": "direct", "label": painter.name} for painter in painters], **changes)
     results = Results(asked.prompts, asked.seeds, "cpu", {}, "2026-11-21T00:00:00+00:00")
     results.engines += [EngineResult("x", painter.name, "", {}) for painter in painters]
-    return Comparison(asked, painters, results, "cpu")
+    return Comparison(asked, painters, results)
 
 
 @pytest.fixture
-def stages() -> Iterator[list[Stage]]:
-    yield []
+def stages() -> list[Stage]:
+    return []
 
 
 def test_every_engine_gets_the_same_prompts_and_seeds_one_engine_after_the_other(tmp_path, stages):

@@ -67,7 +67,10 @@ MAY_IMPORT = {
     "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
     "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
-    "diffusers_engine": ["engines", "errors", "loading", "memory", "utils", "reporting", "model_folders"],
+    "diffusers_call": ["engines", "errors", "reporting"],
+    "diffusers_engine": [
+        *("engines", "errors", "loading", "memory", "utils", "reporting", "model_folders", "diffusers_call"),
+    ],
     "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
     "modes": [*FACTS, *PARTS, *MODES, "inputs"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
@@ -92,7 +95,7 @@ MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
 LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
 LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
-LIGHT += ["engines", "diffusers_engine"]
+LIGHT += ["engines", "diffusers_call", "diffusers_engine"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

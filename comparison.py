@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from diffusers_engine import DiffusersVideo
-from report import strip_of
 
 from compare_settings import ComparisonSettings, EngineChoice
+from diffusers_engine import DiffusersVideo
 from director import Complete, as_sentence
 from engines import Engine, engine_by_name
 from errors import Cancelled, InvalidSettings, UserError
@@ -30,6 +29,7 @@ from model import Model
 from operator_options import by_name
 from parsing import parse
 from prompts import file_name
+from report import strip_of
 from reporting import OnStep, Progress
 from results import EngineResult, Made, Results
 from settings import DirectorSettings, Settings
@@ -159,7 +159,7 @@ class Comparison:
 
     def run(self, folder: Path, on_stage: OnStage, cancel: threading.Event | None = None) -> Results:
         """Draw and measure everything into a folder; raises Cancelled, and ``results`` is what there was by then."""
-        import diffusers  # noqa: F401 - whoever came first would seem slow to load
+        import pipelines.trained_video  # noqa: F401 - and all of diffusers: whoever came first would seem slow and large
 
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
         for number, (drawer, result) in enumerate(zip(self.drawers, self.results.engines, strict=True)):

@@ -67,7 +67,6 @@ MAY_IMPORT = {
     "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
     "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
-    "diffusers_engine": ["engines", "errors", "loading", "memory", "utils", "reporting", "model_folders"],
     "compare_settings": ["settings"],
     # The measures are used by the program as well; they know nothing of it.
     "comparison": [
@@ -83,6 +82,10 @@ MAY_IMPORT = {
         *("ui", "views"),
     ],
     "app_compare": ["compare_tab"],
+    "diffusers_call": ["engines", "errors", "reporting"],
+    "diffusers_engine": [
+        *("engines", "errors", "loading", "memory", "utils", "reporting", "model_folders", "diffusers_call"),
+    ],
     "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
     "modes": [*FACTS, *PARTS, *MODES, "inputs"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
@@ -123,7 +126,7 @@ LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memo
 LIGHT += ["compare_settings", "compare_command"]
 LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
 LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
-LIGHT += ["engines", "diffusers_engine"]
+LIGHT += ["engines", "diffusers_call", "diffusers_engine"]
 LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

@@ -70,7 +70,7 @@ _ROWS = (
     Engine(
         "zeroscope",
         "Zeroscope v2",
-        "ModelScope trained on without watermarks, 576x320; 7 GB to download once, wants a GPU with 8 GB.",
+        "ModelScope trained on without watermarks, 576x320; 4 GB to download once, wants a GPU with 8 GB.",
         settings={
             "mode": "text_to_video",
             "model": "cerspense/zeroscope_v2_576w",
@@ -82,7 +82,7 @@ _ROWS = (
         "animatediff",
         "AnimateDiff",
         "A motion adapter for Stable Diffusion 1.5 (arXiv 2307.04725), on Realistic Vision 5.1, 512x512, 16 frames; "
-        "6 GB to download once, wants a GPU with 8 GB.",
+        "6 GB to download once, wants a GPU.",
         pipeline=DiffusersPipeline(
             "SG161222/Realistic_Vision_V5.1_noVAE",
             kind="AnimateDiffPipeline",
@@ -151,7 +151,7 @@ _ROWS = (
         "cogvideox-2b",
         "CogVideoX (2B)",
         "A diffusion transformer trained on videos (arXiv 2408.06072), 720x480, 49 frames; 14 GB to download once, "
-        "wants a GPU with 24 GB.",
+        "wants a GPU with 24 GB, and the Python packages sentencepiece and protobuf.",
         pipeline=DiffusersPipeline(
             "zai-org/CogVideoX-2b",
             call={

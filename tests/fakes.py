@@ -96,7 +96,7 @@ class FakeModel:
     def _paint(self, settings, on_step, cancel) -> FakeClip:
         self._denoise(settings, on_step, cancel)
         digest = hashlib.sha256(to_json(settings).encode()).digest()
-        frames = np.frombuffer(digest * 6, np.uint8).reshape(1, 8, 8, 3)
+        frames = np.frombuffer(digest * 24, np.uint8).reshape(1, 16, 16, 3)
         return FakeClip(frames.repeat(settings.num_frames, axis=0), settings, seconds=0.1)
 
     def _denoise(self, settings, on_step, cancel) -> None:

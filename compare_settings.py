@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_printable
+from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_pixels, check_printable
 
 MAX_PROMPTS, MAX_SEEDS, MAX_ENGINES = 200, 20, 12
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
@@ -27,10 +27,10 @@ class EngineChoice(BaseModel):
         """A name alone, or a mapping in which the settings stand beside it."""
         if isinstance(value, str):
             return {"engine": value}
-        if isinstance(value, Mapping) and "settings" not in value:
-            own = {name: each for name, each in value.items() if name in ("engine", "label")}
-            return own | {"settings": {str(name): each for name, each in value.items() if name not in own}}
-        return value
+        if not isinstance(value, Mapping) or "engine" not in value:
+            raise ValueError("each must be a name, or a mapping with 'engine: name' and settings of its own")
+        own = {name: each for name, each in value.items() if name in ("engine", "label")}
+        return own | {"settings": {str(name): each for name, each in value.items() if name not in own}}
 
 
 class ComparisonSettings(Settings):
@@ -115,6 +115,12 @@ class ComparisonSettings(Settings):
     @classmethod
     def _default_network(cls, value: Any) -> Any:
         return {True: DEFAULT_CLIP, False: None}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _affordable(self) -> Self:
+        if self.width is not None and self.height is not None:
+            check_pixels(self.num_frames, self.width, self.height)
+        return self
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:

@@ -254,11 +254,11 @@ def prepare(settings: ComparisonSettings, model: Model, complete: Complete | Non
         for choice, engine in zip(settings.engines, rows, strict=True)
     ]
     results = Results(settings.prompts, settings.seeds, device, versions(), datetime.now(UTC).isoformat("T", "seconds"))
-    for choice, engine, drawer in zip(settings.engines, rows, drawers, strict=True):
-        label = choice.label or label_of(choice, engine, model)
-        number = sum(label == result.label.partition(" (")[0] for result in results.engines)
-        label = f"{label} ({number + 1})" if number else label
-        results.engines.append(EngineResult(engine.name, label, engine.note, drawer.settings))
+    labels = [choice.label or label_of(choice, row, model) for choice, row in zip(settings.engines, rows, strict=True)]
+    for index, (row, drawer) in enumerate(zip(rows, drawers, strict=True)):
+        before = labels[:index].count(labels[index])
+        label = f"{labels[index]} ({before + 1})" if before else labels[index]
+        results.engines.append(EngineResult(row.name, label, row.note, drawer.settings))
     scorer = None if settings.clip is None else ClipScorer(settings.clip, device)
     return Comparison(settings, drawers, results, scorer)
 
@@ -289,7 +289,8 @@ def label_of(choice: EngineChoice, engine: Engine, model: Model) -> str:
     name = choice.settings.get("model")
     if not isinstance(name, str):
         return engine.label
-    return f"{engine.label}, {model.rows[name].label if name in model.rows else Path(name).name}"
+    label = model.rows[name].label.partition(" (")[0] if name in model.rows else Path(name).name
+    return f"{engine.label}, {label}"
 
 
 def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:

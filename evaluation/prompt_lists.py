@@ -115,9 +115,9 @@ def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
 
 
 def toyworld_motion_prompts() -> list[tuple[str, Happening]]:
-    """50 complete captions of toy-world clips that training never saw, and what happens in them: things that move,
+    """100 complete captions of toy-world clips that training never saw, and what happens in them: things that move,
     grow, shrink, turn or change colour, people who act."""
-    return held_out(50)
+    return held_out(100)
 
 
 # By the name under which a comparison asks for them.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,15 @@ class FakeModel:
         self.rows = self.catalogue.models
         self.before_step = before_step
         self.lock = threading.Lock()
+        self.loader = SimpleNamespace(device="cpu")
         self.given: dict[str, Any] = {}
         self.log: list[tuple[str, str]] = []  # ("start" or "stop", prompt), in the order it happened
+
+    def load(self, settings) -> None:
+        """There is nothing to load."""
+
+    def release(self) -> None:
+        """There is nothing to let go."""
 
     def default(self, *, edits: bool = False) -> tuple[Any, str]:
         return self.rows["toyworld"], "Chosen because there is no GPU here."

@@ -80,7 +80,7 @@ class Browser:
             options.add_argument(option)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-        width, height = size
+        width, height = self.size = size
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.driver.get(url)
@@ -92,6 +92,10 @@ class Browser:
 
     def run(self, script: str, *arguments):
         return self.driver.execute_script(f"return {script}", *arguments)
+
+    def fits(self) -> bool:
+        """Whether the page is as wide as the screen; a phone shows a wider one by making all of it smaller."""
+        return self.run("[innerWidth, document.documentElement.scrollWidth <= innerWidth]") == [self.size[0], True]
 
     def shown(self, by: str, what: str):
         """The first element of this kind that can be seen: other tabs have the same ones."""
@@ -169,7 +173,7 @@ def test_a_sentence_becomes_a_video_that_plays(browser: Browser, url: str):
     begun = browser.run("arguments[0].currentTime", video)
     browser.wait(lambda: browser.run("arguments[0].currentTime", video) != begun)
     browser.wait(lambda: "seed" in browser.status())
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert browser.fits()
     assert all(address.startswith((url, "data:", "blob:")) for address in browser.requests())
     assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
 
@@ -229,7 +233,7 @@ def test_an_example_clip_steers_a_video(browser: Browser, tab: str, clip: str):
     browser.press("Generate")
     assert browser.run("arguments[0].error", browser.video()) is None
     browser.wait(lambda: "seed" in browser.status())
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert browser.fits()
 
 
 def test_moments_become_a_table_and_a_video(browser: Browser):
@@ -244,7 +248,7 @@ def test_moments_become_a_table_and_a_video(browser: Browser):
     browser.wait(lambda: "seed" in browser.status())
     browser.press("Settings of this video")
     browser.wait(lambda: any("7: a green star in the centre on sand" in line for line in browser.lines()))
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert browser.fits()
 
 
 def test_a_language_model_directs(browser: Browser):
@@ -257,3 +261,18 @@ def test_a_language_model_directs(browser: Browser):
     browser.press("Generate")
     browser.video()
     browser.wait(lambda: "seed" in browser.status())
+
+
+def test_engines_are_compared_side_by_side(browser: Browser, url: str):
+    """Three that ship draw one prompt; their clips play in step, and the numbers and the report are there."""
+    browser.open_tab("Compare")
+    browser.write("a large red circle moves to the left on grass")
+    browser.shown(By.XPATH, "//button[normalize-space()='Compare'][not(@role='tab')]").click()
+    browser.wait(lambda: "Done in" in browser.status())
+    shown = "[...document.querySelectorAll('.t2v-cmp-clip')].filter(one => one.offsetWidth)"
+    assert browser.run(f"{shown}.length") == 3
+    assert browser.run(f"new Set({shown}.map(one => one.getAnimations()[0].startTime)).size") == 1
+    assert any(line.startswith("Direction right") for line in browser.lines())
+    assert "report.html" in browser.lines()
+    assert browser.fits()
+    assert all(address.startswith((url, "data:", "blob:")) for address in browser.requests())

@@ -14,7 +14,6 @@ from errors import Cancelled, InvalidSettings, ModelUnavailable
 from evaluation.prompt_lists import toyworld_motion_prompts, toyworld_prompts
 from model import Model
 from parsing import validate
-from registry import models
 from results import EngineResult, Results
 from training.toyworld.render import render
 from video_io import probe, write_video
@@ -146,9 +145,12 @@ def test_settings_of_an_engine_stand_beside_its_name():
         ({"prompts": ["a circle", " "]}, "prompts: one is empty"),
         ({"prompts": ["a" * 3000]}, "prompts: one is too long"),
         ({"prompts": ["a\x1bb"]}, "prompts: has the invisible"),
-        ({"engines": []}, "engines"),
-        ({"engines": [7]}, "engines"),
-        ({"engines": ["direct"] * 13}, "engines"),
+        ({"prompts": 7}, "prompts: must be text"),
+        ({"engines": []}, "engines: must be at least 1"),
+        ({"engines": [7]}, "engines: each must be a name"),
+        ({"engines": [{"label": "mine"}]}, "engines: each must be a name"),
+        ({"engines": ["direct"] * 13}, "engines: must be at most 12"),
+        ({"width": 2048, "height": 2048, "num_frames": 256}, "too much at once"),
         ({"engines": [{"engine": "direct", "label": "a"}, {"engine": "direct", "label": "a"}]}, "same label"),
         ({"seeds": [-1]}, "seeds"),
         ({"seeds": [1.5]}, "seeds"),
@@ -215,10 +217,10 @@ def test_one_prompt_has_a_mean_and_no_interval(tmp_path):
 
 
 def test_labels_tell_models_apart():
-    asked = settings(engines=["text2video-zero", {"engine": "text2video-zero", "model": "toyworld"}, "text2video-zero"])
+    """And an engine that comes twice gets a number."""
+    asked = settings(engines=["ltx-video", {"engine": "direct", "model": "toyworld"}, "ltx-video"])
     labels = [engine.label for engine in prepare(asked, Model(device="cpu")).results.engines]
-    assert labels[1].endswith(models()["toyworld"].label)
-    assert len(set(labels)) == 3
+    assert labels == ["LTX-Video (2B)", "DirecT2V, Toy world", "LTX-Video (2B) (2)"]
 
 
 def test_the_comparison_knows_no_seed_of_its_own(monkeypatch, tmp_path):

@@ -48,8 +48,9 @@ class FakeModel:
             raise Cancelled
         frames = np.full((settings.num_frames, 64, 64, 3), settings.num_frames, np.uint8)
         metadata = {"settings": to_json(self.settings)}
+        drawn_by = "toyworld" if settings.model == "auto" else settings.model
         return SimpleNamespace(
-            settings=self.settings,
+            settings=self.settings.model_copy(update={"model": drawn_by}),
             seconds=1.25,
             notes=self.notes,
             save=lambda path: write_video(path, frames, settings.fps, metadata),
@@ -74,6 +75,14 @@ def test_one_sentence_makes_one_video(model, capsys):
     assert capsys.readouterr() == ("out.mp4  seed 7  1.2 s\n", "")
     assert os.listdir() == ["out.mp4"]
     assert model.made[0].settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7)
+
+
+def test_what_a_video_model_draws_is_called_as_its_prompt():
+    """A GIF, as in training; the second one does not replace the first."""
+    for _ in range(2):
+        assert inference.main(["A red circle, moving right!", "--model", "toyworld-video"]) == 0
+    names = ["a-red-circle-moving-right-2.gif", "a-red-circle-moving-right.gif"]
+    assert sorted(os.listdir("outputs")) == names
 
 
 def test_every_setting_is_an_option(model):

@@ -3,6 +3,7 @@ processor as well, and a card's free memory is a number that tests set."""
 
 import dataclasses
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -335,3 +336,15 @@ def test_tiles_that_decoding_fell_back_on_are_noted(model, card, monkeypatch):
         patch.setattr(AutoencoderKL, "decode", tight)
         assert model.generate(settings()).notes == ("Memory was short; went on decoding pictures in tiles.",)
     assert model.generate(settings()).notes == ()
+
+
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="the system does not say how much memory is taken")
+def test_the_peak_is_what_was_taken_for_a_while():
+    """Memory that is free again counts; what was there before does not."""
+    held = np.ones(20_000_000, np.uint8)
+    peak = memory.PeakMemory("cpu")
+    passing = np.ones(60_000_000, np.uint8)
+    time.sleep(5 * memory.WATCH_EVERY_S)
+    del passing
+    assert 55e6 < peak.stop() < 75e6
+    assert held.any()

@@ -1,21 +1,26 @@
 """Checkpoints that were trained on videos: diffusers' latents in our loop, and one line for what they cannot do."""
 
 import json
+import pickle
 import threading
 import warnings
+import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 
+import app
 import registry
 from errors import Cancelled, InvalidSettings, ModelUnavailable
 from model import Model
 from pipelines.trained_video import Passage, TrainedVideoPipeline, skip_silent_entry
 from pipelines.video import RunOptions
 from settings import ControlSettings, DirectorSettings, TextToVideoSettings
+from tabs import Tab
 
 FRAMES = 5
 
@@ -146,3 +151,57 @@ def test_what_only_image_checkpoints_can_is_one_line(model, settings, given, wor
     pictures = {"first_frame": np.zeros((64, 64, 3), np.uint8), "source": np.zeros((2, 64, 64, 3), np.uint8)}
     with pytest.raises((InvalidSettings, ModelUnavailable), match=words):
         model.generate(settings, **{name: pictures[name] for name in given})
+
+
+def saved(parts, folder, **options):
+    """A folder with the model, as its maker would publish it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs_of(parts).save_pretrained(folder, **options)
+    return folder
+
+
+def test_pickles_are_read_as_weights_alone_and_only_where_the_row_says_that_there_is_nothing_else(parts, tmp_path):
+    """Zeroscope was never published as safetensors. A pickle that would run code is refused even there."""
+    folder = saved(parts, tmp_path / "pickled", safe_serialization=False)
+    model = Model(models=[str(folder)], device="cpu")
+    settings = TextToVideoSettings(prompt="a star", model="pickled", num_frames=2, num_inference_steps=2)
+    with pytest.raises(ModelUnavailable, match="not safetensors"):
+        model.generate(settings)
+    model.rows["pickled"] = replace(model.rows["pickled"], pickled=True)
+    assert len(model.generate(settings).frames) == 2
+    model.release()
+    (weights,) = (folder / "unet").glob("*.bin")
+    weights.write_bytes(pickle.dumps(Trap(str(tmp_path / "sprung"))))
+    with pytest.raises(ModelUnavailable):
+        model.generate(settings)
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    """Writes a file when it is unpickled without care."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (Path(self.path),))
+
+
+def test_a_folder_says_of_itself_that_it_was_trained_on_videos(parts, tmp_path):
+    """So tabs in which it can do nothing do not offer it."""
+    folder = saved(parts, tmp_path / "mine")
+    row = registry.models([str(folder)])["mine"]
+    offering = [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(row)]
+    assert offering == ["Text to video"]
+    assert [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(registry.MODELSCOPE)] == offering
+
+
+def test_a_model_is_loaded_before_its_job_and_let_go_after_it(parts, tmp_path):
+    """What a comparison does between two engines; nothing of the first is left in memory."""
+    model = Model(models=[str(saved(parts, tmp_path / "mine"))], device="cpu")
+    model.load(TextToVideoSettings(prompt="a star", model="mine"))
+    unet = weakref.ref(model.loader.components(model.rows["mine"])["unet"])
+    assert unet() is not None
+    model.release()
+    assert unet() is None

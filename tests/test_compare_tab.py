@@ -1,0 +1,120 @@
+"""The tab of comparisons as a program sees it: a real server, with a model that is quick and false."""
+
+import json
+import socket
+from collections.abc import Iterator
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fakes import FakeModel
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+import app_compare
+import serve
+from compare_settings import DEFAULT_CLIP
+from compare_tab import Comparer, engines_offered
+from comparison import prepare
+from engines import ENGINES
+from errors import InvalidSettings
+from registry import ModelRow, models
+from tabs import Server
+
+TWO = ["text2video-zero: toyworld", "direct: toyworld"]
+ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_frames": 4, "fps": 8}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A program that talks to the running tab."""
+    model = FakeModel()
+    server = Server(
+        *(model.generate, model.rows, model.default, lambda path: {}), compare=partial(prepare, model=model)
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    import gradio as gr
+
+    with gr.Blocks() as page:
+        app_compare.TAB.build(server)
+    client = Client(serve.start(page, serve.Address(port=port)), verbose=False)
+    yield client
+    page.close()
+
+
+def comparer() -> Comparer:
+    return Comparer(engines_offered(models()), lambda settings: settings)
+
+
+def test_a_report_comes_back(client):
+    """The page in one file, and every number as JSON; the same seed for all."""
+    report, facts = client.predict(**ASKED, api_name="/compare")
+    page = Path(report).read_text("utf-8")
+    HTMLParser().feed(page)
+    assert "a red circle" in page
+    assert [engine["label"] for engine in facts["engines"]] == ["Text2Video-Zero, Toy world", "DirecT2V, Toy world"]
+    assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
+    assert facts["seeds"] == [7]
+    json.dumps(facts, allow_nan=False)
+
+
+def test_everything_but_prompts_and_engines_may_be_left_out(client):
+    _, facts = client.predict(prompts="a star", engines=TWO, api_name="/compare")
+    assert len(facts["engines"][0]["clips"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompts": " "}, "prompts: write 1 to 4"),
+        ({"prompts": "a\nb\nc\nd\ne"}, "prompts: write 1 to 4"),
+        ({"prompts": None}, "prompts: must be text"),
+        ({"prompts": "x" * 100_000}, "prompts: must be text"),
+        ({"engines": TWO[:1]}, "engines: choose 2 to 4"),
+        ({"engines": [TWO[0], TWO[0]]}, "engines: choose 2 to 4"),
+        ({"engines": "direct"}, "engines: must be a list"),
+        ({"engines": [TWO[0], "/etc/passwd"]}, "engines: must be a list of engines that are offered"),
+        ({"engines": [TWO[0], {"engine": "direct"}]}, "engines: must be a list"),
+        ({"seed": -2}, "seed: must be at least"),
+        ({"num_frames": 9999}, "num_frames: must be at most"),
+        ({"fps": None}, "fps"),
+        ({"clip": "some/network"}, "clip: must be true or false"),
+        ({"width": "100"}, "width: must be a multiple of 8"),
+    ],
+)
+def test_a_mistake_is_one_line(client, changes, said):
+    """What a client may choose is what the page offers: no path, no Hub id."""
+    with pytest.raises(AppError) as refused:
+        client.predict(**ASKED | changes, api_name="/compare")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_image_model_and_every_engine_is_offered_once():
+    offered = engines_offered(models())
+    labels = [label for label, _ in offered.values()]
+    assert len(set(labels)) == len(labels)
+    assert {name for name in ENGINES if name in offered} == set(ENGINES) - {"text2video-zero", "direct"}
+    assert not any("edit" in key for key in offered)
+
+
+def test_a_model_of_the_operator_that_was_trained_on_videos_is_an_engine_of_its_own():
+    mine = ModelRow("mine", "Mine", "mine", "", trained_on_videos=True)
+    offered = engines_offered({**models(), "mine": mine})
+    assert [label for label, _ in offered.values()].count("Mine") == 1
+
+
+def test_an_empty_number_is_automatic_and_a_random_seed_is_drawn():
+    values = {**ASKED, "width": "", "height": "72", "seed": -1, "clip": True}
+    first, second = (comparer().read(values) for _ in range(2))
+    assert (first.width, first.height, first.clip) == (None, 72, DEFAULT_CLIP)
+    assert first.seeds != second.seeds
+    assert first.prompts == ("a red circle", "a star")
+
+
+def test_a_setting_that_the_page_has_not_is_refused():
+    with pytest.raises(InvalidSettings, match="is not a setting"):
+        comparer().read({**ASKED, "models": "x"})

@@ -8,42 +8,35 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from compare_settings import ComparisonSettings, EngineChoice
-from diffusers_engine import DiffusersVideo
+from compare_settings import ComparisonSettings
 from director import Complete, as_sentence
-from engines import Engine, engine_by_name
-from errors import Cancelled, InvalidSettings, UserError
+from drawers import Drawer, Drawn, drawer_of, label_of
+from engines import engine_by_name
+from errors import Cancelled, UserError
 from evaluation import metrics, prompt_lists, toyworld
 from evaluation.clip_scores import ClipScorer
-from inputs import directed
 from memory import PeakMemory
 from model import Model
-from operator_options import by_name
-from parsing import parse
 from prompts import file_name
 from report import strip_of
-from reporting import OnStep, Progress
+from reporting import Progress
 from results import EngineResult, Made, Results
-from settings import DirectorSettings, Settings
+from training.toyworld.clips import Happening
 from training.toyworld.scene import Scene
 from utils import versions
-from video_io import write_video
 
 logger = logging.getLogger(__name__)
 CLIPS = "clips"
 SHOWN_PROMPTS = 12  # as many are seen in the report; the clips of all are in its folder
-# What words do not say of a toy-world clip: where it is while it moves, and how fast.
+# What words do not say of a toy-world clip: where things are while they move.
 NOT_ASKED = ("position", "position_error")
-MOTION = ("direction",)
-OF_ONE_CLIP = ("prompt", "seed", "storyboard")
 
 
 @dataclass(frozen=True)
@@ -64,88 +57,6 @@ class Stage:
 
 
 OnStage = Callable[[Stage], None]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A clip as an engine gives it: ``frames`` uint8 (frames, height, width, 3); ``save`` writes it with what made it
-    inside; ``settings`` are all but those of this one clip."""
-
-    frames: np.ndarray
-    save: Callable[[Path], Any]
-    settings: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-
-
-class Drawer(Protocol):
-    """What draws with one engine. Errors are UserErrors with one line each, and Cancelled."""
-
-    settings: Mapping[str, Any]
-
-    def load(self) -> None: ...
-
-    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn: ...
-
-    def release(self) -> None: ...
-
-
-class OwnDrawer:
-    """Draws with this program's own modes, under ``settings`` without a prompt and a seed."""
-
-    def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, complete: Complete | None) -> None:
-        self.settings = {**settings, "fps": fps}
-        self._model = model
-        self._complete = complete
-
-    def settings_of(self, prompt: str, seed: int) -> Settings:
-        """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
-        settings = parse({**self.settings, "prompt": prompt, "seed": seed})
-        if not isinstance(settings, DirectorSettings):
-            settings = settings.model_copy(update={"prompt": as_sentence(prompt)})
-        return by_name(settings, self._model.catalogue)
-
-    def load(self) -> None:
-        """Raises UserError."""
-        self._model.load(self.settings_of("a circle", 0))
-
-    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
-        """Raises UserError and Cancelled."""
-        settings = self.settings_of(prompt, seed)
-        if self._complete is not None and isinstance(settings, DirectorSettings):
-            settings = directed(settings, self._complete)
-        clip = self._model.generate(settings, on_step=on_step, cancel=cancel)
-        own = {name: value for name, value in clip.settings.to_dict().items() if name not in OF_ONE_CLIP}
-        return Drawn(clip.frames, clip.save, own, clip.notes)
-
-    def release(self) -> None:
-        """Frees the memory."""
-        self._model.release()
-
-
-class DiffusersDrawer:
-    """Draws with a text-to-video pipeline of diffusers, as it is."""
-
-    def __init__(self, engine: Engine, name: str, comparison: ComparisonSettings, device: str) -> None:
-        assert engine.pipeline is not None
-        self.settings = {"source": engine.pipeline.source, **engine.pipeline.call}
-        self._video = DiffusersVideo(engine.pipeline, name, device)
-        self._size = {"width": comparison.width, "height": comparison.height}
-        self._frames, self._fps = comparison.num_frames, comparison.fps
-
-    def load(self) -> None:
-        """Raises UserError."""
-        self._video.load()
-
-    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
-        """Raises UserError and Cancelled."""
-        text = as_sentence(prompt)
-        frames = self._video.draw(text, seed, num_frames=self._frames, **self._size, on_step=on_step, cancel=cancel)
-        metadata = {"prompt": text, "seed": str(seed), "source": str(self.settings["source"])}
-        return Drawn(frames, lambda path: write_video(path, frames, self._fps, metadata), self.settings)
-
-    def release(self) -> None:
-        """Frees the memory."""
-        self._video.release()
 
 
 @dataclass
@@ -185,7 +96,7 @@ class Comparison:
 
     def measures(self, drawn: Drawn, prompt: str) -> dict[str, float]:
         """All that is measured of a clip; without CLIP scores from then on where these cannot be had."""
-        values = measured(drawn.frames, self.settings.fps, prompt)
+        values = measured(drawn.frames, drawn.fps, prompt)
         if self.scorer is not None:
             try:
                 values |= self.scorer.scores(drawn.frames, as_sentence(prompt))
@@ -233,7 +144,7 @@ class Turn:
         shown = place < SHOWN_PROMPTS and seed == settings.seeds[0]
         count, height, width = drawn.frames.shape[:3]
         made = Made(
-            *(prompt, seed, file, seconds, count, settings.fps, width, height),
+            *(prompt, seed, file, seconds, count, drawn.fps, width, height),
             *(self.comparison.measures(drawn, prompt), drawn.notes, strip_of(drawn.frames) if shown else None),
         )
         self.result.clips.append(made)
@@ -248,49 +159,16 @@ class Turn:
 def prepare(settings: ComparisonSettings, model: Model, complete: Complete | None = None) -> Comparison:
     """What will draw, checked as far as that goes without loading anything; raises UserError."""
     device = model.loader.device
-    rows = [engine_by_name(choice.engine) for choice in settings.engines]
-    drawers = [
-        drawer_of(choice, engine, settings, model, complete)
-        for choice, engine in zip(settings.engines, rows, strict=True)
-    ]
+    chosen = [(choice, engine_by_name(choice.engine)) for choice in settings.engines]
+    drawers = [drawer_of(choice, engine, settings, model, complete) for choice, engine in chosen]
+    labels = [choice.label or label_of(choice, engine, model) for choice, engine in chosen]
     results = Results(settings.prompts, settings.seeds, device, versions(), datetime.now(UTC).isoformat("T", "seconds"))
-    labels = [choice.label or label_of(choice, row, model) for choice, row in zip(settings.engines, rows, strict=True)]
-    for index, (row, drawer) in enumerate(zip(rows, drawers, strict=True)):
+    for index, (_, engine) in enumerate(chosen):
         before = labels[:index].count(labels[index])
         label = f"{labels[index]} ({before + 1})" if before else labels[index]
-        results.engines.append(EngineResult(row.name, label, row.note, drawer.settings))
+        results.engines.append(EngineResult(engine.name, label, engine.note, drawers[index].settings))
     scorer = None if settings.clip is None else ClipScorer(settings.clip, device)
     return Comparison(settings, drawers, results, scorer)
-
-
-def drawer_of(
-    choice: EngineChoice, engine: Engine, comparison: ComparisonSettings, model: Model, complete: Complete | None
-) -> Drawer:
-    """What draws with an engine; raises InvalidSettings for settings that it has not, with its name before them."""
-    if engine.settings is None:
-        if choice.settings:
-            raise InvalidSettings(f"{choice.engine}: takes no settings of its own, not {next(iter(choice.settings))}")
-        return DiffusersDrawer(engine, engine.label, comparison, model.loader.device)
-    shared = {name: getattr(comparison, name) for name in ("num_frames", "width", "height")}
-    given = {name: value for name, value in shared.items() if value is not None}
-    drawer = OwnDrawer(model, {**engine.settings, **given, **choice.settings}, comparison.fps, complete)
-    try:
-        for prompt in comparison.prompts:
-            drawer.settings_of(prompt, comparison.seeds[0])
-    except InvalidSettings as error:
-        raise InvalidSettings(f"{choice.label or choice.engine}: {error}") from None
-    except UserError:
-        pass  # a model that is not there is this engine's trouble alone, and told when its turn comes
-    return drawer
-
-
-def label_of(choice: EngineChoice, engine: Engine, model: Model) -> str:
-    """The engine's name, and the model's where one is chosen."""
-    name = choice.settings.get("model")
-    if not isinstance(name, str):
-        return engine.label
-    label = model.rows[name].label.partition(" (")[0] if name in model.rows else Path(name).name
-    return f"{engine.label}, {label}"
 
 
 def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:
@@ -299,10 +177,10 @@ def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:
     truth = prompt_lists.truths().get(prompt)
     if truth is None:
         return values
-    still = isinstance(truth, Scene)
     scenes = (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes
     if len(scenes) != len(frames):
         return values
+    moves = isinstance(truth, Happening) and truth.kind == "moves"
+    untold = NOT_ASKED if moves else (*NOT_ASKED, "direction")
     exact = toyworld.measures(frames, scenes)
-    untold = NOT_ASKED + (MOTION if still or truth.kind != "moves" else ())
     return values | {name: value for name, value in exact.items() if name not in untold}

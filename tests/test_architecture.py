@@ -69,9 +69,14 @@ MAY_IMPORT = {
     "reporting": ["errors", "settings"],
     "compare_settings": ["settings"],
     # The measures are used by the program as well; they know nothing of it.
+    "drawers": [
+        *("compare_settings", "diffusers_engine", "director", "engines", "errors", "inputs", "model"),
+        *("operator_options", "parsing", "reporting", "settings", "video_io"),
+    ],
     "comparison": [
-        *(*FACTS, "compare_settings", "engines", "diffusers_engine", "director", "inputs", "model", "operator_options"),
-        *("report", "reporting", "results", "video_io", "evaluation.*", "training.toyworld.scene"),
+        *("compare_settings", "director", "drawers", "engines", "errors", "memory", "model", "prompts", "utils"),
+        *("report", "reporting", "results", "evaluation", "evaluation.*", "training.toyworld.*"),
+        "pipelines.trained_video",
     ],
     "compare_command": [
         *("compare_settings", "comparison", "director", "errors", "job_request", "model", "operator_options"),

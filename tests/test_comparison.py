@@ -9,7 +9,8 @@ import pytest
 
 import comparison
 from compare_settings import DEFAULT_CLIP, ComparisonSettings
-from comparison import Comparison, Drawn, OwnDrawer, Stage, measured, prepare
+from comparison import Comparison, Stage, measured, prepare
+from drawers import Drawn, OwnDrawer
 from errors import Cancelled, InvalidSettings, ModelUnavailable
 from evaluation.prompt_lists import toyworld_motion_prompts, toyworld_prompts
 from model import Model
@@ -45,7 +46,7 @@ class Painter:
         self.asked.append((prompt, seed))
         on_step(SimpleNamespace(step=1, total=2, fraction=0.5))
         frames = np.random.default_rng(seed).integers(0, 256, (8, 64, 64, 3), np.uint8)
-        return Drawn(frames, lambda path: write_video(path, frames, 8, {}), {})
+        return Drawn(frames, 8, lambda path: write_video(path, frames, 8, {}), {})
 
     def release(self) -> None:
         self.log.append(f"{self.name} let go")

@@ -1,0 +1,141 @@
+"""What draws with one engine: this program's own modes, or a pipeline of diffusers, behind the same three methods."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from compare_settings import ComparisonSettings, EngineChoice
+from diffusers_engine import DiffusersVideo
+from director import Complete, as_sentence
+from engines import Engine
+from errors import InvalidSettings, UserError
+from inputs import directed
+from model import Model
+from operator_options import by_name
+from parsing import parse
+from reporting import OnStep
+from settings import DirectorSettings, Settings
+from video_io import write_video
+
+OF_ONE_CLIP = ("prompt", "seed", "storyboard")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A clip as an engine gives it: ``frames`` uint8 (frames, height, width, 3); ``save`` writes it with what made it
+    inside; ``settings`` are all but those of this one clip."""
+
+    frames: np.ndarray
+    fps: int
+    save: Callable[[Path], Any]
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class Drawer(Protocol):
+    """What draws with one engine. Errors are UserErrors with one line each, and Cancelled."""
+
+    settings: Mapping[str, Any]
+
+    def load(self) -> None: ...
+
+    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn: ...
+
+    def release(self) -> None: ...
+
+
+class OwnDrawer:
+    """Draws with this program's own modes, under ``settings`` without a prompt and a seed."""
+
+    def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, complete: Complete | None) -> None:
+        self.settings = {"fps": fps, **settings}
+        self._model = model
+        self._complete = complete
+
+    def settings_of(self, prompt: str, seed: int) -> Settings:
+        """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
+        settings = parse({**self.settings, "prompt": prompt, "seed": seed})
+        if not isinstance(settings, DirectorSettings):
+            settings = settings.model_copy(update={"prompt": as_sentence(prompt)})
+        return by_name(settings, self._model.catalogue)
+
+    def load(self) -> None:
+        """Raises UserError."""
+        self._model.load(self.settings_of("a circle", 0))
+
+    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
+        """Raises UserError and Cancelled."""
+        settings = self.settings_of(prompt, seed)
+        if self._complete is not None and isinstance(settings, DirectorSettings):
+            settings = directed(settings, self._complete)
+        clip = self._model.generate(settings, on_step=on_step, cancel=cancel)
+        own = {name: value for name, value in clip.settings.to_dict().items() if name not in OF_ONE_CLIP}
+        return Drawn(clip.frames, clip.fps, clip.save, own, clip.notes)
+
+    def release(self) -> None:
+        """Frees the memory."""
+        self._model.release()
+
+
+class DiffusersDrawer:
+    """Draws with a text-to-video pipeline of diffusers, as it is."""
+
+    def __init__(self, engine: Engine, name: str, comparison: ComparisonSettings, device: str) -> None:
+        assert engine.pipeline is not None
+        self.settings = {"source": engine.pipeline.source, **engine.pipeline.call}
+        self._video = DiffusersVideo(engine.pipeline, name, device)
+        self._size = {"width": comparison.width, "height": comparison.height}
+        self._frames, self._fps = comparison.num_frames, comparison.fps
+
+    def load(self) -> None:
+        """Raises UserError."""
+        self._video.load()
+
+    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
+        """Raises UserError and Cancelled."""
+        text = as_sentence(prompt)
+        frames = self._video.draw(text, seed, num_frames=self._frames, **self._size, on_step=on_step, cancel=cancel)
+        metadata = {"prompt": text, "seed": str(seed), "source": str(self.settings["source"])}
+        save = partial(write_video, frames=frames, fps=self._fps, metadata=metadata)
+        return Drawn(frames, self._fps, save, self.settings)
+
+    def release(self) -> None:
+        """Frees the memory."""
+        self._video.release()
+
+
+def drawer_of(
+    choice: EngineChoice, engine: Engine, comparison: ComparisonSettings, model: Model, complete: Complete | None
+) -> Drawer:
+    """What draws with an engine; raises InvalidSettings for settings that it has not, with its name before them."""
+    if engine.settings is None:
+        if choice.settings:
+            raise InvalidSettings(f"{choice.engine}: takes no settings of its own, not {next(iter(choice.settings))}")
+        return DiffusersDrawer(engine, engine.label, comparison, model.loader.device)
+    shared = {name: getattr(comparison, name) for name in ("num_frames", "width", "height")}
+    given = {name: value for name, value in shared.items() if value is not None}
+    drawer = OwnDrawer(model, {**engine.settings, **given, **choice.settings}, comparison.fps, complete)
+    try:
+        for prompt in comparison.prompts:
+            drawer.settings_of(prompt, comparison.seeds[0])
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{choice.label or choice.engine}: {error}") from None
+    except UserError:
+        pass  # a model that is not there is this engine's trouble alone, and told when its turn comes
+    return drawer
+
+
+def label_of(choice: EngineChoice, engine: Engine, model: Model) -> str:
+    """The engine's name, and the model's where one is chosen."""
+    name = choice.settings.get("model")
+    if not isinstance(name, str):
+        return engine.label
+    label = model.rows[name].label.partition(" (")[0] if name in model.rows else Path(name).name
+    return f"{engine.label}, {label}"

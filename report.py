@@ -37,7 +37,8 @@ STYLE = """
   margin-top: .3rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .t2v-cmp-caption a { color: inherit; }
 .t2v-cmp-box { container-type: inline-size; }
-.t2v-cmp-clip { width: 100%; background-repeat: no-repeat; }
+/* A browser may blend the outermost pixels with the next frame of the strip. */
+.t2v-cmp-clip { width: 100%; background-repeat: no-repeat; clip-path: inset(1px round 5px); }
 .t2v-cmp-row:hover .t2v-cmp-clip { animation-play-state: paused !important; }
 .t2v-cmp-row:focus-visible .t2v-cmp-clip { animation-play-state: paused !important; }
 @media (prefers-reduced-motion: reduce) { .t2v-cmp-clip { animation-play-state: paused !important; } }
@@ -46,7 +47,8 @@ STYLE = """
   color: var(--body-text-color-subdued, GrayText); font-size: .82rem; line-height: 1.4; text-align: center;
   overflow: auto; overflow-wrap: anywhere; }
 .t2v-cmp-error { color: var(--error-text-color, inherit); }
-.t2v-cmp-scroll { overflow-x: auto; max-width: 100%; }
+/* However wide the table is, it does not ask for a wider page. */
+.t2v-cmp-scroll { contain: inline-size; width: 100%; overflow-x: auto; }
 .t2v-cmp-table { border-collapse: collapse; margin: 0; font-size: .85rem; line-height: 1.35;
   font-variant-numeric: tabular-nums; }
 .t2v-cmp-table th { font-weight: 600; border: 0; border-bottom: 1px solid var(--border-color-primary, GrayText);

@@ -101,8 +101,7 @@ def _clip_html(clip: Made, label: str, seconds: float) -> str:
 
     The strip is n windows high, so its position is 0 % at the first frame and 100 % at the last, and frame k of n is
     seen at k / (n - 1). The window is a whole number of pixels high: at fractions every frame would fall on the
-    screen's pixels differently, and a still video would flicker. Half a pixel of the strip is cut off at its edges,
-    where the browser blends a frame with the next one.
+    screen's pixels differently, and a still video would flicker.
     """
     if clip.strip is None:
         return '<p class="t2v-cmp-none">not shown here</p>'
@@ -110,7 +109,6 @@ def _clip_html(clip: Made, label: str, seconds: float) -> str:
     data = base64.b64encode(clip.strip).decode()
     style = (
         f"aspect-ratio:{clip.width}/{clip.height};height:round(100cqw*{clip.height}/{clip.width},2px);"
-        f"clip-path:inset(max(1px,50cqw/{_strip_size(clip.width, clip.height)[0]}) round 5px);"
         f"background-size:100% {count * 100}%;background-image:url(data:image/jpeg;base64,{data})"
     )
     if count > 1:

@@ -49,8 +49,9 @@ STYLE = """
 .t2v-cmp-error { color: var(--error-text-color, inherit); }
 /* However wide the table is, it does not ask for a wider page. */
 .t2v-cmp-scroll { contain: inline-size; width: 100%; overflow-x: auto; }
-.t2v-cmp-table { border-collapse: collapse; margin: 0; font-size: .85rem; line-height: 1.35;
+.t2v-cmp-table { border: 0; border-collapse: collapse; margin: 0; font-size: .85rem; line-height: 1.35;
   font-variant-numeric: tabular-nums; }
+.t2v-cmp-table tr { border: 0; }
 .t2v-cmp-table th { font-weight: 600; border: 0; border-bottom: 1px solid var(--border-color-primary, GrayText);
   padding: .5rem; vertical-align: bottom; text-align: right; min-width: 3.9rem; }
 .t2v-cmp-table thead th { color: var(--body-text-color-subdued, GrayText); font-size: .78rem; font-weight: 500; }

@@ -37,7 +37,7 @@ STYLE = """
   margin-top: .3rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .t2v-cmp-caption a { color: inherit; }
 .t2v-cmp-box { container-type: inline-size; }
-/* The outermost pixels are a blend with the next frame of the strip. */
+/* A browser may blend the outermost pixels with the next frame of the strip. */
 .t2v-cmp-clip { width: 100%; background-repeat: no-repeat; clip-path: inset(1px round 5px); }
 .t2v-cmp-row:hover .t2v-cmp-clip { animation-play-state: paused !important; }
 .t2v-cmp-row:focus-visible .t2v-cmp-clip { animation-play-state: paused !important; }
@@ -47,17 +47,19 @@ STYLE = """
   color: var(--body-text-color-subdued, GrayText); font-size: .82rem; line-height: 1.4; text-align: center;
   overflow: auto; overflow-wrap: anywhere; }
 .t2v-cmp-error { color: var(--error-text-color, inherit); }
-.t2v-cmp-scroll { overflow-x: auto; max-width: 100%; }
-.t2v-cmp-table { border-collapse: collapse; margin: 0; font-size: .85rem; line-height: 1.35;
+/* However wide the table is, it does not ask for a wider page. */
+.t2v-cmp-scroll { contain: inline-size; width: 100%; overflow-x: auto; }
+.t2v-cmp-table { border: 0; border-collapse: collapse; margin: 0; font-size: .85rem; line-height: 1.35;
   font-variant-numeric: tabular-nums; }
+.t2v-cmp-table tr { border: 0; }
 .t2v-cmp-table th { font-weight: 600; border: 0; border-bottom: 1px solid var(--border-color-primary, GrayText);
-  padding: .5rem .7rem; vertical-align: bottom; text-align: right; min-width: 4.2rem; }
+  padding: .5rem; vertical-align: bottom; text-align: right; min-width: 3.9rem; }
 .t2v-cmp-table thead th { color: var(--body-text-color-subdued, GrayText); font-size: .78rem; font-weight: 500; }
 .t2v-cmp-table thead th[title] { cursor: help; }
-.t2v-cmp-table td { border: 0; border-bottom: 1px solid var(--border-color-primary, GrayText); padding: .5rem .7rem;
+.t2v-cmp-table td { border: 0; border-bottom: 1px solid var(--border-color-primary, GrayText); padding: .5rem;
   text-align: right; vertical-align: top; white-space: nowrap; }
 .t2v-cmp-table th:first-child { position: sticky; left: 0; z-index: 1; text-align: left; vertical-align: top;
-  min-width: 8.5rem; max-width: 14rem; padding-left: 0; overflow-wrap: anywhere;
+  min-width: 9rem; max-width: 14rem; padding-left: 0; overflow-wrap: anywhere;
   background: var(--body-background-fill, Canvas); }
 .t2v-cmp-table thead th:first-child { vertical-align: bottom; }
 .t2v-cmp-table small { display: block; color: var(--body-text-color-subdued, GrayText); font-size: .72rem;
@@ -111,7 +113,8 @@ HOW_TO_READ = """<p>Every engine was given the same prompts and the same seeds. 
 of each prompt's mean over its seeds. Beneath it in brackets, and as a line in the plots, is the 95 % confidence
 interval of that mean over prompts x seeds: drawn from whole prompts, because the seeds of one prompt are alike, so one
 prompt has none. An arrow says which way is better and bold what is best in a column, which may be chance where
-intervals overlap.</p>
+intervals overlap. An engine that did not make every clip was asked less than the others, and none of its measures is
+bold.</p>
 <p>Read consistency and stability beside the dynamic degree: a video in which nothing moves is the most consistent of
 all.</p>
 <p class="quiet">The clips of a prompt start together, each at its own speed, and a shorter one waits on its last frame.

@@ -16,7 +16,7 @@ MIB = 2**20
 # What making clips costs; every engine may have these.
 SECONDS = Measure("Seconds per clip", "lower", "the median over the clips", 1)
 LOAD = Measure("Seconds to load", "lower", "reading the weights, once for all clips", 1)
-MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included")
+MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included", unit="bytes")
 
 
 @dataclass(frozen=True)
@@ -37,44 +37,44 @@ class Column:
 
 
 def columns(results: Results) -> list[Column]:
-    """What making clips costs, and then every measure of the results."""
-    engines = results.engines
-    memory = [None if engine.peak_bytes is None else float(engine.peak_bytes) for engine in engines]
-    found = [
-        Column(measure, _with_best(values, [number(value, measure) for value in values], measure.better))
-        for measure, values in (
-            (SECONDS, [engine.seconds_per_clip for engine in engines]),
-            (LOAD, [engine.load_seconds for engine in engines]),
-        )
-    ]
-    found.append(Column(MEMORY, _with_best(memory, [size(value) for value in memory], MEMORY.better)))
-    return found + [_measure_column(engines, name) for name in results.measures()]
+    """What making clips costs, and then every measure of the results.
+
+    The measures of an engine that did not make every clip are of fewer prompts, perhaps the easy ones: they are told,
+    and never the best.
+    """
+    engines, fair = results.engines, [not state(results, engine) for engine in results.engines]
+    costs = {
+        SECONDS: [engine.seconds_per_clip for engine in engines],
+        LOAD: [engine.load_seconds for engine in engines],
+        MEMORY: [engine.peak_bytes for engine in engines],
+    }
+    found = [_column(measure, values, [""] * len(engines), [True] * len(engines)) for measure, values in costs.items()]
+    for name in results.measures():
+        measure, intervals = MEASURES[name], [engine.interval(name) for engine in engines]
+        ends = [told_interval(one.low, one.high, measure) if one else "" for one in intervals]
+        found.append(_column(measure, [one.mean if one else None for one in intervals], ends, fair))
+    return found
 
 
-def _measure_column(engines: Sequence[EngineResult], name: str) -> Column:
-    measure = MEASURES[name]
-    intervals = [engine.interval(name) for engine in engines]
-    values = [found.mean if found else None for found in intervals]
-    ends = [told_interval(found.low, found.high, measure) if found else "" for found in intervals]
-    return Column(measure, _with_best(values, [number(value, measure) for value in values], measure.better, ends))
-
-
-def _with_best(
-    values: Sequence[float | None], texts: Sequence[str], better: str, intervals: Sequence[str] | None = None
-) -> list[Cell]:
+def _column(measure: Measure, values: Sequence[float | None], intervals: Sequence[str], fair: Sequence[bool]) -> Column:
     """What reads as the best is the best, even where hidden digits differ; nothing is where all are alike."""
-    there = [value for value in values if value is not None]
-    best = ""
-    if better and len(set(texts) - {""}) > 1:
-        best = texts[values.index(max(there) if better == "higher" else min(there))]
-    ends = intervals or [""] * len(texts)
-    return [Cell(text, end, bool(best) and text == best) for text, end in zip(texts, ends, strict=True)]
+    texts = [number(value, measure) for value in values]
+    rivals = [
+        (value, text) for value, text, fits in zip(values, texts, fair, strict=True) if fits and value is not None
+    ]
+    best = None
+    if measure.better and len({text for _, text in rivals}) > 1:
+        best = (max(rivals) if measure.better == "higher" else min(rivals))[1]
+    rows = zip(texts, intervals, fair, strict=True)
+    return Column(measure, [Cell(text, interval, fits and text == best) for text, interval, fits in rows])
 
 
 def number(value: float | None, measure: Measure) -> str:
     """A value as the measure tells it, "" for none."""
     if value is None or not math.isfinite(value):
         return ""
+    if measure is MEMORY:
+        return size(value)
     return f"{value * measure.factor:.{measure.digits}f}" + (f"\N{NO-BREAK SPACE}{measure.unit}" * bool(measure.unit))
 
 
@@ -86,10 +86,8 @@ def told_interval(low: float, high: float, measure: Measure) -> str:
     return f"[{low:.{measure.digits}f}, {high:.{measure.digits}f}]"
 
 
-def size(count: float | None) -> str:
-    """Bytes as people say them, "" for none."""
-    if count is None:
-        return ""
+def size(count: float) -> str:
+    """Bytes as people say them."""
     told = f"{count / MIB:.0f} MiB" if count < 1024 * MIB else f"{count / MIB / 1024:.1f} GiB"
     return told.replace(" ", "\N{NO-BREAK SPACE}")
 

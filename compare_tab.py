@@ -12,7 +12,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from report import STYLE, clips_html, plots_html, table_html, write_report
 
 import ui
 from compare_settings import DEFAULT_CLIP, ComparisonSettings
@@ -21,6 +20,7 @@ from errors import GenerationFailed, InvalidSettings
 from job_runner import Job, connect_job
 from jobs import run_in_thread
 from parsing import validate
+from report import STYLE, clips_html, plots_html, table_html, write_report
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from tabs import Server, choice_of, chosen
 from views import PLACEHOLDER, duration, status_html
@@ -83,7 +83,8 @@ class ComparePanel:
         """How far it is; the clips where there is one more."""
         if stage.progress is None:
             where = f"{stage.label} · clip {min(stage.done + 1, stage.total)} of {stage.total} · loading or drawing"
-            return {self.status: status_html(where, "running", stage.fraction), self.stage: clips_html(stage.results)}
+            clips = clips_html(stage.results) or PLACEHOLDER
+            return {self.status: status_html(where, "running", stage.fraction), self.stage: clips}
         step = f"step {min(stage.progress.step + 1, stage.progress.total)} of {stage.progress.total}"
         where = f"{stage.label} · clip {stage.done + 1} of {stage.total} · {step}"
         return {self.status: status_html(where, "running", stage.fraction)}
@@ -97,7 +98,7 @@ class ComparePanel:
             self.status: status_html(text, "done", notes=[*failed, *results.notes]),
             self.stage: clips_html(results),
             self.table: table_html(results),
-            self.plots: plots_html(results),
+            self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no intervals
             self.files: gr.File(files, visible=True),
             self.cancel: gr.Button(interactive=False),
         }

@@ -152,6 +152,7 @@ def page_html(results: Results) -> str:
 {_section("Clips", clips_html(results, links=True))}
 {_section("Measures", table_html(results))}
 {_section("Plots", plots_html(results))}
+{_section("Remarks", "".join(f"<p>{html.escape(note)}</p>" for note in results.notes))}
 {_section("Engines", "".join(_engine_html(engine) for engine in results.engines))}
 </body></html>
 """

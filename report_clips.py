@@ -7,13 +7,12 @@ It knows results, and no engines.
 import base64
 import html
 import io
-from collections.abc import Mapping
 from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
-from results import Made, Results
+from results import EngineResult, Made, Results
 from views import duration
 
 MOST_FRAMES = 64
@@ -41,35 +40,28 @@ def _strip_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(JPEG_BLOCK, round(height * scale / JPEG_BLOCK) * JPEG_BLOCK)
 
 
-def clips_html(results: Results, *, engines: Mapping[str, str] | None = None, links: bool = False) -> str:
-    """Every prompt that has strips, with one clip of each engine: those of the first seed that any engine has a strip
-    of.
+def clips_html(results: Results, *, links: bool = False) -> str:
+    """Every prompt that any engine has a strip of, with the first seed's clip of each engine.
 
-    ``engines`` are the labels by name of all there will be, in order; without it those of the results. ``links`` adds
-    a link to each clip's file, for a page in the folder where the files are.
+    ``links`` adds a link to each clip's file, for a page in the folder where the files are.
 
     All clips of a prompt start together at their own speed, and start again together when the longest one is over; a
     shorter one holds its last frame until then. Slowing it down would be a lie about motion.
     """
-    labels = engines or {engine.name: engine.label for engine in results.engines}
-    return "".join(_prompt_html(results, prompt, labels, links) for prompt in results.prompts)
+    return "".join(_prompt_html(results, prompt, links) for prompt in results.prompts)
 
 
-def _prompt_html(results: Results, prompt: str, labels: Mapping[str, str], links: bool) -> str:
+def _prompt_html(results: Results, prompt: str, links: bool) -> str:
     """A heading and a row of cells; nothing where no engine has a strip of this prompt."""
-    by_seed = ((seed, _clips(results, prompt, seed)) for seed in results.seeds)
-    seed, clips = next(
-        ((seed, clips) for seed, clips in by_seed if any(clip.strip for clip in clips.values())), (0, {})
-    )
-    if not clips:
+    seed = results.seeds[0]
+    clips = [_clip(engine, prompt, seed) for engine in results.engines]
+    seconds = max((clip.frames / clip.fps for clip in clips if clip and clip.strip), default=0.0)
+    if not seconds:
         return ""
-    seconds = max(clip.frames / clip.fps for clip in clips.values() if clip.strip)
-    errors = {engine.name: engine.error for engine in results.engines}
     cells = []
-    for name, label in labels.items():
-        clip = clips.get(name)
-        picture = _clip_html(clip, label, seconds) if clip else _missing_html(errors.get(name))
-        cells.append(_cell_html(label, picture, _caption_html(clip, links) if clip else ""))
+    for engine, clip in zip(results.engines, clips, strict=True):
+        picture = _clip_html(clip, engine.label, seconds) if clip else _missing_html(engine.error)
+        cells.append(_cell_html(engine.label, picture, _caption_html(clip, links) if clip else ""))
     return (
         f'<section class="t2v-cmp-prompt"><h3 dir="auto">{html.escape(prompt)} <small>seed {seed}</small></h3>'
         f'<div class="t2v-cmp-row" role="group" tabindex="0" style="--t2v-cmp-engines:{len(cells)}"'
@@ -77,10 +69,9 @@ def _prompt_html(results: Results, prompt: str, labels: Mapping[str, str], links
     )
 
 
-def _clips(results: Results, prompt: str, seed: int) -> dict[str, Made]:
-    """What every engine that has it made of this prompt and seed."""
-    every = ((engine.name, clip) for engine in results.engines for clip in engine.clips)
-    return {name: clip for name, clip in every if (clip.prompt, clip.seed) == (prompt, seed)}
+def _clip(engine: EngineResult, prompt: str, seed: int) -> Made | None:
+    """What an engine has made of this prompt and seed."""
+    return next((clip for clip in engine.clips if (clip.prompt, clip.seed) == (prompt, seed)), None)
 
 
 def _cell_html(label: str, picture: str, caption: str) -> str:

@@ -39,7 +39,7 @@ def _figure_html(measure: Measure, shown: Sequence[Shown]) -> str:
 
 def _chart_svg(measure: Measure, shown: Sequence[Shown]) -> str:
     """Dots for the means with whiskers for the intervals, over an axis that they share."""
-    low, high = _span([found for _, found in shown if found], measure.factor)
+    low, high = _span([found for _, found in shown if found], measure)
     height = ROW * len(shown) + FOOT
     marks = [_tick_svg(_place(float(tick), low, high), tick, height - FOOT) for tick in ticks(low, high)]
     for index, (engine, found) in enumerate(shown):
@@ -57,10 +57,12 @@ def _told(found: Interval | None, measure: Measure) -> str:
     return f"{number(found.mean, measure)} {told_interval(found.low, found.high, measure)}".rstrip()
 
 
-def _span(found: Sequence[Interval], factor: float) -> tuple[float, float]:
-    """From below the least to above the most of what is drawn; never empty."""
-    values = [value * factor for one in found for value in (one.mean, one.low, one.high) if math.isfinite(value)]
-    low, high = min(values), max(values)
+def _span(found: Sequence[Interval], measure: Measure) -> tuple[float, float]:
+    """From below the least to above the most of what is drawn; never empty. Shares are drawn from 0 to 100 %."""
+    values = [
+        value * measure.factor for one in found for value in (one.mean, one.low, one.high) if math.isfinite(value)
+    ]
+    low, high = (0.0, 100.0) if measure.unit == "%" else (min(values), max(values))
     margin = 0.06 * (high - low) or 0.06 * abs(high) or 1
     return low - margin, high + margin
 

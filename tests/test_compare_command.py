@@ -45,7 +45,7 @@ class FakeModel:
         frames = np.random.default_rng(settings.seed).integers(0, 256, (settings.num_frames, 64, 64, 3), np.uint8)
         metadata = {"settings": to_json(settings)}
         save = lambda path: write_video(path, frames, settings.fps, metadata)  # noqa: E731
-        return SimpleNamespace(frames=frames, settings=settings, notes=(), save=save)
+        return SimpleNamespace(frames=frames, fps=settings.fps, settings=settings, notes=(), save=save)
 
 
 @pytest.fixture(autouse=True)

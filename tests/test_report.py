@@ -1,6 +1,7 @@
 """What a comparison looks like: the page needs nothing else, says words as words, and shows every frame once."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import json
@@ -186,10 +187,19 @@ def test_a_failed_engine_leaves_the_others(results: Results):
     assert second.count('role="img"') == 2
     assert "too little &lt;memory&gt;" in second
     assert second.count("waiting") == 1
-    labels = {"good": "Good", "unheard": "Unheard of"}
-    assert clips_html(results, engines=labels).count("waiting") == len(PROMPTS)
     rows = rows_of(results)
     assert ("stopped, 2 of 4 clips" in rows[2][0], "waiting" in rows[3][0]) == (True, True)
+
+
+def test_one_engine_in_two_ways_has_two_cells(results: Results):
+    """They have one name and two labels; once the first alone was missing from every row."""
+    twice = dataclasses.replace(results, engines=[results.engines[0], dataclasses.replace(results.engines[0])])
+    assert clips_html(twice).count('role="img"') == 2 * len(PROMPTS)
+
+
+def test_remarks_are_on_the_page(results: Results, tmp_path: Path):
+    results.notes.append("Without CLIP scores: <none> here.")
+    assert "Without CLIP scores: &lt;none&gt; here." in write_report(results, tmp_path).read_text("utf-8")
 
 
 def test_nothing_made_is_no_page_of_gaps():

@@ -20,7 +20,7 @@ from errors import GenerationFailed, InvalidSettings
 from job_runner import Job, connect_job
 from jobs import run_in_thread
 from parsing import validate
-from report import STYLE, clips_html, plots_html, table_html, write_report
+from report import clips_html, plots_html, table_html, write_report
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from tabs import Server, choice_of, chosen
 from views import PLACEHOLDER, duration, status_html
@@ -202,7 +202,6 @@ def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
     begin_with = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
     controls: dict[str, Any] = {}
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:
-        gr.HTML(f"<style>{STYLE}</style>", padding=False)
         controls["prompts"] = gr.Textbox(
             label="Prompts",
             info=f"What the videos show: one sentence in each line, at most {MAX_PROMPTS}.",
@@ -233,7 +232,7 @@ def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
             gr.HTML(PLACEHOLDER),
             gr.HTML(),
             gr.HTML(),
-            gr.File(visible=False, label="Report and clips"),
+            gr.File(visible=False, interactive=False, label="Report and clips"),
             cancel,
         )
         comparer = Comparer(offered, server.compare)

@@ -42,10 +42,10 @@ STYLE = """
 .t2v-cmp-row:hover .t2v-cmp-clip { animation-play-state: paused !important; }
 .t2v-cmp-row:focus-visible .t2v-cmp-clip { animation-play-state: paused !important; }
 @media (prefers-reduced-motion: reduce) { .t2v-cmp-clip { animation-play-state: paused !important; } }
-.t2v-cmp-none { display: flex; align-items: center; justify-content: center; aspect-ratio: 1; box-sizing: border-box;
+.t2v-cmp-none { display: flex; align-items: center; justify-content: center; min-height: 100cqw; box-sizing: border-box;
   margin: 0; padding: .75rem; border: 1px dashed var(--border-color-primary, GrayText); border-radius: 5px;
   color: var(--body-text-color-subdued, GrayText); font-size: .82rem; line-height: 1.4; text-align: center;
-  overflow: auto; overflow-wrap: anywhere; }
+  overflow-wrap: anywhere; }
 .t2v-cmp-error { color: var(--error-text-color, inherit); }
 /* However wide the table is, it does not ask for a wider page. */
 .t2v-cmp-scroll { contain: inline-size; width: 100%; overflow-x: auto; }

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+import report
 from errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> s
             app_kwargs={"middleware": [(RequestLimit, (), {})]},
             state_session_capacity=REMEMBERED_SESSIONS,
             theme=theme(),
-            css=STYLE,
+            css=STYLE + report.STYLE,
         )
     except OSError:
         place = f"{address.host}:{address.port}"

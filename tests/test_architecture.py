@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
     "operator_options": ["settings", "catalogue", "errors", "director", "language_model"],
     "jobs": ["settings"],
-    "serve": ["errors"],
+    "serve": ["errors", "report"],
     "views": [],
     "results": ["evaluation.statistics"],
     "report": ["results", "views", "report_*"],

@@ -135,7 +135,7 @@ def test_settings_of_an_engine_stand_beside_its_name():
     drawer = prepare(asked, Model(device="cpu")).drawers[1]
     assert isinstance(drawer, OwnDrawer)
     made = drawer.settings_of("a circle -> a star", 7).to_dict()
-    assert (made["motion_field"], made["num_frames"], made["seed"]) == (False, 8, 7)
+    assert (made["motion_field"], made["num_frames"], made["fps"], made["seed"]) == (False, 8, 8, 7)
     assert made["prompt"] == "a circle, then a star"
 
 
@@ -215,6 +215,11 @@ def test_one_prompt_has_a_mean_and_no_interval(tmp_path):
     plain = results.to_dict()["engines"][0]["means"]["motion_px"]
     assert plain["mean"] > 0
     assert (plain["low"], plain["high"]) == (None, None)
+
+
+def test_what_is_named_twice_is_drawn_once():
+    asked = settings(prompts=["a star", "a star"], seeds=[3, 3])
+    assert (asked.prompts, asked.seeds) == (("a star",), (3,))
 
 
 def test_labels_tell_models_apart():

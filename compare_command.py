@@ -96,10 +96,9 @@ def run_comparison(
 
     ``say`` gets remarks; ``draw_line`` a line about the progress, in place of the one before.
     """
-    from report import markdown_table, write_report
-
     from comparison import prepare
     from model import Model
+    from report import markdown_table, write_report
 
     _check_folder(job.folder)
     comparison = prepare(job.settings, Model(models=job.models, device=job.device), job.complete)

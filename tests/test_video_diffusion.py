@@ -1,6 +1,7 @@
 """A video model is trained on captioned clips: it begins as an image model, survives a kill, forgives bad files."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,24 @@ def network_and_teacher(image_unet, components, steps):
     course = VideoCourse(steps, batch=2, accumulate=2)
     scheduler = DDPMScheduler.from_config(components["scheduler"].config)
     return network, Teacher(clips, lambda texts: token_ids(components["tokenizer"], texts), scheduler, course, "cpu")
+
+
+def test_the_colour_of_a_clip_cannot_be_read_from_its_noise(image_unet, components):
+    """Without an offset the mean of the noise is near 0, and what is left of the clip in the last timestep shows; a
+    network that has learned to read it draws any background when there is nothing to read."""
+    _, teacher = network_and_teacher(image_unet, components, 6)
+    blank = LatentClips(np.zeros((2, 8, 4, 32, 32), np.float16), teacher.clips.captions)
+    seen = []
+
+    def network(noisy, timesteps, token_ids):
+        seen.append(noisy)
+        return noisy
+
+    for index in range(20):
+        replace(teacher, clips=blank).loss(network, index)
+    means = torch.cat(seen).mean(dim=(2, 3, 4))  # of what is noise alone, times at most 1
+    assert 0.1 < means.std() < 0.4
+    assert torch.cat(seen).mean(dim=(3, 4)).std(dim=2).max() < 0.1  # one offset for all frames
 
 
 def run(path, image_unet, components, kill_at=None):

@@ -1,5 +1,6 @@
 """A video model is trained on captioned clips: it begins as an image model, survives a kill, forgives bad files."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -9,9 +10,12 @@ import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from einops import rearrange
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from errors import UserError
+from model import Model
 from prompts import file_name
+from settings import TextToVideoSettings
 from training.clips import LatentClips, Shape, find_clips, load_latents, read_clip
 from training.toyworld.clips import DIRECTIONS, describe, happening_at, held_out
 from training.video_diffusion import main, token_ids
@@ -311,6 +315,59 @@ def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
     frames = pipe("a blue square", num_frames=4, num_inference_steps=2, height=32, width=32).frames
     assert frames.shape == (1, 4, 32, 32, 3)
     assert np.isfinite(frames).all()
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """The folder of a tiny BERT, wider than the base's text encoder."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "square", "moves", "right"]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(5)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    return folder
+
+
+def test_another_text_encoder_can_be_taken(base, bert, tmp_path):
+    """A BERT in place of the base's CLIP: pictures begin as the base's, only what reads the text begins anew; the
+    result is a folder that diffusers and this program load."""
+    data, out = tmp_path / "clips", tmp_path / "model"
+    data.mkdir()
+    write_video(data / "red.gif", drifting(5), 8, {})
+    (data / "red.txt").write_text("a red square moves right", encoding="utf-8")
+    options = ["--data", data, "--out", out, "--work", tmp_path / "work", "--base", base, "--text-encoder", bert]
+    options += ["--steps", 2, "--frames", 4, "--size", 32, "--device", "cpu", "--batch", 1]
+    assert main(list(map(str, options))) == 0
+    pipe = DiffusionPipeline.from_pretrained(out)
+    assert (type(pipe.text_encoder).__name__, pipe.unet.config.cross_attention_dim) == ("BertModel", 24)
+    assert pipe.tokenizer.model_max_length <= 77
+    settings = TextToVideoSettings(prompt="a blue square", model="model", num_frames=2, num_inference_steps=2)
+    assert len(Model(models=[str(out)], device="cpu").generate(settings).frames) == 2
+
+
+def test_what_reads_text_of_the_same_width_is_kept(image_unet):
+    """And of another is not; nothing else differs."""
+    kept, anew = build_video_unet(image_unet, 4), build_video_unet(image_unet, 4, 24)
+    for unet in (kept, anew):
+        start_from_image(unet, image_unet)
+    spatial = image_unet.state_dict()
+    same = {name for name, value in anew.state_dict().items() if name in spatial and value.shape == spatial[name].shape}
+    assert all(name.endswith(("to_k.weight", "to_v.weight")) for name in spatial.keys() - same if "proj" not in name)
+    assert all(torch.equal(anew.state_dict()[name], spatial[name]) for name in same)
+    assert differences(image_unet, kept.eval(), 4) < 1e-5
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be loaded"), ({"model_type": "gpt2"}, "is a gpt2")])
+def test_a_text_encoder_of_another_kind_is_one_line(base, tmp_path, capsys, content, said):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "other").mkdir()
+    if content is not None:
+        (tmp_path / "other" / "config.json").write_text(json.dumps(content))
+    options = ["--data", tmp_path / "clips", "--out", tmp_path / "out", "--base", base, "--device", "cpu"]
+    assert main(list(map(str, [*options, "--text-encoder", tmp_path / "other"]))) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_gifs_are_named_after_the_prompt():

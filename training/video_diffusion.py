@@ -22,6 +22,7 @@ from diffusers import DDPMScheduler, DiffusionPipeline, TextToVideoSDPipeline, U
 from errors import UserError
 from prompts import file_name
 from training.clips import LatentClips, Shape, load_latents
+from training.text_encoders import load_text_encoder
 from training.toyworld.autoencoder import fingerprint
 from training.video_learning import (
     CaptionedVideoNetwork,
@@ -58,6 +59,7 @@ class Job:
     device: str
     from_scratch: bool
     tune_text: bool
+    text_encoder: str | None
     prompts: tuple[str, ...]
     review_minutes: float
 
@@ -84,6 +86,7 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
     )
     parser.add_argument("--from-scratch", action="store_true", help="leave the base UNet's weights out")
     parser.add_argument("--tune-text", action="store_true", help="let the text encoder learn along, for new words")
+    parser.add_argument("--text-encoder", help="a BERT or CLIP by id or folder; the base's own where left out")
     parser.add_argument("--steps", type=positive, default=6000)
     parser.add_argument("--batch", type=positive, default=4, help="clips at once")
     parser.add_argument("--accumulate", type=positive, default=1, help="batches that make one step")
@@ -109,7 +112,7 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
         given.seed,
     )
     shape, device = Shape(given.frames, given.size), choose_device(given.device)
-    choices = (given.from_scratch, given.tune_text, tuple(given.prompt), given.review_minutes)
+    choices = (given.from_scratch, given.tune_text, given.text_encoder, tuple(given.prompt), given.review_minutes)
     return Job(given.data, given.out, given.work, given.base, shape, course, device, *choices)
 
 
@@ -127,6 +130,9 @@ def train(job: Job) -> None:
     accelerator = Accelerator(cpu=job.device == "cpu")
     device = str(accelerator.device) if accelerator.num_processes > 1 else job.device
     parts = load_base(job.base)
+    if job.text_encoder is not None:
+        encoder, tokenizer = load_text_encoder(job.text_encoder)
+        parts.register_modules(text_encoder=encoder, tokenizer=tokenizer)
     network = build_network(parts, job, device)
     parts.vae.to(device)
     with accelerator.main_process_first():
@@ -167,16 +173,21 @@ def first_line(error: Exception) -> str:
 
 def build_network(parts: Any, job: Job, device: str) -> CaptionedVideoNetwork:
     """The network to train: the base's UNet with temporal layers, or a video base's own, and its text encoder."""
-    cells = cells_of(parts, job.shape)
+    cells, text_width = cells_of(parts, job.shape), parts.text_encoder.config.hidden_size
     torch.manual_seed(job.course.seed)
     if isinstance(parts.unet, UNet2DConditionModel):
-        unet = build_video_unet(parts.unet, cells)
+        unet = build_video_unet(parts.unet, cells, text_width)
         if job.from_scratch:
             silence_temporal_layers(unet)
         else:
             start_from_image(unet, parts.unet)
     else:
         unet = parts.unet
+        if unet.config.cross_attention_dim != text_width:
+            raise UserError(
+                f"--text-encoder gives {text_width} numbers per word and --base reads "
+                f"{unet.config.cross_attention_dim}: begin with an image model, or with this one's own encoder"
+            )
         unet.register_to_config(sample_size=cells)
     parts.text_encoder.requires_grad_(job.tune_text)
     return CaptionedVideoNetwork(ready_to_train(unet, device).train(), parts.text_encoder)

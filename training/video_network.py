@@ -20,6 +20,7 @@ from pipelines.trained_video import skip_silent_entry
 logger = logging.getLogger(__name__)
 BLOCKS = {f"{name}2D": f"{name}3D" for name in ("DownBlock", "CrossAttnDownBlock", "UpBlock", "CrossAttnUpBlock")}
 TEMPORAL = (".temp_convs.", ".temp_attentions.")
+TEXT_READERS = (".attn2.to_k.weight", ".attn2.to_v.weight")
 # What a UNet3DConditionModel has no setting for, and the only value that its layers compute alike.
 FIXED: dict[str, Any] = {
     **{"addition_embed_type": None, "class_embed_type": None, "num_class_embeds": None, "encoder_hid_dim_type": None},
@@ -30,8 +31,11 @@ FIXED: dict[str, Any] = {
 }
 
 
-def build_video_unet(image_unet: UNet2DConditionModel, sample_size: int) -> UNet3DConditionModel:
-    """A 3D UNet of the widths of ``image_unet``, untrained, for latents of ``sample_size`` cells.
+def build_video_unet(
+    image_unet: UNet2DConditionModel, sample_size: int, text_width: int | None = None
+) -> UNet3DConditionModel:
+    """A 3D UNet of the widths of ``image_unet``, untrained, for latents of ``sample_size`` cells and a text encoder of
+    ``text_width``, by itself the image network's.
 
     Raises UserError where the image network has parts that the 3D UNet lacks, as Stable Diffusion XL's.
     """
@@ -49,7 +53,8 @@ def build_video_unet(image_unet: UNet2DConditionModel, sample_size: int) -> UNet
         up_block_types=up,
         attention_head_dim=head_channels(image_unet),
         **{name: config[name] for name in ("in_channels", "out_channels", "block_out_channels", "layers_per_block")},
-        **{name: config[name] for name in ("norm_num_groups", "norm_eps", "act_fn", "cross_attention_dim")},
+        **{name: config[name] for name in ("norm_num_groups", "norm_eps", "act_fn")},
+        cross_attention_dim=text_width or config.cross_attention_dim,
         **{name: config[name] for name in ("downsample_padding", "mid_block_scale_factor")},
     )
 
@@ -78,15 +83,20 @@ def head_channels(image_unet: UNet2DConditionModel) -> int:
 
 
 def start_from_image(video_unet: UNet3DConditionModel, image_unet: UNet2DConditionModel) -> None:
-    """Give ``video_unet`` the spatial weights of ``image_unet``, and temporal layers that change nothing yet."""
+    """Give ``video_unet`` the spatial weights of ``image_unet``, and temporal layers that change nothing yet.
+
+    What reads the text stays untrained where the two read text encoders of different widths.
+    """
+    same_text = video_unet.config.cross_attention_dim == image_unet.config.cross_attention_dim
+    untrained = () if same_text else TEXT_READERS
     wanted = video_unet.state_dict()
-    spatial = image_unet.state_dict()
+    spatial = {name: value for name, value in image_unet.state_dict().items() if not name.endswith(untrained)}
     # Where the image network projects by a convolution of one pixel, the video network has the same as a matrix.
     missing, unexpected = video_unet.load_state_dict(
         {name: value.reshape(wanted[name].shape) for name, value in spatial.items() if name in wanted}, strict=False
     )
     unexpected = [name for name in spatial if name not in wanted] + unexpected
-    forgotten = [name for name in missing if not is_temporal(name)]
+    forgotten = [name for name in missing if not is_temporal(name) and not name.endswith(untrained)]
     if unexpected or forgotten:
         raise ValueError(f"not the same layout: {[*unexpected, *forgotten][:3]}")
     silence_temporal_layers(video_unet)

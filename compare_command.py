@@ -15,13 +15,12 @@ from typing import Any
 
 from compare_settings import ComparisonSettings
 from director import Complete
-from errors import Cancelled, InvalidSettings
-from job_request import OUTPUT_FOLDER, Parser
+from errors import Cancelled, InvalidSettings, UserError
+from job_request import OUTPUT_FOLDER, Parser, read_file
 from operator_options import add_language_model, language_model, listed, named
-from parsing import read_mapping, validate
+from parsing import validate
 
 DEFAULT_ENGINES = ("text2video-zero", "direct", "toyworld-video")  # what ships with this program
-OWN_KEYS = ("prompts", "engines", "seeds")
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,9 @@ class CompareJob:
 def read_compare_job(arguments: Sequence[str]) -> CompareJob:
     """Everything that was asked for, checked; raises UserError."""
     options = _parser().parse_args(arguments)
-    values = {} if options.config is None else _read_file(options.config)
-    output = options.output or values.pop("output", None)
+    values = {} if options.config is None else read_file(options.config)
+    in_file = values.pop("output", None)
+    output = options.output or in_file
     if output is not None and not isinstance(output, str | Path):
         raise InvalidSettings("output: must be text")
     models = listed(values, options.models, "models")
@@ -71,64 +71,63 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    """The mapping in a file; raises InvalidSettings."""
-    try:
-        return read_mapping(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidSettings(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidSettings(f"{path}: is not a text in UTF-8") from None
-
-
 def _prompts(value: Any) -> Any:
-    """A list's prompts where its name is given."""
+    """The prompts, with a list's own in place of its name."""
     from evaluation.prompt_lists import LISTS
 
-    alone = value[0] if isinstance(value, list) and len(value) == 1 else value
-    return LISTS[alone]() if isinstance(alone, str) and alone in LISTS else value
+    several = value if isinstance(value, list | tuple) else [value]
+    lists = [LISTS[each]() if isinstance(each, str) and each in LISTS else [each] for each in several]
+    return [prompt for each in lists for prompt in each]
 
 
 def run_comparison(
     job: CompareJob, draw_line: Callable[[str], None], cancel: threading.Event, say: Callable[[str], None]
 ) -> str:
-    """Compare, write the report, and return the table and where the report is; raises UserError and Cancelled.
+    """Compare, write the report, and return the table and where the report is; raises UserError, and Cancelled, which
+    says where the report of what was finished is, if anything was.
 
     ``say`` gets remarks; ``draw_line`` a line about the progress, in place of the one before.
     """
     from comparison import prepare
     from model import Model
-    from report import markdown_table, write_report
+    from report import markdown_table
 
-    _check_folder(job.folder)
     comparison = prepare(job.settings, Model(models=job.models, device=job.device), job.complete)
+    results = comparison.results
+    _check_folder(job.folder)
     try:
         comparison.run(job.folder, lambda stage: draw_line(stage_line(stage)), cancel)
     except Cancelled:
-        if any(engine.clips for engine in comparison.results.engines):
-            draw_line("")
-            say(f"stopped; what was finished is in {write_report(comparison.results, job.folder)}")
-        else:
+        if not any(engine.clips for engine in results.engines):
             _remove_if_empty(job.folder)
-        raise
+            raise
+        raise Cancelled(f"stopped; what was finished is in {_written(results, job.folder)}") from None
     finally:
         draw_line("")
-    results = comparison.results
-    for engine in results.engines:
-        if engine.error:
-            say(f"{engine.label}: {engine.error}")
-    for note in results.notes:
+    for note in [*(f"{engine.label}: {engine.error}" for engine in results.engines if engine.error), *results.notes]:
         say(note)
     if not any(engine.clips for engine in results.engines):
         _remove_if_empty(job.folder)
         raise InvalidSettings("no engine could draw: see the lines above")
-    path = write_report(results, job.folder)
+    path = _written(results, job.folder)
     return f"{markdown_table(results)}\n{path}"
+
+
+def _written(results: Any, folder: Path) -> Path:
+    """The report's path; raises UserError where the disk does not take it."""
+    from report import write_report
+
+    try:
+        return write_report(results, folder)
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror or error}") from None
 
 
 def stage_line(stage: Any) -> str:
     """How far a comparison is, in words."""
-    number = min(stage.done + 1, stage.total)
+    if stage.done == stage.total:
+        return "Writing the report"
+    number = stage.done + 1
     where = f"{stage.label}: clip {number} of {stage.total}"
     if stage.progress is None:
         return where
@@ -141,8 +140,8 @@ def _check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InvalidSettings(f"output: {folder} is not empty: choose another folder")
-    except OSError as error:
-        raise InvalidSettings(f"output: cannot write {folder}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"output: cannot write {folder}: {getattr(error, 'strerror', error)}") from None
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,14 +1,16 @@
 """What a comparison asks for: prompts, engines, seeds; in a file a mapping, on the page a control each."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_pixels, check_printable
+from director import moments_of
+from evaluation.clip_scores import VIT_B_32
+from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_printable
 
 MAX_PROMPTS, MAX_SEEDS, MAX_ENGINES = 200, 20, 12
-DEFAULT_CLIP = "openai/clip-vit-base-patch32"
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 
 
 class EngineChoice(BaseModel):
@@ -29,6 +31,7 @@ class EngineChoice(BaseModel):
             return {"engine": value}
         if not isinstance(value, Mapping) or "engine" not in value:
             raise ValueError("each must be a name, or a mapping with 'engine: name' and settings of its own")
+        check_printable(str(value.get("label", "")))
         own = {name: each for name, each in value.items() if name in ("engine", "label")}
         return own | {"settings": {str(name): each for name, each in value.items() if name not in own}}
 
@@ -38,7 +41,7 @@ class ComparisonSettings(Settings):
 
     mode: ClassVar[str] = "compare"
 
-    prompts: tuple[str, ...] = Field(
+    prompts: tuple[Prompt, ...] = Field(
         min_length=1,
         max_length=MAX_PROMPTS,
         description="What the videos show; every engine draws each of them. In a file also toyworld, toyworld-motion "
@@ -58,18 +61,19 @@ class ComparisonSettings(Settings):
         description="Every prompt is drawn once with each.",
         json_schema_extra=about("Seeds"),
     )
-    num_frames: Whole = Field(
-        8,
+    num_frames: Whole | None = Field(
+        None,
         ge=1,
         le=256,
-        description="Length of every video; an engine that cannot draw exactly so many draws the next it can.",
+        description="Length of every video; an engine that cannot draw exactly so many draws the next it can. Empty "
+        "takes each engine's own, of this program's 8.",
         json_schema_extra=about("Frames", "frames"),
     )
     fps: Whole = Field(
         8,
         ge=1,
         le=60,
-        description="Playback speed of every video.",
+        description="Playback speed of this program's videos; pipelines of diffusers have speeds of their own.",
         json_schema_extra=about("Frame rate", "frames per second"),
     )
     width: Size | None = Field(
@@ -83,7 +87,7 @@ class ComparisonSettings(Settings):
         min_length=1,
         max_length=300,
         description="A CLIP network by Hub id or folder, to score how well videos fit their text; true in a file is "
-        f"{DEFAULT_CLIP}. Empty leaves these scores out.",
+        f"{VIT_B_32}. Empty leaves these scores out.",
         json_schema_extra=about("CLIP network", advanced=True),
     )
 
@@ -91,10 +95,8 @@ class ComparisonSettings(Settings):
     @classmethod
     def _texts(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
         for prompt in prompts:
-            if not prompt.strip():
+            if not moments_of(prompt):
                 raise ValueError("one is empty: write a sentence, for example 'a red circle on green grass'")
-            if len(prompt) > MAX_PROMPT_CHARS:
-                raise ValueError(f"one is too long: at most {MAX_PROMPT_CHARS} characters")
             check_printable(prompt)
         return without_repeats(prompts)
 
@@ -114,13 +116,7 @@ class ComparisonSettings(Settings):
     @field_validator("clip", mode="before")
     @classmethod
     def _default_network(cls, value: Any) -> Any:
-        return {True: DEFAULT_CLIP, False: None}[value] if isinstance(value, bool) else value
-
-    @model_validator(mode="after")
-    def _affordable(self) -> Self:
-        if self.width is not None and self.height is not None:
-            check_pixels(self.num_frames, self.width, self.height)
-        return self
+        return {True: VIT_B_32, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:

@@ -1,11 +1,14 @@
 """The tab of comparisons: what it asks for, and how what the engines made is shown while it comes in."""
 
 import secrets
+import shutil
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +17,19 @@ import gradio as gr
 from gradio.components import Component
 
 import ui
-from compare_settings import DEFAULT_CLIP, ComparisonSettings
+from compare_settings import ComparisonSettings
 from engines import ENGINES
 from errors import GenerationFailed, InvalidSettings
+from evaluation.clip_scores import VIT_B_32
 from job_runner import Job, connect_job
-from jobs import run_in_thread
+from jobs import keep, run_in_thread
 from parsing import validate
 from report import clips_html, plots_html, table_html, write_report
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from tabs import Server, choice_of, chosen
 from views import PLACEHOLDER, duration, status_html
 
-MAX_PROMPTS, MIN_ENGINES, MAX_ENGINES = 4, 2, 4
+MOST_PROMPTS, FEWEST_ENGINES, MOST_ENGINES = 4, 2, 4  # of one comparison on the page
 WITH_ANY_IMAGE_MODEL = ("text2video-zero", "direct")
 NUMBERS = ("num_frames", "fps", "width", "height")
 EXAMPLES = (
@@ -36,7 +40,7 @@ EXAMPLES = (
 )
 HINT = (
     '<div class="t2v-hint"><p>Each engine draws each prompt with the same seed, one engine after the other, and is let '
-    f"go before the next is loaded. CLIP scores want {DEFAULT_CLIP}, 600 MB to download once.</p></div>"
+    f"go before the next is loaded. CLIP scores want {VIT_B_32}, 600 MB to download once.</p></div>"
 )
 
 
@@ -79,19 +83,17 @@ class ComparePanel:
         empty = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False)}
         return {self.status: status, self.stage: PLACEHOLDER, self.cancel: gr.Button(interactive=busy), **empty}
 
-    def show_stage(self, stage: Any) -> dict[Component, Any]:
-        """How far it is; the clips where there is one more."""
-        if stage.progress is None:
-            where = f"{stage.label} · clip {min(stage.done + 1, stage.total)} of {stage.total} · loading or drawing"
-            clips = clips_html(stage.results) or PLACEHOLDER
-            return {self.status: status_html(where, "running", stage.fraction), self.stage: clips}
-        step = f"step {min(stage.progress.step + 1, stage.progress.total)} of {stage.progress.total}"
+    def show_stage(self, stage: Any, *, with_clips: bool) -> dict[Component, Any]:
+        """How far it is, and the clips where there are more of them."""
+        step = "loading" if stage.progress is None else f"step {stage.progress.step} of {stage.progress.total}"
         where = f"{stage.label} · clip {stage.done + 1} of {stage.total} · {step}"
-        return {self.status: status_html(where, "running", stage.fraction)}
+        text = "Writing the report…" if stage.done == stage.total else where
+        shown: dict[Component, Any] = {self.status: status_html(text, "running", stage.fraction)}
+        return shown | ({self.stage: clips_html(stage.results) or PLACEHOLDER} if with_clips else {})
 
     def show_results(self, done: "Compared") -> dict[Component, Any]:
-        """Clips, table, plots and files."""
-        results, files = done.results, [str(done.report), *(str(path) for path in done.clips)]
+        """Clips, table, plots and the report."""
+        results = done.results
         failed = [f"{engine.label}: {engine.error}" for engine in results.engines if engine.error]
         text = f"Done in {duration(done.seconds)} · seed {results.seeds[0]}"
         return {
@@ -99,18 +101,17 @@ class ComparePanel:
             self.stage: clips_html(results),
             self.table: table_html(results),
             self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no intervals
-            self.files: gr.File(files, visible=True),
+            self.files: gr.File(str(done.archive), visible=True),
             self.cancel: gr.Button(interactive=False),
         }
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A finished comparison, its report and its clips; the files live until the next step of the job."""
+    """A finished comparison, and an archive of its report and clips, which lives until the next step of the job."""
 
     results: Any
-    report: Path
-    clips: tuple[Path, ...]
+    archive: Path
     seconds: float
 
 
@@ -120,14 +121,19 @@ class Comparer:
 
     offered: Mapping[str, tuple[str, dict[str, Any]]]
     compare: Callable[..., Any]
+    output_dir: Path | None = None
 
     async def for_page(self, panel: ComparePanel, **values: Any) -> AsyncGenerator[dict[Component, Any], None]:
         yield {panel.status: status_html("Loading the first model…", "running")}
+        shown = 0  # clips; those of a step that was skipped come with the next
         try:
             async with aclosing(self._updates(values)) as updates:
                 async for update in updates:
-                    done = isinstance(update, Compared)
-                    yield panel.show_results(update) if done else panel.show_stage(update)
+                    if isinstance(update, Compared):
+                        yield panel.show_results(update)
+                    else:
+                        yield panel.show_stage(update, with_clips=update.done > shown)
+                        shown = update.done
         except Exception as error:
             yield panel.show(status_html(ui.error_line(error), "error"))
 
@@ -136,7 +142,7 @@ class Comparer:
             async with aclosing(self._updates(values)) as updates:
                 async for update in updates:
                     if isinstance(update, Compared):
-                        yield str(update.report), update.results.to_dict()
+                        yield str(update.archive), update.results.to_dict()
                     else:
                         stage = {"engine": update.label, "done": update.done, "total": update.total}
                         yield None, {"progress": stage | {"fraction": update.fraction}}
@@ -146,16 +152,16 @@ class Comparer:
     def read(self, values: Mapping[str, Any]) -> ComparisonSettings:
         """Checked settings from what was sent; raises InvalidSettings."""
         plain, prompts, keys = dict(values), values.get("prompts"), values.get("engines")
-        if not isinstance(prompts, str) or len(prompts) > MAX_PROMPTS * (MAX_PROMPT_CHARS + 1):
-            raise InvalidSettings(f"prompts: must be text, at most {MAX_PROMPTS} lines")
+        if not isinstance(prompts, str) or len(prompts) > MOST_PROMPTS * (MAX_PROMPT_CHARS + 1):
+            raise InvalidSettings(f"prompts: must be text, at most {MOST_PROMPTS} lines")
         lines = [line.strip() for line in prompts.splitlines() if line.strip()]
-        if not 1 <= len(lines) <= MAX_PROMPTS:
-            raise InvalidSettings(f"prompts: write 1 to {MAX_PROMPTS} sentences, each in a line of its own")
+        if not 1 <= len(lines) <= MOST_PROMPTS:
+            raise InvalidSettings(f"prompts: write 1 to {MOST_PROMPTS} sentences, each in a line of its own")
         if not isinstance(keys, list) or not all(isinstance(key, str) and key in self.offered for key in keys):
             raise InvalidSettings("engines: must be a list of engines that are offered")
-        if not MIN_ENGINES <= len(set(keys)) <= MAX_ENGINES:
-            raise InvalidSettings(f"engines: choose {MIN_ENGINES} to {MAX_ENGINES}")
-        seed = validate(TextToVideoSettings, {"prompt": lines[0], "seed": plain.pop("seed", -1)}).seed
+        if not FEWEST_ENGINES <= len(set(keys)) <= MOST_ENGINES:
+            raise InvalidSettings(f"engines: choose {FEWEST_ENGINES} to {MOST_ENGINES}")
+        seed = validate(TextToVideoSettings, {"prompt": "any", "seed": plain.pop("seed", -1)}).seed
         plain |= {"prompts": lines, "engines": [self.offered[key][1] for key in dict.fromkeys(keys)]}
         plain |= {"seeds": [secrets.randbelow(MAX_SEED + 1) if seed < 0 else seed]}
         if not isinstance(plain.get("clip", False), bool):
@@ -174,12 +180,16 @@ class Comparer:
         self, settings: ComparisonSettings, folder: Path, tell: Callable[[Any], None], cancel: threading.Event
     ) -> Compared:
         """The whole comparison, in a thread."""
-        results = self.compare(settings).run(folder, tell, cancel)
-        clips = [clip for engine in results.engines for clip in engine.clips]
-        if not clips:
+        began = time.monotonic()
+        name = f"comparison-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        results = self.compare(settings).run(folder / name, tell, cancel)
+        if not any(engine.clips for engine in results.engines):
             raise GenerationFailed("; ".join(f"{engine.label}: {engine.error}" for engine in results.engines))
-        files = tuple(folder / clip.file for clip in clips)
-        return Compared(results, write_report(results, folder), files, sum(clip.seconds for clip in clips))
+        write_report(results, folder / name)
+        archive = Path(shutil.make_archive(str(folder / name), "zip", folder, name))
+        if self.output_dir is not None:
+            keep(archive, self.output_dir)
+        return Compared(results, archive, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
@@ -199,46 +209,53 @@ def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
     assert server.compare is not None
     offered = engines_offered(server.rows)
     default = server.default(edits=False)[0].name
-    begin_with = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
-    controls: dict[str, Any] = {}
+    chosen_first = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:
-        controls["prompts"] = gr.Textbox(
-            label="Prompts",
-            info=f"What the videos show: one sentence in each line, at most {MAX_PROMPTS}.",
-            lines=2,
-            max_length=MAX_PROMPTS * (MAX_PROMPT_CHARS + 1),
-        )
-        controls["engines"] = gr.Dropdown(
-            [(label, key) for key, (label, _) in offered.items()],
-            value=[key for key in begin_with if key in offered],
-            multiselect=True,
-            max_choices=MAX_ENGINES,
-            label="Engines",
-            info=f"What draws them, {MIN_ENGINES} to {MAX_ENGINES}.",
-        )
+        controls = add_prompts_and_engines(offered, [key for key in chosen_first if key in offered])
         with gr.Row():
             run = gr.Button("Compare", variant="primary", scale=3, min_width=120)
             cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
         examples = choice_of(EXAMPLES, "Examples")
-        with gr.Accordion("Settings", open=False):
-            with gr.Row():
-                controls |= {name: ui.control(ComparisonSettings, name, min_width=200) for name in NUMBERS}
-            with gr.Row():
-                controls["seed"] = ui.control(TextToVideoSettings, "seed", min_width=140)
-                controls["clip"] = gr.Checkbox(label="CLIP scores", info="How well videos fit their text.")
-            gr.HTML(HINT)
-        panel = ComparePanel(
-            gr.HTML(),
-            gr.HTML(PLACEHOLDER),
-            gr.HTML(),
-            gr.HTML(),
-            gr.File(visible=False, interactive=False, label="Report and clips"),
-            cancel,
-        )
-        comparer = Comparer(offered, server.compare)
+        controls |= add_settings()
+        status, stage, table, plots = gr.HTML(), gr.HTML(PLACEHOLDER), gr.HTML(), gr.HTML()
+        files = gr.File(visible=False, interactive=False, label="Report and clips")
+        panel = ComparePanel(status, stage, table, plots, files, cancel)
+        comparer = Comparer(offered, server.compare, server.output_dir)
         job = Job(partial(comparer.for_page, panel), comparer.for_program, tab.endpoint, ComparisonSettings.__doc__)
         connect_job([run.click], controls, panel, job)
         examples.click(
             lambda index: chosen(index, EXAMPLES) or gr.skip(), examples, controls["prompts"], **ui.PAGE_ONLY
         )
     return demo
+
+
+def add_prompts_and_engines(offered: Mapping[str, tuple[str, Any]], begin_with: Sequence[str]) -> dict[str, Any]:
+    """What is drawn and by what, as controls by name."""
+    prompts = gr.Textbox(
+        label="Prompts",
+        info=f"What the videos show: one sentence in each line, at most {MOST_PROMPTS}.",
+        lines=2,
+        max_length=MOST_PROMPTS * (MAX_PROMPT_CHARS + 1),
+    )
+    engines = gr.Dropdown(
+        [(label, key) for key, (label, _) in offered.items()],
+        value=list(begin_with),
+        multiselect=True,
+        max_choices=MOST_ENGINES,
+        label="Engines",
+        info=f"What draws them, {FEWEST_ENGINES} to {MOST_ENGINES}.",
+    )
+    return {"prompts": prompts, "engines": engines}
+
+
+def add_settings() -> dict[str, Any]:
+    """Everything else, as controls by name."""
+    controls = {}
+    with gr.Accordion("Settings", open=False):
+        with gr.Row():
+            controls |= {name: ui.control(ComparisonSettings, name, min_width=200) for name in NUMBERS}
+        with gr.Row():
+            controls["seed"] = ui.control(TextToVideoSettings, "seed", min_width=140)
+            controls["clip"] = gr.Checkbox(label="CLIP scores", info="How well videos fit their text.")
+        gr.HTML(HINT)
+    return controls

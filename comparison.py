@@ -25,8 +25,8 @@ from evaluation.clip_scores import ClipScorer
 from memory import PeakMemory
 from model import Model
 from prompts import file_name
-from report import strip_of
-from reporting import Progress
+from report_clips import strip_of
+from reporting import Progress, stop_if
 from results import EngineResult, Made, Results
 from training.toyworld.clips import Happening
 from training.toyworld.scene import Scene
@@ -35,7 +35,7 @@ from utils import versions
 logger = logging.getLogger(__name__)
 CLIPS = "clips"
 SHOWN_PROMPTS = 12  # as many are seen in the report; the clips of all are in its folder
-# What words do not say of a toy-world clip: where things are while they move.
+# What is not asked of a toy-world clip: where things are, which motion changes on purpose.
 NOT_ASKED = ("position", "position_error")
 
 
@@ -73,11 +73,14 @@ class Comparison:
         import pipelines.trained_video  # noqa: F401 - and all of diffusers: whoever came first would seem slow and large
 
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
+        for drawer in self.drawers:  # a model of an earlier job would be loaded in no time, and its memory not counted
+            drawer.release()
         for number, (drawer, result) in enumerate(zip(self.drawers, self.results.engines, strict=True)):
             try:
                 Turn(self, number, folder, on_stage, cancel).run()
             except Cancelled:
-                result.error = "stopped before it had finished"
+                for unfinished in self.results.engines[number:]:
+                    unfinished.error = "stopped before it had finished"
                 raise
             except UserError as error:
                 result.error = str(error)
@@ -123,7 +126,9 @@ class Turn:
         peak = PeakMemory(self.comparison.results.device)
         try:
             began = time.monotonic()
+            stop_if(self.cancel)
             self.drawer.load()
+            stop_if(self.cancel)
             result.load_seconds = time.monotonic() - began
             for place, prompt in enumerate(settings.prompts):
                 for seed in settings.seeds:
@@ -140,7 +145,10 @@ class Turn:
         """Write, measure and note down a clip."""
         settings, prompt = self.comparison.settings, self.comparison.settings.prompts[place]
         file = f"{CLIPS}/{self.number + 1}-{file_name(self.result.label, '')}-{place + 1:03d}-{seed}.mp4"
-        drawn.save(self.folder / file)
+        try:
+            drawn.save(self.folder / file)
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror or error}") from None
         shown = place < SHOWN_PROMPTS and seed == settings.seeds[0]
         count, height, width = drawn.frames.shape[:3]
         made = Made(
@@ -174,13 +182,13 @@ def prepare(settings: ComparisonSettings, model: Model, complete: Complete | Non
 def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:
     """Every measure of a clip: of any video, and of the toy world's prompts what is known exactly."""
     values = metrics.measures(frames, fps)
-    truth = prompt_lists.truths().get(prompt)
+    truth = prompt_lists.truths(len(frames)).get(prompt)
     if truth is None:
         return values
-    scenes = (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes
-    if len(scenes) != len(frames):
-        return values
-    moves = isinstance(truth, Happening) and truth.kind == "moves"
-    untold = NOT_ASKED if moves else (*NOT_ASKED, "direction")
-    exact = toyworld.measures(frames, scenes)
+    exact = toyworld.measures(frames, (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes)
+    untold = [*NOT_ASKED]
+    if isinstance(truth, Scene) or truth.kind != "moves":
+        untold.append("direction")
+    if isinstance(truth, Happening) and truth.kind == "recolours":
+        untold.append("identity_to_first")  # to stay as it was would be wrong
     return values | {name: value for name, value in exact.items() if name not in untold}

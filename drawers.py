@@ -21,10 +21,11 @@ from model import Model
 from operator_options import by_name
 from parsing import parse
 from reporting import OnStep
-from settings import DirectorSettings, Settings
+from settings import DirectorSettings, Settings, check_pixels
 from video_io import write_video
 
 OF_ONE_CLIP = ("prompt", "seed", "storyboard")
+SHARED = ("mode", *OF_ONE_CLIP)
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,9 @@ class OwnDrawer:
 
     def settings_of(self, prompt: str, seed: int) -> Settings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
-        settings = parse({**self.settings, "prompt": prompt, "seed": seed})
-        if not isinstance(settings, DirectorSettings):
-            settings = settings.model_copy(update={"prompt": as_sentence(prompt)})
-        return by_name(settings, self._model.catalogue)
+        directed = self.settings["mode"] == DirectorSettings.mode
+        text = prompt if directed else as_sentence(prompt)
+        return by_name(parse({**self.settings, "prompt": text, "seed": seed}), self._model.catalogue)
 
     def load(self) -> None:
         """Raises UserError."""
@@ -87,12 +87,16 @@ class OwnDrawer:
 class DiffusersDrawer:
     """Draws with a text-to-video pipeline of diffusers, as it is."""
 
-    def __init__(self, engine: Engine, name: str, comparison: ComparisonSettings, device: str) -> None:
+    def __init__(self, engine: Engine, comparison: ComparisonSettings, device: str) -> None:
         assert engine.pipeline is not None
-        self.settings = {"source": engine.pipeline.source, **engine.pipeline.call}
-        self._video = DiffusersVideo(engine.pipeline, name, device)
-        self._size = {"width": comparison.width, "height": comparison.height}
-        self._frames, self._fps = comparison.num_frames, comparison.fps
+        own, asked = engine.pipeline.call, ("num_frames", "width", "height")
+        given = {name: value for name in asked if (value := getattr(comparison, name)) is not None}
+        source = engine.pipeline.source
+        self.settings = {"source": engine.name if Path(source).is_dir() else source, **own, **given}
+        self._video = DiffusersVideo(engine.pipeline, engine.label, device)
+        self._given, self._fps = given, engine.pipeline.fps
+        if all(self.settings.get(name) for name in asked):
+            check_pixels(*(self.settings[name] for name in asked))
 
     def load(self) -> None:
         """Raises UserError."""
@@ -101,7 +105,7 @@ class DiffusersDrawer:
     def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
         """Raises UserError and Cancelled."""
         text = as_sentence(prompt)
-        frames = self._video.draw(text, seed, num_frames=self._frames, **self._size, on_step=on_step, cancel=cancel)
+        frames = self._video.draw(text, seed, **self._given, on_step=on_step, cancel=cancel)
         metadata = {"prompt": text, "seed": str(seed), "source": str(self.settings["source"])}
         save = partial(write_video, frames=frames, fps=self._fps, metadata=metadata)
         return Drawn(frames, self._fps, save, self.settings)
@@ -118,7 +122,13 @@ def drawer_of(
     if engine.settings is None:
         if choice.settings:
             raise InvalidSettings(f"{choice.engine}: takes no settings of its own, not {next(iter(choice.settings))}")
-        return DiffusersDrawer(engine, engine.label, comparison, model.loader.device)
+        try:
+            return DiffusersDrawer(engine, comparison, model.loader.device)
+        except ValueError as error:
+            raise InvalidSettings(f"{choice.engine}: {error}") from None
+    for name in SHARED:
+        if name in choice.settings:
+            raise InvalidSettings(f"{choice.label or choice.engine}: {name} is the same for all engines")
     shared = {name: getattr(comparison, name) for name in ("num_frames", "width", "height")}
     given = {name: value for name, value in shared.items() if value is not None}
     drawer = OwnDrawer(model, {**engine.settings, **given, **choice.settings}, comparison.fps, complete)

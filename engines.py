@@ -6,6 +6,7 @@ Numbers of the others are those of their makers' examples: the docstrings and pa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -64,7 +65,7 @@ _ROWS = (
     Engine(
         "modelscope",
         "ModelScope",
-        "A 3D network trained on videos (arXiv 2308.06571), 256x256; 7 GB to download once, wants a GPU.",
+        "A 3D network trained on videos (arXiv 2308.06571), 256x256; 4 GB to download once, wants a GPU.",
         settings={"mode": "text_to_video", "model": "ali-vilab/text-to-video-ms-1.7b"},
     ),
     Engine(
@@ -175,4 +176,5 @@ def engine_by_name(name: str) -> Engine:
     if name in ENGINES:
         return ENGINES[name]
     label = name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name
-    return Engine(name, label, "A pipeline of diffusers, named by the user.", pipeline=DiffusersPipeline(name))
+    shown = label if Path(name).is_dir() else name  # a report may be sent to others, who need not know where it was
+    return Engine(shown, label, "A pipeline of diffusers, named by the user.", pipeline=DiffusersPipeline(name))

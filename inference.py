@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {_one_line(str(error))}\n")
         return 2
-    except (Cancelled, KeyboardInterrupt):
-        sys.stderr.write("cancelled, nothing was written\n")
+    except (Cancelled, KeyboardInterrupt) as error:
+        sys.stderr.write(f"{_one_line(str(error)) or 'cancelled, nothing was written'}\n")
         return 130
     return 0
 

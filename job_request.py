@@ -98,16 +98,20 @@ def _existing(name: str, path: Any) -> Path | None:
 
 def read_config(path: Path) -> dict[str, Any]:
     """What a YAML file sets, with ``randomize_seed: true`` written as seed -1; raises UserError."""
-    try:
-        values = read_mapping(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidSettings(f"--config {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidSettings(f"--config {path}: is not a text in UTF-8") from None
+    values = read_file(path, "--config ")
     randomize = values.pop("randomize_seed", False)
     if not isinstance(randomize, bool):
         raise InvalidSettings("randomize_seed: must be true or false")
     return {**values, "seed": -1} if randomize else values
+
+
+def read_file(path: Path, option: str = "") -> dict[str, Any]:
+    """The mapping in a file that an option names; raises InvalidSettings."""
+    try:
+        return read_mapping(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        told = "is not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
+        raise InvalidSettings(f"{option}{path}: {told}") from None
 
 
 class Parser(argparse.ArgumentParser):

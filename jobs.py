@@ -44,7 +44,7 @@ async def run_job(
         async with aclosing(run_in_thread(work)) as updates:
             async for update in updates:
                 if isinstance(update, Finished) and output_dir is not None:
-                    await asyncio.to_thread(_keep, path, output_dir)
+                    await asyncio.to_thread(keep, path, output_dir)
                 yield update
 
 
@@ -78,8 +78,8 @@ async def run_in_thread(work: Callable[[Callable[[Any], None], threading.Event],
         job.exception()  # looked at, or asyncio complains of an error that nobody saw
 
 
-def _keep(path: Path, output_dir: Path) -> None:
-    """Copy a finished video into the operator's folder, under its own name only when it is whole."""
+def keep(path: Path, output_dir: Path) -> None:
+    """Copy a finished file into the operator's folder, under its own name only when it is whole."""
     partial = output_dir / f".{path.name}.part"
     try:
         shutil.copyfile(path, partial)

@@ -34,7 +34,7 @@ SHARED_MEMORY_CHUNK = 8  # more gain nothing on a processor
 TILE_PX = 512
 UNKNOWN_BYTES = 8 * 2**30  # of memory where the system does not say
 STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-WATCH_EVERY_S = 0.01
+ANONYMOUS, WATCH_EVERY_S = "RssAnon:", 0.01
 
 
 @dataclass(frozen=True)
@@ -202,12 +202,13 @@ class PeakMemory:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._watched = device.startswith("cpu") and STATUS.exists()
+        self._watched = device.startswith("cpu") and STATUS.exists() and ANONYMOUS in STATUS.read_text()
         self._stopped = threading.Event()
         self._before = self._most = 0
         if device.startswith("cuda"):
             import torch
 
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(device)
             self._before = torch.cuda.memory_allocated(device)
         elif self._watched:
@@ -231,7 +232,7 @@ class PeakMemory:
 
 def anonymous_bytes() -> int:
     """This process's resident memory that belongs to no file. Linux only."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("RssAnon:"))
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(ANONYMOUS))
     return int(line.split()[1]) * 1024
 
 

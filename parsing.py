@@ -89,9 +89,9 @@ def _sentence(error: Any) -> str:
         case "less_than_equal":
             message = f"must be at most {context['le']}, not {_shown(error['input'])}"
         case "too_short":
-            message = f"must be at least {context['min_length']}"
+            message = f"must have at least {context['min_length']}"
         case "too_long":
-            message = f"must be at most {context['max_length']}"
+            message = f"must have at most {context['max_length']}"
         case "multiple_of":
             message = f"must be a multiple of {context['multiple_of']}, not {_shown(error['input'])}"
         case "literal_error":

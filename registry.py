@@ -167,7 +167,7 @@ ZEROSCOPE = replace(
     name="cerspense/zeroscope_v2_576w",
     label="Zeroscope",
     source="cerspense/zeroscope_v2_576w",
-    note="ModelScope trained on for 576x320, 24 frames; 7 GB to download once, wants a GPU. Not for commercial use.",
+    note="ModelScope trained on for 576x320, 24 frames; 4 GB to download once, wants a GPU. Not for commercial use.",
     pickled=True,
     variant=None,
 )

@@ -15,7 +15,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 MIB = 2**20
 # What making clips costs; every engine may have these.
 SECONDS = Measure("Seconds per clip", "lower", "the median over the clips", 1)
-LOAD = Measure("Seconds to load", "lower", "reading the weights, once for all clips", 1)
+LOAD = Measure("Seconds to load", "lower", "reading the weights, the first time fetching them as well", 1)
 MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included", unit="bytes")
 
 

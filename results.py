@@ -38,9 +38,6 @@ MEASURES: Mapping[str, Measure] = {
     "background": Measure(
         "Background right", "higher", "share of frames whose background is the prompt's", 1, 100, "%"
     ),
-    "position": Measure(
-        "Position right", "higher", "share of frames whose things are where the prompt says", 1, 100, "%"
-    ),
     "identity_to_expected": Measure(
         "Identity", "higher", "share of frames whose colours and shapes are all as expected", 1, 100, "%"
     ),
@@ -56,7 +53,7 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "background_flicker": Measure("Background stability", "higher", "the same where nothing moves", 4),
     "warping_error": Measure("Warping error", "lower", "difference along the flow (arXiv 1808.00449), x 1000", 2, 1000),
-    "motion_px": Measure("Motion", "", "mean length of the optical flow, px per frame"),
+    "motion_share": Measure("Motion", "", "mean length of the optical flow per frame, of the diagonal", 2, 100, "%"),
     "speed": Measure("Speed of the thing", "", "of the thing that the prompt names, sides per frame", 4),
     "sharpness": Measure("Sharpness", "", "variance of the Laplacian; compares pictures of one size", 0),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -114,10 +114,10 @@ def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
     )
 
 
-def toyworld_motion_prompts() -> list[tuple[str, Happening]]:
-    """100 complete captions of toy-world clips that training never saw, and what happens in them: things that move,
-    grow, shrink, turn or change colour, people who act."""
-    return held_out(100)
+def toyworld_motion_prompts(frames: int = 8) -> list[tuple[str, Happening]]:
+    """100 complete captions of toy-world clips that training never saw, and what happens in them in so many frames:
+    things that move, grow, shrink, turn or change colour, people who act."""
+    return held_out(100, frames)
 
 
 # By the name under which a comparison asks for them.
@@ -128,7 +128,7 @@ LISTS: Mapping[str, Callable[[], list[str]]] = {
 }
 
 
-@cache
-def truths() -> Mapping[str, Scene | Happening]:
-    """What the toy world's prompts mean, by prompt."""
-    return {toy.prompt: toy.scene for toy in toyworld_prompts()} | dict(toyworld_motion_prompts())
+@lru_cache(4)
+def truths(frames: int) -> Mapping[str, Scene | Happening]:
+    """What the toy world's prompts mean in a clip of so many frames, by prompt."""
+    return {toy.prompt: toy.scene for toy in toyworld_prompts()} | dict(toyworld_motion_prompts(frames))

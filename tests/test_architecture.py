@@ -67,15 +67,16 @@ MAY_IMPORT = {
     "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
     "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
     "reporting": ["errors", "settings"],
-    "compare_settings": ["settings"],
-    # The measures are used by the program as well; they know nothing of it.
+    "compare_settings": ["settings", "director", "evaluation.clip_scores"],
     "drawers": [
         *("compare_settings", "diffusers_engine", "director", "engines", "errors", "inputs", "model"),
         *("operator_options", "parsing", "reporting", "settings", "video_io"),
     ],
+    # The measures are used by the program as well; they know nothing of it, see the rows of evaluation.
     "comparison": [
         *("compare_settings", "director", "drawers", "engines", "errors", "memory", "model", "prompts", "utils"),
-        *("report", "reporting", "results", "evaluation", "evaluation.*", "training.toyworld.*"),
+        *("report_clips", "reporting", "results", "evaluation", "evaluation.*"),
+        *("training.toyworld.clips", "training.toyworld.scene"),
         "pipelines.trained_video",
     ],
     "compare_command": [
@@ -84,7 +85,7 @@ MAY_IMPORT = {
     ],
     "compare_tab": [
         *("compare_settings", "engines", "errors", "job_runner", "jobs", "parsing", "report", "settings", "tabs"),
-        *("ui", "views"),
+        *("ui", "views", "evaluation.clip_scores"),
     ],
     "app_compare": ["compare_tab"],
     "diffusers_call": ["engines", "errors", "reporting"],
@@ -122,6 +123,13 @@ MAY_IMPORT = {
         "video_io",
         "director",
     ],
+    "evaluation.metrics": [],
+    "evaluation.statistics": [],
+    "evaluation.clip_scores": ["annotators.base", "errors", "utils"],
+    **{
+        f"evaluation.{name}": ["evaluation.*", "training.toyworld.*"]
+        for name in ("tracking", "toyworld", "prompt_lists")
+    },
     # Beside the program, and imported by nothing of it: they may use all of it.
     **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
 }

@@ -82,7 +82,7 @@ def test_the_example_is_a_comparison(model):
     """The file that ships, as it is: every engine in it that needs no download is known."""
     job = read_compare_job([str(ROOT / "compare.example.yaml")])
     assert [choice.engine for choice in job.settings.engines] == ["text2video-zero", *DEFAULT_ENGINES]
-    assert job.settings.prompts[0]
+    assert len(job.settings.prompts) == 2
 
 
 def test_options_win_over_the_file_and_need_none():
@@ -92,12 +92,14 @@ def test_options_win_over_the_file_and_need_none():
     assert job.settings.prompts == ("a star", "a heart")
     assert (job.settings.engines[0].engine, job.settings.num_frames, job.settings.seeds) == ("text2video-zero", 6, (7,))
     assert job.folder == Path("there")
+    assert read_compare_job([config, "-o", "elsewhere"]).folder == Path("elsewhere")
     assert [choice.engine for choice in read_compare_job(["--prompt", "x"]).settings.engines] == list(DEFAULT_ENGINES)
 
 
 def test_lists_of_prompts_have_names():
     assert read_compare_job(["--prompt", "general"]).settings.prompts == tuple(read_prompts(GENERAL))
     assert len(read_compare_job([written({"prompts": "toyworld-motion"})]).settings.prompts) == 100
+    assert len(read_compare_job([written({"prompts": ["toyworld", "a star"]})]).settings.prompts) == 51
 
 
 def test_models_that_engines_name_are_allowed(tmp_path):
@@ -117,6 +119,7 @@ def test_models_that_engines_name_are_allowed(tmp_path):
         ({"prompts": "x", "engines": [{"engine": "direct", "num_steps": 3}]}, "direct: num_steps: is not a setting"),
         ({"prompts": "x", "output": 3}, "output: must be text"),
         ({"prompts": "x", "output": "full"}, "full is not empty"),
+        ({"prompts": "x", "output": "a\0b"}, "output: cannot write"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(values, said, capsys):
@@ -130,7 +133,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(values, said, capsys):
     assert said in error
     assert error.count("\n") == 1
     assert out == ""
-    assert not [path for path in Path("outputs").glob("**/*") if path.is_file()]
+    assert not Path("outputs").exists()
 
 
 def test_a_file_that_is_not_there_is_one_line(capsys):
@@ -160,7 +163,9 @@ def test_what_was_finished_is_reported_when_it_is_stopped(model, capsys, stopped
     config = written({"prompts": "x", "engines": ["text2video-zero", "toyworld-video"]})
     assert inference.main(["compare", config, "-o", "mine"]) == 130
     assert Path("mine/report.html").is_file() == kept
-    assert ("stopped; what was finished is in" in capsys.readouterr().err) == kept
+    said = capsys.readouterr().err
+    assert ("stopped; what was finished is in" in said) == kept
+    assert ("nothing was written" in said) != kept
     assert Path("mine").exists() == kept
 
 

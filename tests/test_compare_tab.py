@@ -2,23 +2,26 @@
 
 import json
 import socket
+import tempfile
+import time
+import zipfile
 from collections.abc import Iterator
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
 
+import gradio as gr
 import pytest
-from fakes import FakeModel
+from fakes import ENDLESS, FakeModel
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app_compare
 import serve
-from compare_settings import DEFAULT_CLIP
 from compare_tab import Comparer, engines_offered
 from comparison import prepare
 from engines import ENGINES
 from errors import InvalidSettings
+from evaluation.clip_scores import VIT_B_32
 from registry import ModelRow, models
 from tabs import Server
 
@@ -27,17 +30,25 @@ ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
+def kept(tmp_path_factory) -> Path:
+    """The operator's folder."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture(scope="module")
+def client(model, kept) -> Iterator[Client]:
     """A program that talks to the running tab."""
-    model = FakeModel()
     server = Server(
-        *(model.generate, model.rows, model.default, lambda path: {}), compare=partial(prepare, model=model)
+        *(model.generate, model.rows, model.default, lambda path: {}, kept), compare=partial(prepare, model=model)
     )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    import gradio as gr
-
     with gr.Blocks() as page:
         app_compare.TAB.build(server)
     client = Client(serve.start(page, serve.Address(port=port)), verbose=False)
@@ -49,12 +60,18 @@ def comparer() -> Comparer:
     return Comparer(engines_offered(models()), lambda settings: settings)
 
 
-def test_a_report_comes_back(client):
-    """The page in one file, and every number as JSON; the same seed for all."""
-    report, facts = client.predict(**ASKED, api_name="/compare")
-    page = Path(report).read_text("utf-8")
-    HTMLParser().feed(page)
-    assert "a red circle" in page
+def test_a_report_comes_back(client, kept):
+    """All of it in one file: the page, the clips that it points to, every number as JSON; the same seed for all. The
+    operator who keeps videos keeps it too."""
+    archive, facts = client.predict(**ASKED, api_name="/compare")
+    with zipfile.ZipFile(archive) as file:
+        names = [Path(*Path(name).parts[1:]).as_posix() for name in file.namelist()]
+        folder = file.namelist()[0].split("/")[0]
+        page = file.read(f"{folder}/report.html").decode()
+    clips = [clip["file"] for engine in facts["engines"] for clip in engine["clips"]]
+    assert {"report.html", "results.json", *clips} <= set(names)
+    assert all(f'href="{clip}"' in page for clip in clips)
+    assert f"{folder}.zip" in [path.name for path in kept.iterdir()]
     assert [engine["label"] for engine in facts["engines"]] == ["Text2Video-Zero, Toy world", "DirecT2V, Toy world"]
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
     assert facts["seeds"] == [7]
@@ -66,9 +83,29 @@ def test_everything_but_prompts_and_engines_may_be_left_out(client):
     assert len(facts["engines"][0]["clips"]) == 1
 
 
+def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(client, model):
+    """Neither a folder of clips nor a model at work."""
+    job = client.submit(**ASKED | {"prompts": ENDLESS}, api_name="/compare")
+    wait_until(lambda: ("start", ENDLESS) in model.log)
+    job.cancel()
+    wait_until(lambda: model.log[-1] == ("stop", ENDLESS))
+    wait_until(lambda: not list(Path(tempfile.gettempdir()).glob("text2video-*/comparison-*")))
+    _, facts = client.predict(**ASKED, api_name="/compare")
+    assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
+
+
+def wait_until(happened) -> None:
+    """For at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"prompts": "->"}, "prompts: one is empty"),
         ({"prompts": " "}, "prompts: write 1 to 4"),
         ({"prompts": "a\nb\nc\nd\ne"}, "prompts: write 1 to 4"),
         ({"prompts": None}, "prompts: must be text"),
@@ -110,7 +147,7 @@ def test_a_model_of_the_operator_that_was_trained_on_videos_is_an_engine_of_its_
 def test_an_empty_number_is_automatic_and_a_random_seed_is_drawn():
     values = {**ASKED, "width": "", "height": "72", "seed": -1, "clip": True}
     first, second = (comparer().read(values) for _ in range(2))
-    assert (first.width, first.height, first.clip) == (None, 72, DEFAULT_CLIP)
+    assert (first.width, first.height, first.clip) == (None, 72, VIT_B_32)
     assert first.seeds != second.seeds
     assert first.prompts == ("a red circle", "a star")
 

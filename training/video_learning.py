@@ -5,7 +5,7 @@ It knows latents and captions, and nothing of files, checkpoints or the command 
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from training.video_network import is_temporal
 
 EMPTY_CAPTION_SHARE = 0.1  # classifier-free guidance (Ho & Salimans 2022) needs captions left out in training
 NOISE_CENTRE = 0.75  # frames that are nearly alike outvote their noise, so outlines are decided later than in a picture
-# Of an offset per clip and channel in the noise. At the last timestep the usual schedule leaves a twentieth of the clip
-# in it, enough to read the mean colour of eight frames from; in sampling there is nothing to read.
-OFFSET_NOISE = 0.3
+# At the last timestep the usual schedule leaves a fifteenth of the clip in the noise: enough to read the mean colour of
+# eight frames from, and where a thing goes. A network that has learned to read it does not ask the text, and in
+# sampling there is nothing to read. So the noise has an offset per clip and channel, and is coarse too in every frame.
+OFFSET_NOISE, COARSE_NOISE = 0.3, 0.5  # standard deviations
+COARSE_CELLS = 8  # latents to a cell of the coarse noise: about as large as a thing
 MIN_SNR_GAMMA = 5.0  # arXiv 2303.09556, section 3.4
 MOVING_STD = 0.5  # of a scaled latent over time, from which on a place counts as moving
 
@@ -104,6 +106,18 @@ def draw_batch(clips: LatentClips, count: int, random: np.random.Generator) -> B
     return Batch(as_network_input(torch.from_numpy(clips.latents[chosen]).float()), captions)
 
 
+def draw_noise(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """White noise (b, c, f, h, w) with an offset per clip and channel (offset noise) and coarse noise in every frame
+    (multi-resolution noise)."""
+    batch, channels, frames, height, width = shape
+    cells = (max(1, height // COARSE_CELLS), max(1, width // COARSE_CELLS))
+    offset = torch.randn((batch, channels, 1, 1, 1), generator=generator)
+    coarse = torch.randn((batch, channels * frames, *cells), generator=generator)
+    coarse = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    white = torch.randn(tuple(shape), generator=generator)
+    return white + OFFSET_NOISE * offset + COARSE_NOISE * coarse.reshape(tuple(shape))
+
+
 def moving_places(clean: torch.Tensor) -> torch.Tensor:
     """Where a clip changes over time, 0 to 1: latents (b, c, f, h, w) to (b, 1, 1, h, w)."""
     change = clean.std(dim=2).amax(dim=1, keepdim=True) / MOVING_STD
@@ -155,8 +169,7 @@ class Teacher:
         """The loss of batch ``number`` in process ``rank``, which alone decide clips, captions and noise."""
         batch = draw_batch(self.clips, self.course.batch, np.random.default_rng([self.course.seed, number, rank]))
         generator = torch.Generator().manual_seed((self.course.seed * 1009 + rank) * 10**9 + number)
-        noise = torch.randn(batch.clean.shape, generator=generator)
-        noise += OFFSET_NOISE * torch.randn((*noise.shape[:2], 1, 1, 1), generator=generator)
+        noise = draw_noise(batch.clean.shape, generator)
         training_timesteps = self.scheduler.config.num_train_timesteps
         timesteps = draw_timesteps(len(noise), training_timesteps, generator, centre=NOISE_CENTRE)
         target, share = target_and_weight(self.scheduler, batch.clean, noise, timesteps)

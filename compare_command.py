@@ -81,7 +81,7 @@ def _prompts(value: Any) -> Any:
 
 
 def run_comparison(
-    job: CompareJob, draw_line: Callable[[str], None], cancel: threading.Event, say: Callable[[str], None]
+    job: CompareJob, draw_line: Callable[[str], None], cancel: threading.Event, say: Callable[[str], Any]
 ) -> str:
     """Compare, write the report, and return the table and where the report is; raises UserError, and Cancelled, which
     says where the report of what was finished is, if anything was.

@@ -250,7 +250,7 @@ def add_prompts_and_engines(offered: Mapping[str, tuple[str, Any]], begin_with: 
 
 def add_settings() -> dict[str, Any]:
     """Everything else, as controls by name."""
-    controls = {}
+    controls: dict[str, Any] = {}
     with gr.Accordion("Settings", open=False):
         with gr.Row():
             controls |= {name: ui.control(ComparisonSettings, name, min_width=200) for name in NUMBERS}

@@ -27,8 +27,10 @@ logger = logging.getLogger(__name__)
 # The share of a card that weights may fill, so that there is room for what is computed; a rule of thumb.
 WEIGHTS_SHARE = 0.6
 # What somebody else's code may raise where what it was given does not fit; anything else is not of its making.
-FOREIGN_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError)
-FOREIGN_ERRORS += (RuntimeError, TypeError, ValueError)
+FOREIGN_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError),
+    *(RuntimeError, TypeError, ValueError),
+)
 # What transformers names where it cannot read a tokenizer that is only there as spiece.model.
 TOKENIZER_PACKAGES = ("sentencepiece", "protobuf", "tiktoken")
 

@@ -43,7 +43,8 @@ class Drawn:
 class Drawer(Protocol):
     """What draws with one engine. Errors are UserErrors with one line each, and Cancelled."""
 
-    settings: Mapping[str, Any]
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
 
     def load(self) -> None: ...
 

@@ -230,8 +230,8 @@ def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     for source in filter(None, (part.strip() for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
-            facts = {"note": "Named by the operator of this server."} | WHAT_FOLDERS_ARE.get(class_named(source), {})
-            rows[name] = ModelRow(name, name, source, **{"examples": _SCENES} | facts)
+            facts: dict[str, Any] = {"note": "Named by the operator of this server.", "examples": _SCENES}
+            rows[name] = ModelRow(name, name, source, **{**facts, **WHAT_FOLDERS_ARE.get(class_named(source), {})})
     return rows
 
 

@@ -43,7 +43,7 @@ def columns(results: Results) -> list[Column]:
     and never the best.
     """
     engines, fair = results.engines, [not state(results, engine) for engine in results.engines]
-    costs = {
+    costs: dict[Measure, Sequence[float | None]] = {
         SECONDS: [engine.seconds_per_clip for engine in engines],
         LOAD: [engine.load_seconds for engine in engines],
         MEMORY: [engine.peak_bytes for engine in engines],

@@ -16,7 +16,7 @@ from gradio.utils import get_upload_folder
 
 from errors import InvalidSettings, UserError
 from jobs import Finished
-from parsing import validate
+from parsing import Validated, validate
 from settings import Settings, field_facts
 from views import PLACEHOLDER, finished_html, preview_html, progress_html
 
@@ -66,7 +66,7 @@ def shown_values(settings: Settings) -> dict[str, Any]:
     return {name: pairs.get(name, values[name]) for name in type(settings).model_fields}
 
 
-def read_values(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+def read_values(kind: type[Validated], values: Mapping[str, Any]) -> Validated:
     """Validated settings from what the controls, or a client in their place, sent; raises InvalidSettings.
 
     The text field of an optional setting holds "" where the setting is None, and "881, 941" for a pair.

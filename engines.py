@@ -60,7 +60,7 @@ _ROWS = (
         "toyworld-video",
         "Toy world, trained on videos",
         "The bundled toy world's small 3D network; it knows simple shapes and figures and needs no graphics card.",
-        settings={"mode": "text_to_video", "model": "toyworld-video"},
+        settings={"mode": "text_to_video", "model": "toyworld-video", "guidance_scale": 3.0},
     ),
     Engine(
         "modelscope",

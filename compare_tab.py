@@ -98,7 +98,8 @@ class ComparePanel:
         text = f"Done in {duration(done.seconds)} · seed {results.seeds[0]}"
         return {
             self.status: status_html(text, "done", notes=[*failed, *results.notes]),
-            self.stage: clips_html(results),
+            # Of an element that stays, Gradio keeps the clips as they run; in a new one all begin together.
+            self.stage: f"<section>{clips_html(results)}</section>",
             self.table: table_html(results),
             self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no intervals
             self.files: gr.File(str(done.archive), visible=True),

@@ -248,7 +248,7 @@ def test_moments_become_a_table_and_a_video(browser: Browser):
     browser.wait(lambda: "seed" in browser.status())
     browser.press("Settings of this video")
     browser.wait(lambda: any("7: a green star in the centre on sand" in line for line in browser.lines()))
-    assert browser.fits()
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
 
 
 def test_a_language_model_directs(browser: Browser):
@@ -272,7 +272,7 @@ def test_engines_are_compared_side_by_side(browser: Browser, url: str):
     shown = "[...document.querySelectorAll('.t2v-cmp-clip')].filter(one => one.offsetWidth)"
     assert browser.run(f"{shown}.length") == 3
     assert browser.run(f"new Set({shown}.map(one => one.getAnimations()[0].startTime)).size") == 1
-    assert any(line.startswith("Direction right") for line in browser.lines())
-    assert "report.html" in browser.lines()
+    assert any("Direction right" in line for line in browser.lines())
+    assert any(line.endswith(".zip") for line in browser.lines())
     assert browser.fits()
     assert all(address.startswith((url, "data:", "blob:")) for address in browser.requests())

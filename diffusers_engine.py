@@ -17,7 +17,7 @@ import numpy as np
 from diffusers_call import LENGTHS, Watch, arguments_of, as_video, default_of, fitting_length, length_argument, required
 from engines import DiffusersPipeline
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
-from loading import from_folder_or_hub, give_back_memory
+from loading import from_folder_or_hub, give_back_memory, silence_libraries
 from memory import free_card_bytes, is_shared, networks_of, weights_bytes
 from model_folders import name_of
 from reporting import OnStep, stop_if
@@ -154,11 +154,8 @@ def read_pipeline(row: DiffusersPipeline, name: str, device: str) -> Any:
     """
     import diffusers
     import torch
-    import transformers
 
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+    silence_libraries()
     kind = pipeline_class(row, name)
     precision = torch.float32 if device.startswith("cpu") else getattr(torch, row.dtype)
     dtypes = {"default": precision, **dict.fromkeys(row.float32_parts, torch.float32)}

@@ -63,8 +63,7 @@ class OwnDrawer:
 
     def settings_of(self, prompt: str, seed: int) -> Settings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
-        directed = self.settings["mode"] == DirectorSettings.mode
-        text = prompt if directed else as_sentence(prompt)
+        text = prompt if self.settings["mode"] == DirectorSettings.mode else as_sentence(prompt)
         return by_name(parse({**self.settings, "prompt": text, "seed": seed}), self._model.catalogue)
 
     def load(self) -> None:

@@ -5,6 +5,11 @@ is a bug or a broken machine and stays an ordinary exception.
 """
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class UserError(Exception):
     """A mistake the user can mend; the message says what is wrong and what to do."""
 

@@ -229,16 +229,23 @@ def settle(whole: Any, networks: Collection[Any], device: str) -> Any:
     return whole
 
 
-def load_components(row: ModelRow, device: str) -> dict[str, Any]:
-    """Load one row's parts onto a device; raises ModelUnavailable."""
+def silence_libraries() -> None:
+    """Their progress bars and remarks are for programmers."""
     import diffusers
-    import torch
     import transformers
-    from safetensors import SafetensorError
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+
+
+def load_components(row: ModelRow, device: str) -> dict[str, Any]:
+    """Load one row's parts onto a device; raises ModelUnavailable."""
+    import diffusers
+    import torch
+    from safetensors import SafetensorError
+
+    silence_libraries()
     source = Path(row.source)
     check_source(row, source)
     logger.info("loading %s on %s", row.name, device)

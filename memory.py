@@ -33,7 +33,7 @@ MAX_CHUNK = 64
 SHARED_MEMORY_CHUNK = 8  # more gain nothing on a processor
 TILE_PX = 512
 UNKNOWN_BYTES = 8 * 2**30  # of memory where the system does not say
-STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
 ANONYMOUS, WATCH_EVERY_S = "RssAnon:", 0.01
 
 
@@ -176,21 +176,6 @@ def placed(pipeline: Any, plan: MemoryPlan, device: str) -> Iterator[None]:
         if plan.offload:
             pipeline.remove_all_hooks()
             pipeline.to("cpu", silence_dtype_warnings=True)
-
-
-def memory_mib() -> tuple[float, float]:
-    """This process's resident memory now, and its peak since ``forget_peak``. Linux only.
-
-    Not ``ru_maxrss``: a child starts with its parent's peak there, which would hide its own.
-    """
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
-
-
-def forget_peak() -> None:
-    """Let the peak of ``memory_mib`` start from what is resident now."""
-    gc.collect()
-    CLEAR_PEAK.write_text("5")
 
 
 class PeakMemory:

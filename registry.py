@@ -63,7 +63,7 @@ class ModelRow:
     directed_anchors: str = "first"  # whom frames with prompts of their own attend to, of settings.Anchors
     edits: bool = False  # whether it edits pictures (InstructPix2Pix) instead of drawing them
     trained_on_videos: bool = False  # draws all frames together, by itself: no control, storyboard or first frame
-    pickled: bool = False  # has no safetensors; PyTorch reads its files as weights alone, which runs no code of theirs
+    pickled: bool = False  # no safetensors are known; PyTorch reads its files as weights alone and runs no code
     variant: str | None = None  # which files to take of a Hub id that has its weights in several precisions
     trigger: str = ""  # words that every prompt for it gets
     vae: str | None = None  # takes the place of its own

@@ -45,6 +45,8 @@ STYLE = """
 .t2v-bar { height: 4px; margin-top: .5rem; border-radius: 2px; background: var(--border-color-primary); }
 .t2v-bar div { height: 100%; border-radius: 2px; background: var(--color-accent); transition: width .3s; }
 .t2v-settings .gallery-item, .t2v-settings .gallery-item * { white-space: normal; text-align: left; }
+/* However long a line is, it does not ask for a wider page. */
+.t2v-facts { contain: inline-size; overflow-x: auto; }
 /* Tabs that do not fit a phone go into a menu, but not where the page has become as wide as all of them. */
 .tabs, .tab-wrapper { max-width: calc(100vw - 2rem); }
 .tab-wrapper { overflow: clip visible; }

@@ -193,5 +193,5 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
         )
     status = gr.HTML()
     with gr.Accordion("Settings of this video", open=False):
-        facts = gr.JSON(show_label=False)
+        facts = gr.JSON(show_label=False, elem_classes="t2v-facts")
     return ResultPanel(status, stage, video, picture, facts, cancel, control)

@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel
 
-from benchmarks.measuring import ROOT, conditions, in_float32, table
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, memory_mib, table
 from loading import load_components
-from memory import forget_peak, memory_mib
 from pipelines.controlnet import ControlledVideoPipeline
 from pipelines.video import RunOptions
 from registry import TOYWORLD

@@ -20,9 +20,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.measuring import ROOT, conditions, in_turn, table
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
 from loading import Loader
-from memory import forget_peak, memory_mib
 from pipelines.attention import CrossFrame
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions

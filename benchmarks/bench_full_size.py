@@ -28,8 +28,7 @@ from diffusers.utils import logging
 
 from benchmarks.bench_flops import TERA, flops_of_default_video
 from benchmarks.full_size import PROMPT, build_components
-from benchmarks.measuring import ROOT, conditions, in_turn, table
-from memory import forget_peak, memory_mib
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
 from pipelines.text_to_video import TextToVideoPipeline
 from utils import choose_dtype
 

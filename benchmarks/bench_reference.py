@@ -26,9 +26,9 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
 
-from benchmarks.measuring import ROOT, conditions, in_float32, in_turn, table
+from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, in_turn, memory_mib, table
 from loading import load_components
-from memory import SHARED_MEMORY_CHUNK, forget_peak, memory_mib
+from memory import SHARED_MEMORY_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
 from registry import TOYWORLD, ModelRow
 

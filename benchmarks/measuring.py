@@ -1,4 +1,4 @@
-"""What the benchmarks share: runs timed in turn, the machine in one line, a markdown table."""
+"""What the benchmarks share: runs timed in turn, peak memory, the machine in one line, a markdown table."""
 
 import gc
 import os
@@ -12,6 +12,7 @@ from typing import Any
 from utils import versions
 
 ROOT = Path(__file__).resolve().parents[1]
+STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def in_turn(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -25,6 +26,21 @@ def in_turn(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, fl
             run()
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def memory_mib() -> tuple[float, float]:
+    """This process's resident memory now, and its peak since ``forget_peak``. Linux only.
+
+    Not ``ru_maxrss``: a child starts with its parent's peak there, which would hide its own.
+    """
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+
+
+def forget_peak() -> None:
+    """Let the peak of ``memory_mib`` start from what is resident now."""
+    gc.collect()
+    CLEAR_PEAK.write_text("5")
 
 
 def in_float32(components: Mapping[str, Any]) -> dict[str, Any]:

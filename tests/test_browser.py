@@ -248,7 +248,7 @@ def test_moments_become_a_table_and_a_video(browser: Browser):
     browser.wait(lambda: "seed" in browser.status())
     browser.press("Settings of this video")
     browser.wait(lambda: any("7: a green star in the centre on sand" in line for line in browser.lines()))
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert browser.fits()
 
 
 def test_a_language_model_directs(browser: Browser):

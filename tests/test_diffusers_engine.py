@@ -256,11 +256,11 @@ def test_a_pipeline_gets_only_what_it_takes():
 @pytest.mark.parametrize(
     ("error", "steps", "kind", "line"),
     [
-        (torch.OutOfMemoryError("CUDA: tried /home/x"), 0, GenerationFailed, "ran out of memory on cpu: ask for fewer"),
+        (torch.OutOfMemoryError("CUDA: tried /srv/x"), 0, GenerationFailed, "ran out of memory on cpu: ask for fewer"),
         (ValueError("`width` is odd\nmore"), 0, InvalidSettings, "stand-in: `width` is odd"),
         (ValueError(), 0, InvalidSettings, "does not take these settings"),
-        (ValueError("/home/x"), 1, GenerationFailed, r"broke down \(ValueError\)"),
-        (AttributeError("'NoneType' has no /home/x"), 0, GenerationFailed, r"broke down \(AttributeError\)"),
+        (ValueError("/srv/x"), 1, GenerationFailed, r"broke down \(ValueError\)"),
+        (AttributeError("'NoneType' has no /srv/x"), 0, GenerationFailed, r"broke down \(AttributeError\)"),
     ],
 )
 def test_what_a_pipeline_raises_is_one_line(error, steps, kind, line):
@@ -269,7 +269,7 @@ def test_what_a_pipeline_raises_is_one_line(error, steps, kind, line):
     with pytest.raises(kind, match=line) as told:
         engine.draw("a circle", 1)
     assert "\n" not in str(told.value)
-    assert "/home" not in str(told.value)
+    assert "/srv" not in str(told.value)
 
 
 def test_what_is_none_of_a_pipelines_errors_goes_through():

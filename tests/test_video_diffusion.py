@@ -2,23 +2,25 @@
 
 import json
 import logging
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from einops import rearrange
 from torch.nn import functional
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from errors import UserError
 from model import Model
+from modes import build_scheduler
 from prompts import file_name
-from settings import TextToVideoSettings
+from settings import Scheduler, TextToVideoSettings
 from training.clips import LatentClips, Shape, find_clips, load_latents, read_clip
 from training.toyworld.clips import DIRECTIONS, describe, happening_at, held_out
-from training.video_diffusion import main, token_ids
+from training.video_diffusion import ending_in_noise, main, token_ids
 from training.video_learning import (
     CaptionedVideoNetwork,
     Teacher,
@@ -208,6 +210,37 @@ def test_predicted_noise_is_weighted_by_min_snr():
     assert weight.tolist() == [1, 1]
 
 
+def test_a_schedule_may_end_in_noise_alone():
+    """Then nothing can be read from the noise, and sampling begins where nothing could be; the beginning stays."""
+    usual = DDIMScheduler.from_pretrained(TOYWORLD, subfolder="scheduler")
+    stretched = ending_in_noise(usual)
+    clean, noise = torch.ones(1, 4, 2, 4, 4), torch.randn(1, 4, 2, 4, 4)
+    last = torch.tensor([999])
+    assert torch.equal(stretched.add_noise(clean, noise, last), noise)
+    assert not torch.equal(usual.add_noise(clean, noise, last), noise)
+    assert torch.equal(stretched.get_velocity(clean, noise, last), -clean)
+    assert torch.isclose(stretched.alphas_cumprod[0], usual.alphas_cumprod[0])
+    stretched.set_timesteps(20)
+    assert stretched.timesteps[0] == 999
+
+
+@pytest.mark.parametrize("name", get_args(Scheduler))
+def test_every_sampler_begins_in_noise_alone(name):
+    """A network that knows the clip is asked for it, and the clip comes out."""
+    stretched = ending_in_noise(DDIMScheduler.from_pretrained(TOYWORLD, subfolder="scheduler"))
+    sampler = build_scheduler(name, stretched.config)
+    sampler.set_timesteps(20)
+    torch.manual_seed(0)
+    clean = torch.randn(1, 4, 2, 4, 4)
+    latents = torch.randn(clean.shape) * sampler.init_noise_sigma
+    for timestep in sampler.timesteps:
+        noisy, kept = sampler.scale_model_input(latents, timestep), stretched.alphas_cumprod[int(timestep)]
+        noise = (noisy - kept.sqrt() * clean) / (1 - kept).sqrt()
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+        latents = sampler.step(velocity, timestep, latents).prev_sample
+    assert (latents - clean).abs().mean() < 0.1
+
+
 def test_moving_places_are_where_frames_differ():
     """A still clip has none."""
     clean = torch.zeros(2, 4, 3, 8, 8)
@@ -291,6 +324,8 @@ def test_what_cannot_be_trained_is_one_line(tmp_path, base, capsys):
     assert main([*options, "--base", str(tmp_path)]) == 2
     assert main([*options, "--base", str(base), "--size", "50"]) == 2
     assert "use a multiple of 16" in capsys.readouterr().err
+    assert main([*options, "--base", str(base), "--zero-terminal-snr"]) == 2
+    assert "wants a base that predicts velocity" in capsys.readouterr().err
 
 
 def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):

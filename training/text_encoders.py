@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from errors import UserError
+from errors import UserError, first_line
 from utils import local_or_hub
 
 KINDS = {"bert": "BertModel", "clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel"}  # of transformers
@@ -23,7 +23,6 @@ def load_text_encoder(source: str) -> tuple[Any, Any]:
         )
         tokenizer = local_or_hub(source, lambda **where: transformers.AutoTokenizer.from_pretrained(source, **where))
     except (OSError, ValueError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--text-encoder {source} cannot be loaded: {first_line}") from None
+        raise UserError(f"--text-encoder {source} cannot be loaded: {first_line(error)}") from None
     tokenizer.model_max_length = min(MAX_TOKENS, tokenizer.model_max_length)
     return encoder, tokenizer

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, DiffusionPipeline, TextToVideoSDPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, TextToVideoSDPipeline, UNet2DConditionModel
 
-from errors import UserError
+from errors import UserError, first_line
 from prompts import file_name
 from training.clips import LatentClips, Shape, load_latents
 from training.text_encoders import load_text_encoder
@@ -59,6 +59,7 @@ class Job:
     device: str
     from_scratch: bool
     tune_text: bool
+    zero_terminal_snr: bool
     text_encoder: str | None
     prompts: tuple[str, ...]
     review_minutes: float
@@ -86,6 +87,9 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
     )
     parser.add_argument("--from-scratch", action="store_true", help="leave the base UNet's weights out")
     parser.add_argument("--tune-text", action="store_true", help="let the text encoder learn along, for new words")
+    parser.add_argument(
+        "--zero-terminal-snr", action="store_true", help="stretch the schedule until it ends in noise alone"
+    )
     parser.add_argument("--text-encoder", help="a BERT or CLIP by id or folder; the base's own where left out")
     parser.add_argument("--steps", type=positive, default=6000)
     parser.add_argument("--batch", type=positive, default=4, help="clips at once")
@@ -112,8 +116,9 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
         given.seed,
     )
     shape, device = Shape(given.frames, given.size), choose_device(given.device)
-    choices = (given.from_scratch, given.tune_text, given.text_encoder, tuple(given.prompt), given.review_minutes)
-    return Job(given.data, given.out, given.work, given.base, shape, course, device, *choices)
+    changes = (given.from_scratch, given.tune_text, given.zero_terminal_snr, given.text_encoder)
+    prompts, minutes = tuple(given.prompt), given.review_minutes
+    return Job(given.data, given.out, given.work, given.base, shape, course, device, *changes, prompts, minutes)
 
 
 def positive(text: str) -> int:
@@ -133,6 +138,8 @@ def train(job: Job) -> None:
     if job.text_encoder is not None:
         encoder, tokenizer = load_text_encoder(job.text_encoder)
         parts.register_modules(text_encoder=encoder, tokenizer=tokenizer)
+    if job.zero_terminal_snr:
+        parts.register_modules(scheduler=ending_in_noise(parts.scheduler))
     network = build_network(parts, job, device)
     parts.vae.to(device)
     with accelerator.main_process_first():
@@ -166,9 +173,13 @@ def load_base(source: str) -> Any:
     return parts
 
 
-def first_line(error: Exception) -> str:
-    """What an error of a library says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def ending_in_noise(scheduler: Any) -> DDIMScheduler:
+    """The schedule stretched until nothing of the clip is left at its last timestep, where sampling then begins
+    (zero terminal SNR, arXiv 2305.08891, sections 3.1 and 3.3); raises UserError for a base that predicts noise.
+    """
+    if scheduler.config.prediction_type != "v_prediction":
+        raise UserError("--zero-terminal-snr wants a base that predicts velocity: from noise alone, noise says nothing")
+    return DDIMScheduler.from_config(scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
 
 def build_network(parts: Any, job: Job, device: str) -> CaptionedVideoNetwork:
@@ -216,7 +227,8 @@ def review_prompts(job: Job, clips: LatentClips) -> list[str]:
 
 def state_key(job: Job, network: CaptionedVideoNetwork, clips: int) -> str:
     """A short name for this very run; other data, options or weights begin anew beside it."""
-    return course_key(job.course, str(job.shape), str(job.tune_text), str(clips), fingerprint(network))
+    choices = (job.shape, job.tune_text, job.zero_terminal_snr, clips)
+    return course_key(job.course, *map(str, choices), fingerprint(network))
 
 
 def write_review(job: Job, parts: Any, prompts: list[str], network: CaptionedVideoNetwork, curve: LossCurve) -> None:

@@ -140,11 +140,11 @@ def write_cogvideox(folder: Path) -> str:
     return str(folder)
 
 
-def write_modelscope(folder: Path, components: dict[str, Any]) -> str:
-    """diffusers' pipeline for ModelScope, which has the older kind of callback."""
-    torch.manual_seed(0)
+def modelscope_parts(components: dict[str, Any], cells: int) -> dict[str, Any]:
+    """These parts with a 3D UNet for latents of so many cells, which has no silent layer."""
+    torch.manual_seed(6)
     unet = diffusers.UNet3DConditionModel(
-        sample_size=8,
+        sample_size=cells,
         block_out_channels=(8, 16),
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
@@ -152,7 +152,12 @@ def write_modelscope(folder: Path, components: dict[str, Any]) -> str:
         attention_head_dim=4,
         cross_attention_dim=16,
         norm_num_groups=4,
-    )
-    shared = {name: components[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
-    diffusers.TextToVideoSDPipeline(unet=unet, **shared).save_pretrained(folder)
+    ).eval()
+    names = ("vae", "text_encoder", "tokenizer", "scheduler")
+    return {**{name: components[name] for name in names}, "unet": unet}
+
+
+def write_modelscope(folder: Path, components: dict[str, Any]) -> str:
+    """diffusers' pipeline for ModelScope, which has the older kind of callback."""
+    diffusers.TextToVideoSDPipeline(**modelscope_parts(components, 8)).save_pretrained(folder)
     return str(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
+from diffusers import TextToVideoSDPipeline
 
 import app
 import registry
@@ -21,6 +21,7 @@ from pipelines.trained_video import Passage, TrainedVideoPipeline, skip_silent_e
 from pipelines.video import RunOptions
 from settings import ControlSettings, DirectorSettings, TextToVideoSettings
 from tabs import Tab
+from tests.foreign import modelscope_parts
 
 FRAMES = 5
 
@@ -28,19 +29,7 @@ FRAMES = 5
 @pytest.fixture
 def parts(components):
     """The tiny parts with a 3D UNet of random weights, its entry too."""
-    torch.manual_seed(6)
-    unet = UNet3DConditionModel(
-        sample_size=16,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-        norm_num_groups=4,
-    ).eval()
-    names = ("vae", "text_encoder", "tokenizer", "scheduler")
-    return {**{name: components[name] for name in names}, "unet": unet}
+    return modelscope_parts(components, 16)
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def network_and_teacher(image_unet, components, steps):
     encoder.load_state_dict(components["text_encoder"].state_dict())
     network = CaptionedVideoNetwork(ready_to_train(unet, "cpu"), encoder)
     latents = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 4)).astype(np.float16)
-    clips = LatentClips(latents, [["a red circle"], ["a blue star", "a star at night"]])
+    clips = LatentClips(latents, [["a red circle"], ["a blue star", "a star at night"]], "two clips")
     course = VideoCourse(steps, batch=2, accumulate=2)
     scheduler = DDPMScheduler.from_config(components["scheduler"].config)
     return network, Teacher(clips, lambda texts: token_ids(components["tokenizer"], texts), scheduler, course, "cpu")
@@ -346,6 +346,18 @@ def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
     frames = pipe("a blue square", num_frames=4, num_inference_steps=2, height=32, width=32).frames
     assert frames.shape == (1, 4, 32, 32, 3)
     assert np.isfinite(frames).all()
+
+
+def test_other_clips_begin_anew(base, tmp_path):
+    """As many clips in another folder, with the same options: no state of the first is taken for theirs."""
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / name).mkdir()
+        write_video(tmp_path / name / "a.gif", drifting(5, colour), 8, {})
+        (tmp_path / name / "a.txt").write_text(f"a {name} square", encoding="utf-8")
+        options = ["--data", tmp_path / name, "--out", tmp_path / "out", "--work", tmp_path / "work", "--base", base]
+        options += ["--steps", 1, "--frames", 4, "--size", 32, "--device", "cpu", "--batch", 1]
+        assert main(list(map(str, options))) == 0
+    assert len(list((tmp_path / "work").glob("video-*.pt"))) == 2
 
 
 @pytest.fixture(scope="module")

@@ -49,10 +49,11 @@ class Shape:
 @dataclass(frozen=True)
 class LatentClips:
     """Clips ready to learn from: ``latents`` float16 (clips, frames, channels, height, width), scaled; of each clip
-    its ``captions``."""
+    its ``captions``; a ``name`` that belongs to no other clips."""
 
     latents: np.ndarray
     captions: list[list[str]]
+    name: str
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -161,7 +162,7 @@ def load_latents(work: Path, folder: Path, shape: Shape, autoencoder: Autoencode
         work.mkdir(parents=True, exist_ok=True)
         encode_files(path, files, shape, autoencoder)
     captions = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return LatentClips(np.load(path, mmap_mode="r"), captions)
+    return LatentClips(np.load(path, mmap_mode="r"), captions, path.stem)
 
 
 def content_key(files: list[CaptionedFile], shape: Shape) -> str:

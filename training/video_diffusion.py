@@ -149,7 +149,7 @@ def train(job: Job) -> None:
         raise UserError(f"the base predicts {scheduler.config.prediction_type}: choose one of noise or velocity")
     teacher = Teacher(clips, partial(token_ids, parts.tokenizer), scheduler, job.course, device)
     review = partial(write_review, job, parts, review_prompts(job, clips))
-    state = job.work / f"video-{state_key(job, network, len(clips))}.pt"
+    state = job.work / f"video-{state_key(job, network, clips)}.pt"
     trained = learn(state, network.to(device), teacher, accelerator, review, review_every_s=60 * job.review_minutes)
     if accelerator.is_main_process:
         finish(job, parts, trained, review_prompts(job, clips))
@@ -225,10 +225,9 @@ def review_prompts(job: Job, clips: LatentClips) -> list[str]:
     return list(job.prompts) or list(dict.fromkeys(clips.captions[place][0] for place in places))
 
 
-def state_key(job: Job, network: CaptionedVideoNetwork, clips: int) -> str:
+def state_key(job: Job, network: CaptionedVideoNetwork, clips: LatentClips) -> str:
     """A short name for this very run; other data, options or weights begin anew beside it."""
-    choices = (job.shape, job.tune_text, job.zero_terminal_snr, clips)
-    return course_key(job.course, *map(str, choices), fingerprint(network))
+    return course_key(job.course, str(job.tune_text), str(job.zero_terminal_snr), clips.name, fingerprint(network))
 
 
 def write_review(job: Job, parts: Any, prompts: list[str], network: CaptionedVideoNetwork, curve: LossCurve) -> None:

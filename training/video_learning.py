@@ -79,15 +79,6 @@ class CaptionedVideoNetwork(nn.Module):
         states = self.text_encoder(token_ids)[0]
         return self.unet(noisy, timesteps, states).sample
 
-    def parts_with(self, weights: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-        """Some weights of this network, sorted by ``unet`` and ``text_encoder``, under each one's own names."""
-        return {
-            part: {
-                name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")
-            }
-            for part in ("unet", "text_encoder")
-        }
-
 
 @dataclass(frozen=True)
 class Batch:

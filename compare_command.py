@@ -13,11 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from catalogue import Extras
 from compare_settings import ComparisonSettings
 from director import Complete
 from errors import Cancelled, InvalidSettings, UserError
 from job_request import OUTPUT_FOLDER, Parser, read_file
-from operator_options import add_language_model, language_model, listed, named
+from operator_options import CHOSEN, EXTRAS, add_extras, add_language_model, as_extras, language_model, listed, named
 from parsing import validate
 
 DEFAULT_ENGINES = ("text2video-zero", "direct", "toyworld-video")  # what ships with this program
@@ -25,10 +26,12 @@ DEFAULT_ENGINES = ("text2video-zero", "direct", "toyworld-video")  # what ships 
 
 @dataclass(frozen=True)
 class CompareJob:
-    """What a command line and its file ask for together; the operator named ``models`` and a language model."""
+    """What a command line and its file ask for together; the operator named ``models``, ``extras`` and a language
+    model."""
 
     settings: ComparisonSettings
     models: tuple[str, ...]
+    extras: Extras
     device: str | None
     folder: Path
     complete: Complete | None
@@ -42,21 +45,24 @@ def read_compare_job(arguments: Sequence[str]) -> CompareJob:
     output = options.output or in_file
     if output is not None and not isinstance(output, str | Path):
         raise InvalidSettings("output: must be text")
-    models = listed(values, options.models, "models")
+    offered = {key: listed(values, getattr(options, key), key) for key in ("models", *EXTRAS)}
     given = {"prompts": options.prompt, "engines": options.engine, "seeds": options.seed, "clip": options.clip}
     given |= {"num_frames": options.frames, "fps": options.fps}
     values |= {name: value for name, value in given.items() if value not in (None, [])}
     values["prompts"] = _prompts(values.get("prompts", ()))
     settings = validate(ComparisonSettings, {"engines": list(DEFAULT_ENGINES), **values})
-    chosen = [choice.settings.get("model") for choice in settings.engines]
-    models += [name for model in chosen for name in named("model", model)]
+    for choice in settings.engines:
+        for setting in CHOSEN:
+            offered[f"{setting}s"] += named(setting, choice.settings.get(setting))
+    models, extras = tuple(offered["models"]), as_extras(offered)
     folder = Path(output) if output else OUTPUT_FOLDER / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
-    return CompareJob(settings, tuple(models), options.device, folder, language_model(options, from_environment=False))
+    complete = language_model(options, from_environment=False)
+    return CompareJob(settings, models, extras, options.device, folder, complete)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="inference.py compare", description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    what = "Draw the same prompts with several engines, and write a report: table, clips side by side, charts."
+    parser = Parser(prog="inference.py compare", description=what, allow_abbrev=False)
     parser.add_argument("config", nargs="?", type=Path, help="YAML as in compare.example.yaml")
     parser.add_argument("--prompt", action="append", help="what the videos show; may be repeated")
     parser.add_argument("--engine", action="append", help="what draws them; may be repeated")
@@ -67,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", help=f"folder of the report [default {OUTPUT_FOLDER}/compare-<time>]")
     parser.add_argument("--models", action="append", default=[], help="a model that engines may use; may be repeated")
     parser.add_argument("--device", help="cuda, mps or cpu. [default: the best there is]")
+    add_extras(parser, command_line=True)
     add_language_model(parser)
     return parser
 
@@ -92,7 +99,7 @@ def run_comparison(
     from model import Model
     from report import markdown_table
 
-    comparison = prepare(job.settings, Model(models=job.models, device=job.device), job.complete)
+    comparison = prepare(job.settings, Model(models=job.models, device=job.device, extras=job.extras), job.complete)
     results = comparison.results
     _check_folder(job.folder)
     try:

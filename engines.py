@@ -60,7 +60,7 @@ _ROWS = (
         "toyworld-video",
         "Toy world, trained on videos",
         "The bundled toy world's small 3D network; it knows simple shapes and figures and needs no graphics card.",
-        settings={"mode": "text_to_video", "model": "toyworld-video", "guidance_scale": 3.0},
+        settings={"mode": "text_to_video", "model": "toyworld-video"},
     ),
     Engine(
         "modelscope",
@@ -72,12 +72,7 @@ _ROWS = (
         "zeroscope",
         "Zeroscope v2",
         "ModelScope trained on without watermarks, 576x320; 4 GB to download once, wants a GPU with 8 GB.",
-        settings={
-            "mode": "text_to_video",
-            "model": "cerspense/zeroscope_v2_576w",
-            "width": 576,
-            "height": 320,
-        },
+        settings={"mode": "text_to_video", "model": "cerspense/zeroscope_v2_576w"},
     ),
     Engine(
         "animatediff",

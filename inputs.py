@@ -102,9 +102,9 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
 
     Raises InvalidSettings for more than one job may ask for.
     """
-    own_px = own_side_px(pipeline)
     if frames is None:
-        width, height, count = settings.width or own_px, settings.height or own_px, settings.num_frames
+        own_width, own_height = row.size_px or (pipeline.own_side_px(),) * 2
+        width, height, count = settings.width or own_width, settings.height or own_height, settings.num_frames
         filled = {"width": width, "height": height}
     else:
         count, height, width = frames.shape[:3]
@@ -113,8 +113,9 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
     filled["model"] = row.name
     if isinstance(settings, MotionSettings):
         filled["motion_window"] = settings.motion_window or row.motion_window
-    if isinstance(settings, SourceSettings) and settings.guidance_scale is None:
-        filled["guidance_scale"] = row.steered_guidance_scale
+    if settings.guidance_scale is None:
+        follows = isinstance(settings, SourceSettings)
+        filled["guidance_scale"] = row.steered_guidance_scale if follows else row.guidance_scale
     if isinstance(settings, DirectorSettings) and settings.anchors is None:
         filled["anchors"] = "first" if settings.anchor_period or settings.match_filter else row.directed_anchors
     if isinstance(settings, ControlSettings) and settings.depth_estimator == "auto":
@@ -125,11 +126,6 @@ def complete(settings: Any, row: registry.ModelRow, pipeline: Any, frames: np.nd
 def size_px(settings: Any, video: np.ndarray | None) -> tuple[int, int]:
     """Width and height of the frames, from complete settings or the video that they follow."""
     return (settings.width, settings.height) if video is None else (video.shape[2], video.shape[1])
-
-
-def own_side_px(pipeline: Any) -> int:
-    """The side of the pictures that the checkpoint was trained on."""
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
 def affordable(num_frames: int, width: int, height: int) -> None:

@@ -123,6 +123,8 @@ class Parser(argparse.ArgumentParser):
 
 def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
     parser = Parser(description="Make a video of what one sentence says.", allow_abbrev=False, add_help=False)
+    parser.epilog = f'A mode may stand before the prompt: {DirectorSettings.mode} "a dog runs". '
+    parser.epilog += "Several models on the same prompts: compare --help."
     parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help=_help(kind, "prompt"))
     _add_job_options(parser)
     group = parser.add_argument_group("settings")
@@ -148,7 +150,7 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--source", metavar="FILE", help=source)
     group.add_argument("--first-frame", metavar="FILE", help="A picture that the video begins with.")
     target = f"The video, {' or '.join(SUFFIXES)}; one that is there is replaced. "
-    target += f"[default {OUTPUT_FOLDER}/<time>-<seed>.mp4]"
+    target += f"[default {OUTPUT_FOLDER}/<time>-<seed>.mp4; of a model trained on videos {OUTPUT_FOLDER}/<prompt>.gif]"
     group.add_argument("-o", "--output", metavar="FILE", help=target)
     config = "Settings in YAML under the names of the options; config.example.yaml has them all."
     group.add_argument("--config", type=Path, metavar="FILE", help=config)

@@ -30,7 +30,6 @@ from inputs import (
     complete,
     fit_picture,
     frame_prompts,
-    own_side_px,
     read_source,
     size_px,
     truncation_notes,
@@ -256,7 +255,7 @@ class Model:
 
         inputs = Inputs()
         if isinstance(settings, SourceSettings) and job.source is not None:
-            inputs = read_source(settings, job.source, own_side_px(pipeline))
+            inputs = read_source(settings, job.source, pipeline.own_side_px())
         video, first_frame = inputs.video, None
         settings = complete(settings, row, pipeline, video)
         if isinstance(settings, ControlSettings) and video is not None:

@@ -47,7 +47,7 @@ class Lora:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One image checkpoint, and what it wears."""
+    """One checkpoint, and what it wears."""
 
     name: str
     label: str
@@ -59,7 +59,9 @@ class ModelRow:
     unet: str | None = None  # a folder whose UNet takes the place of the one there
     controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)  # by control, where there is one
     depth_estimator: str = "depth-anything-v2-small"  # of DEPTH_ESTIMATORS, what suits it
-    steered_guidance_scale: float = 7.5  # what suits it where a video steers it or is edited
+    guidance_scale: float = 7.5  # what suits it
+    steered_guidance_scale: float = 7.5  # the same where a video steers it or is edited
+    size_px: tuple[int, int] | None = None  # width and height that suit it, where that is not its UNet's square
     directed_anchors: str = "first"  # whom frames with prompts of their own attend to, of settings.Anchors
     edits: bool = False  # whether it edits pictures (InstructPix2Pix) instead of drawing them
     trained_on_videos: bool = False  # draws all frames together, by itself: no control, storyboard or first frame
@@ -123,6 +125,7 @@ TOYWORLD_VIDEO = replace(
         "a blue square moves up on sand",
         "a person in a red shirt and blue trousers waves on sand",
     ),
+    guidance_scale=3.0,
     trained_on_videos=True,
 )
 _SCENES = (
@@ -159,6 +162,7 @@ MODELSCOPE = ModelRow(
     "commercial use.",
     examples=_SCENES,
     controlnets={},
+    guidance_scale=9.0,  # as diffusers' pipeline has it
     trained_on_videos=True,
     variant="fp16",
 )
@@ -168,6 +172,7 @@ ZEROSCOPE = replace(
     label="Zeroscope",
     source="cerspense/zeroscope_v2_576w",
     note="ModelScope trained on for 576x320, 24 frames; 4 GB to download once, wants a GPU. Not for commercial use.",
+    size_px=(576, 320),
     pickled=True,
     variant=None,
 )

@@ -125,11 +125,12 @@ class GenerationSettings(Settings):
         description="More steps take longer and draw a little cleaner.",
         json_schema_extra=about("Steps", "steps", advanced=True),
     )
-    guidance_scale: float = Field(
-        7.5,
+    guidance_scale: float | None = Field(
+        None,
         ge=0,
         le=30,
-        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast.",
+        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast. Empty "
+        "takes the checkpoint's own.",
         json_schema_extra=about("Guidance scale", advanced=True),
     )
     scheduler: Scheduler = Field(
@@ -297,14 +298,6 @@ class DirectorSettings(TextToVideoSettings):
 class SourceSettings(GenerationSettings):
     """Modes that follow or change a video."""
 
-    guidance_scale: float | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
-        None,
-        ge=0,
-        le=30,
-        description="How closely the pictures follow the prompt; 1 and below turns guidance off, twice as fast. Empty "
-        "takes the checkpoint's own.",
-        json_schema_extra=about("Guidance scale", advanced=True),
-    )
     num_frames: Whole = Field(
         8,
         ge=1,

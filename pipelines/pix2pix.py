@@ -76,7 +76,7 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
             image_guidance_scale=image_guidance_scale,
         )
         with self.loop(self.unet, branches=len(embeddings), sampler=sampler, options=options, text_branch=0) as plan:
-            start = torch.cat([noise.anchor, noise.draw(frames - 1)]) * sampler.init_noise_sigma
+            start = noise.start(frames) * sampler.init_noise_sigma
             sampler.join(0)
             video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
         output = self.finish(video, sampler, options.watch, output_type)

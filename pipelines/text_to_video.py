@@ -125,10 +125,6 @@ class TextToVideoMixin(VideoPipelineMixin):
         output = self.finish(video, sampler, options.watch, request.output_type)
         return output if request.return_dict else (output.images, output.nsfw_content_detected)
 
-    def own_side_px(self) -> int:
-        """The side of the pictures that the checkpoint was trained on."""
-        return self.unet.config.sample_size * self.vae_scale_factor  # type: ignore[attr-defined]
-
 
 class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
     """A Stable Diffusion pipeline whose call makes a video; loads and saves like its parent.

@@ -77,6 +77,10 @@ class VideoPipelineMixin:
     image_processor: Any
     _execution_device: Any
 
+    def own_side_px(self) -> int:
+        """The side of the pictures that the checkpoint was trained on."""
+        return self.unet.config.sample_size * self.vae_scale_factor  # type: ignore[attr-defined]
+
     @contextmanager
     def loop(
         self,

@@ -80,8 +80,8 @@ MAY_IMPORT = {
         "pipelines.trained_video",
     ],
     "compare_command": [
-        *("compare_settings", "comparison", "director", "errors", "job_request", "model", "operator_options"),
-        *("parsing", "report", "evaluation.prompt_lists"),
+        *("catalogue", "compare_settings", "comparison", "director", "errors", "job_request", "model"),
+        *("operator_options", "parsing", "report", "evaluation.prompt_lists"),
     ],
     "compare_tab": [
         *("compare_settings", "engines", "errors", "job_runner", "jobs", "parsing", "report", "settings", "tabs"),

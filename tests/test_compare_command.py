@@ -28,8 +28,8 @@ class FakeModel:
     trouble: dict[str, BaseException] = {}
     loader = SimpleNamespace(device="cpu")
 
-    def __init__(self, models=(), device=None):
-        self.catalogue = read_catalogue(models, None)
+    def __init__(self, models=(), device=None, extras=None):
+        self.catalogue = read_catalogue(models, extras)
         self.rows = self.catalogue.models
 
     def load(self, settings):
@@ -102,12 +102,15 @@ def test_lists_of_prompts_have_names():
     assert len(read_compare_job([written({"prompts": ["toyworld", "a star"]})]).settings.prompts) == 51
 
 
-def test_models_that_engines_name_are_allowed(tmp_path):
+def test_what_engines_name_is_allowed(tmp_path):
     """A path that the user writes is theirs to use; the report calls it by its last part."""
     (tmp_path / "mine").mkdir()
-    config = written({"prompts": "x", "engines": [{"engine": "direct", "model": str(tmp_path / "mine")}]})
-    job = read_compare_job([config])
+    lora = tmp_path / "pixels.safetensors"
+    lora.write_bytes(b"")
+    engines = [{"engine": "direct", "model": str(tmp_path / "mine")}, {"engine": "direct", "lora": str(lora)}]
+    job = read_compare_job([written({"prompts": "x", "engines": engines, "vaes": "./sharp"}), "--loras", "./inks"])
     assert job.models == (str(tmp_path / "mine"),)
+    assert (list(job.extras.loras), list(job.extras.vaes)) == (["./inks", str(lora)], ["./sharp"])
 
 
 @pytest.mark.parametrize(
@@ -173,4 +176,6 @@ def test_help_says_what_there_is(capsys):
     with pytest.raises(SystemExit) as left:
         inference.main(["compare", "--help"])
     assert left.value.code == 0
-    assert compare_command.OUTPUT_FOLDER.name in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert compare_command.OUTPUT_FOLDER.name in said
+    assert "``" not in said

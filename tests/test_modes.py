@@ -206,6 +206,16 @@ def test_what_is_left_open_comes_from_the_checkpoints_row(model):
     assert (kept.guidance_scale, kept.depth_estimator) == (1.0, "dpt-hybrid-midas")
 
 
+def test_size_and_guidance_left_open_are_the_rows(model):
+    """A checkpoint that was trained on wide pictures, or likes little guidance, gets them; what is asked for wins."""
+    model.rows["tiny"] = dataclasses.replace(model.rows["tiny"], guidance_scale=2.5, size_px=(72, 64))
+    clip = model.generate(settings("text_to_video"))
+    assert (clip.settings.guidance_scale, clip.settings.width, clip.settings.height) == (2.5, 72, 64)
+    assert clip.frames.shape[1:] == (64, 72, 3)
+    asked = model.generate(settings("text_to_video", guidance_scale=1.0, width=64)).settings
+    assert (asked.guidance_scale, asked.width, asked.height) == (1.0, 64, 64)
+
+
 def test_what_auto_chose_can_be_asked_for(folders):
     """The settings of a finished clip name a model that is in the list, for drawing and for editing."""
     model = Model(device="cpu")

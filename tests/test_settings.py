@@ -87,7 +87,6 @@ REFUSED = [
     ("guidance_scale", -5, "at least 0"),
     ("guidance_scale", "7.5", "must be a number"),
     ("guidance_scale", True, "must be a number"),
-    ("guidance_scale", None, "not nothing"),
     ("motion_field_strength_x", 1e9, "at most 128"),
     ("motion_field_strength_y", -1e9, "at least -128"),
     ("motion_field_strength_y", NAN, "finite number"),

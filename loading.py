@@ -1,7 +1,7 @@
 """From a registry row to a pipeline's parts on a device; the only place that loads weights.
 
-Safetensors only, no remote code. What was loaded is kept and shared between modes for as long as it fits a memory
-budget; what was used longest ago goes first.
+Safetensors only, but where a row says ``pickled``; no remote code. What was loaded is kept and shared between modes for
+as long as it fits a memory budget; what was used longest ago goes first.
 """
 
 import gc

@@ -73,7 +73,7 @@ class GenerationSettings(Settings):
         "auto",
         min_length=1,
         max_length=300,
-        description="The image checkpoint that paints the frames; auto takes the best one at hand.",
+        description="The checkpoint that paints the frames; auto takes the best one at hand.",
         json_schema_extra=about("Model"),
     )
     lora: str | None = Field(

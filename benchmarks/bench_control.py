@@ -13,8 +13,6 @@ frames, but for the frames themselves.
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel
 
-from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, memory_mib, table
+from benchmarks.measuring import conditions, elsewhere, forget_peak, in_float32, memory_mib, table
 from loading import load_components
 from pipelines.controlnet import ControlledVideoPipeline
 from pipelines.video import RunOptions
@@ -45,7 +43,7 @@ def main() -> None:
     rows = []
     for frames in options.frames:
         cases = [(JOINT, frames), *((way, chunk) for chunk in options.chunks for way in (OURS, ORIGINAL))]
-        results = {case: elsewhere(*case, frames, options.steps) for case in cases}
+        results = {case: in_fresh_process(*case, frames, options.steps) for case in cases}
         for (way, chunk), result in results.items():
             first = results.get((ORIGINAL, chunk))
             ratio = f"{first['seconds'] / result['seconds']:.2f}x" if way == OURS and first else ""
@@ -56,7 +54,7 @@ def main() -> None:
                     result["controlnet"],
                     f"{result['seconds']:.1f}",
                     ratio,
-                    f"{elsewhere(way, chunk, frames, MEMORY_STEPS)['mib']:.0f}",
+                    f"{in_fresh_process(way, chunk, frames, MEMORY_STEPS)['mib']:.0f}",
                 )
             )
     columns = ["frames", "UNet evaluations", "ControlNet evaluations", "seconds", "faster", "MiB above the networks"]
@@ -76,11 +74,9 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def elsewhere(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:
-    """One measurement in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.bench_control", "--one", f"{way},{chunk},{frames}"]
-    done = subprocess.run([*command, "--steps", str(steps)], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def in_fresh_process(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:
+    """One measurement."""
+    return elsewhere("bench_control", "--one", f"{way},{chunk},{frames}", "--steps", steps)
 
 
 def measure(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:

@@ -13,14 +13,12 @@ filter flat in the number of frames.
 
 import argparse
 import json
-import subprocess
-import sys
 from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
+from benchmarks.measuring import conditions, elsewhere, forget_peak, in_turn, memory_mib, table
 from loading import Loader
 from pipelines.attention import CrossFrame
 from pipelines.text_to_video import TextToVideoPipeline
@@ -65,8 +63,13 @@ def main() -> None:
     print(table(["way", "seconds", "of plain"], rows))
     if options.memory_frames:
         ways = (PLAIN, FRAME_PROMPTS, "filtering 5 %")
-        mib = [(way, *(f"{elsewhere(way, frames):.0f}" for frames in options.memory_frames)) for way in ways]
+        mib = [(way, *(f"{peak(way, frames):.0f}" for frames in options.memory_frames)) for way in ways]
         print(table(["MiB above the networks, at frames:", *map(str, options.memory_frames)], mib))
+
+
+def peak(way: str, frames: int) -> float:
+    """MiB above the networks, in a fresh process."""
+    return elsewhere("bench_director", "--one", f"{way},{frames}")
 
 
 def build() -> TextToVideoPipeline:
@@ -102,13 +105,6 @@ def peak_mib(pipeline: Any, way: str, frames: int) -> float:
     before, _ = memory_mib()
     run(pipeline, way, frames, 2)
     return memory_mib()[1] - before
-
-
-def elsewhere(way: str, frames: int) -> float:
-    """The peak of a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.bench_director", "--one", f"{way},{frames}"]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ Predicted: nothing was; on a processor an evaluation is 803 GFLOP at 512x512, so
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +26,7 @@ from diffusers.utils import logging
 
 from benchmarks.bench_flops import TERA, flops_of_default_video
 from benchmarks.full_size import PROMPT, build_components
-from benchmarks.measuring import ROOT, conditions, forget_peak, in_turn, memory_mib, table
+from benchmarks.measuring import conditions, elsewhere, forget_peak, in_turn, memory_mib, table
 from pipelines.text_to_video import TextToVideoPipeline
 from utils import choose_dtype
 
@@ -59,20 +57,18 @@ def main() -> None:
     on_cpu = options.device == "cpu"
     dtypes = options.dtypes or ("float32" if on_cpu else "float16", "bfloat16")
     print(conditions(parameters="860 M in the UNet", weights="random", guidance="on"))
-    rows = [elsewhere("evaluation", options.device, dtype, size) for dtype in dtypes for size in options.sizes]
+    rows = [row_of("evaluation", options.device, dtype, size) for dtype in dtypes for size in options.sizes]
     print(table(["UNet", "s per evaluation of a frame", "peak MiB denoising", "s per decoded frame", "peak MiB"], rows))
     if not on_cpu:
         columns = ["8 frames, 50 steps", "s", "TFLOP", "of the stated peak", "of a matrix product's TFLOP/s"]
-        print(table(columns, elsewhere("video", options.repeats)))
-        rows = [elsewhere("memory", name, frames) for frames in options.memory_frames for name in ("diffusers", "ours")]
+        print(table(columns, row_of("video", options.repeats)))
+        rows = [row_of("memory", name, frames) for frames in options.memory_frames for name in ("diffusers", "ours")]
         print(table([f"512x512, ours in chunks of {CHUNK}", "frames", "peak MiB on the card"], rows))
 
 
-def elsewhere(*row: Any) -> Any:
-    """One row from a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.bench_full_size", "--row", *map(str, row)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def row_of(*row: object) -> Any:
+    """One row, from a fresh process."""
+    return elsewhere("bench_full_size", "--row", *row)
 
 
 def build(pipeline_class: type, components: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from model import Model
 from parsing import parse
+from registry import TOYWORLD
 from training.toyworld.captions import caption
 from training.toyworld.detector import Found, detect
 from training.toyworld.scene import SHAPES, Scene, random_background, random_object
@@ -85,7 +86,7 @@ def judge(model: Model, scene: Scene, seed: int, options: dict, score: Score) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", nargs="+", default=["600-700"])
+    parser.add_argument("--windows", nargs="+", default=["-".join(map(str, TOYWORLD.motion_window))])
     parser.add_argument("--clips", type=int, default=50)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--scheduler", default="dpm++ 2m")

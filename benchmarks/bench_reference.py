@@ -15,8 +15,6 @@ with compilation or another memory layout; at 64 frames at least 1.5x less peak 
 import argparse
 import copy
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
 
-from benchmarks.measuring import ROOT, conditions, forget_peak, in_float32, in_turn, memory_mib, table
+from benchmarks.measuring import conditions, elsewhere, forget_peak, in_float32, in_turn, memory_mib, table
 from loading import load_components
 from memory import SHARED_MEMORY_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
@@ -158,10 +156,8 @@ def length(options: argparse.Namespace) -> str:
 
 def peak_elsewhere(checkpoint: str, name: str, frames: int) -> tuple[float, float]:
     """MiB at the peak of one video in a fresh process, and how much of that came on top of the loaded model."""
-    command = [sys.executable, "-m", "benchmarks.bench_reference", "--memory-of", name, "--checkpoint", checkpoint]
-    command += ["--frames", str(frames), "--steps", str(MEMORY_STEPS)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    options = ["--memory-of", name, "--checkpoint", checkpoint, "--frames", frames, "--steps", MEMORY_STEPS]
+    return tuple(elsewhere("bench_reference", *options))
 
 
 def measure_here(options: argparse.Namespace) -> None:

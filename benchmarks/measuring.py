@@ -1,9 +1,12 @@
 """What the benchmarks share: runs timed in turn, peak memory, the machine in one line, a markdown table."""
 
 import gc
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +29,13 @@ def in_turn(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, fl
             run()
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def elsewhere(module: str, *arguments: object) -> Any:
+    """What a module prints last, as JSON, from a process of its own, whose peak is nobody else's."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def memory_mib() -> tuple[float, float]:

@@ -15,7 +15,8 @@ import torch
 
 from pipelines.attention import AnchorCache
 
-# Scaled latents of some frames (frames, c, h, w), the timestep, and which frames of the video they are, to noise.
+# Scaled latents of some frames (frames, c, h, w), the timestep, and which frames of the video they are, to noise of
+# the same shape in float32.
 Predictor = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
 # Called with the step, the frames done within it and all latents so far; whatever it raises stops the run.
 Watch = Callable[[int, int, torch.Tensor], None]

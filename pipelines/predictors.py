@@ -3,16 +3,14 @@
 The number of guidance branches is a property of the predictor; nothing is read off a batch size.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from einops import rearrange, repeat
 
-# Latents (frames, c, h, w), scaled for the model, the timestep, and which frames of the video they are; gives noise of
-# the same shape in float32.
-Predict = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
+from pipelines.denoising import Predictor
 
 
 def text_predictor(
@@ -21,7 +19,7 @@ def text_predictor(
     guidance_scale: float,
     added: Mapping[str, torch.Tensor] | None = None,
     guidance_rescale: float = 0.0,
-) -> Predict:
+) -> Predictor:
     """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022).
 
     Args:
@@ -51,7 +49,7 @@ def text_predictor(
     return predict
 
 
-def video_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predict:
+def video_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predictor:
     """Noise of a UNet that was trained on videos and sees all frames together.
 
     Args:
@@ -93,7 +91,7 @@ class Control:
 
 def control_predictor(
     unet: Any, controlnet: Any, embeddings: torch.Tensor, guidance_scale: float, control: Control
-) -> Predict:
+) -> Predictor:
     """Noise of a UNet steered by a ControlNet (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
 
     Args:
@@ -148,7 +146,7 @@ def edit_predictor(
     *,
     guidance_scale: float,
     image_guidance_scale: float,
-) -> Predict:
+) -> Predictor:
     """Noise of an InstructPix2Pix UNet (Brooks et al. 2022, arXiv 2211.09800, equation 3).
 
     Args:

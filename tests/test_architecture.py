@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "pipelines": [],
     "pipelines.attention": [],
     "pipelines.motion": [],
-    "pipelines.predictors": [],
+    "pipelines.predictors": ["pipelines.denoising"],
     "pipelines.denoising": ["pipelines.attention"],
     "pipelines.noise": [],
     "pipelines.video": [
@@ -130,7 +130,7 @@ MAY_IMPORT = {
         f"evaluation.{name}": ["evaluation.*", "training.toyworld.*"]
         for name in ("tracking", "toyworld", "prompt_lists")
     },
-    # Beside the program, and imported by nothing of it: they may use all of it.
+    # Beside the program: they may use all of it, and it uses of them what stands above.
     **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
 }
 # A tab that runs alone is a page of one tab.

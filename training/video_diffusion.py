@@ -39,7 +39,7 @@ from training.video_network import (
     start_from_image,
     whole_again,
 )
-from training.video_review import export, sample, write_loss, write_samples
+from training.video_review import GUIDANCE_SCALE, export, sample, write_loss, write_samples
 from utils import choose_device, fit_threads, local_or_hub
 from video_io import write_video
 
@@ -268,7 +268,8 @@ def write_card(job: Job, pipe: TextToVideoSDPipeline) -> None:
         f"{course.batch * course.accumulate} clips, learning rate {course.learning_rate:g}.\n\n"
         "```python\nfrom diffusers import DiffusionPipeline\n\n"
         f'pipe = DiffusionPipeline.from_pretrained("{job.out.name}")\n'
-        f'frames = pipe("...", num_frames={shape.frames}, num_inference_steps=25, guidance_scale=5.0).frames[0]\n```\n',
+        f'frames = pipe("...", num_frames={shape.frames}, num_inference_steps=25, guidance_scale={GUIDANCE_SCALE})'
+        ".frames[0]\n```\n",
         encoding="utf-8",
     )
 

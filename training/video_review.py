@@ -12,13 +12,12 @@ from training.toyworld.text import save_tokenizer
 from video_io import write_video
 
 FPS = 8
+GUIDANCE_SCALE = 3.0  # more makes a small model garish
 SHARD = "9MB"  # many hosts of repositories take no file above ten
 PLOT_WIDTH, PLOT_HEIGHT, MARGIN = 720, 360, 48
 
 
-def sample(
-    pipe: Any, prompts: Sequence[str], *, seed: int = 0, steps: int = 25, guidance: float = 5.0, frames: int = 8
-) -> np.ndarray:
+def sample(pipe: Any, prompts: Sequence[str], *, seed: int = 0, steps: int = 25, frames: int = 8) -> np.ndarray:
     """One clip per prompt by a TextToVideoSDPipeline: uint8 (prompts, frames, height, width, 3). Each clip has its own
     generator, so that it is the same whatever is drawn beside it."""
     generators = [torch.Generator().manual_seed(seed + number) for number in range(len(prompts))]
@@ -27,7 +26,7 @@ def sample(
             list(prompts),
             num_frames=frames,
             num_inference_steps=steps,
-            guidance_scale=guidance,
+            guidance_scale=GUIDANCE_SCALE,
             generator=generators,
             output_type="np",
         )

@@ -1,5 +1,7 @@
 """Describe a scene in words, in varied wording and with attributes left out at random."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from training.toyworld.scene import BLOB, PLACES, Figure, Object, Scene
@@ -30,14 +32,22 @@ ACTION_PHRASES = {
 OPENINGS = ("", "", "", "", "a picture of ", "a drawing of ", "an image of ", "there is ")
 
 
-def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False) -> str:
-    """One caption for ``scene``; shape and colour are always named. ``complete`` names everything, plainly."""
+def speaker(random: np.random.Generator, *, complete: bool) -> tuple[Callable[..., str], Callable[[float], bool]]:
+    """How a caption chooses among words, and whether it says a thing at some chance; ``complete`` says everything, in
+    the plainest words."""
 
     def choose(*options: str) -> str:
         return options[0] if complete else str(random.choice(options))
 
     def says(chance: float) -> bool:
         return complete or random.random() < chance
+
+    return choose, says
+
+
+def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False) -> str:
+    """One caption for ``scene``; shape and colour are always named. ``complete`` names everything, plainly."""
+    choose, says = speaker(random, complete=complete)
 
     def background() -> str:
         name = scene.background

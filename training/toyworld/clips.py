@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from training.toyworld.captions import PLACE_PHRASES, SHAPE_WORDS, SIZE_WORDS, describe_figure, with_article
+from training.toyworld.captions import PLACE_PHRASES, SHAPE_WORDS, SIZE_WORDS, describe_figure, speaker, with_article
 from training.toyworld.data import HELD_OUT_SEED, SIZE_PX, TRAINING_SEED
 from training.toyworld.render import render
 from training.toyworld.scene import (
@@ -169,13 +169,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator, int], Happening]] = {
 
 def describe(happening: Happening, random: np.random.Generator, *, complete: bool = False) -> str:
     """One caption; shape, colour and what happens are always named. ``complete`` names the background too, plainly."""
-
-    def choose(*options: str) -> str:
-        return options[0] if complete else str(random.choice(options))
-
-    def says(chance: float) -> bool:
-        return complete or random.random() < chance
-
+    choose, says = speaker(random, complete=complete)
     scene = happening.scenes[0]
     verb = verb_of(happening, choose)
     if scene.figures:

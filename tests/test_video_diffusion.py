@@ -28,6 +28,7 @@ from training.video_learning import (
     draw_noise,
     learn,
     moving_places,
+    optimizer_for,
     target_and_weight,
 )
 from training.video_network import build_video_unet, is_temporal, ready_to_train, start_from_image, whole_again
@@ -194,6 +195,16 @@ def test_temporal_layers_and_words_are_learned(tmp_path, image_unet, components)
     } <= moved
     assert any(name.startswith("text_encoder.") for name in moved)
     assert any(not is_temporal(name.removeprefix("unet.")) for name in moved if name.startswith("unet."))
+
+
+def test_words_learn_as_fast_as_motion(image_unet, components):
+    """What the base draws with learns at a share of the rate; words of motion are as new as the temporal layers."""
+    network, teacher = network_and_teacher(image_unet, components, 1)
+    names = {id(value): name for name, value in network.named_parameters()}
+    fast, slow = optimizer_for(network, teacher.course).param_groups
+    assert slow["lr"] == teacher.course.known_share * fast["lr"]
+    assert not any(name.startswith("text_encoder.") for name in (names[id(value)] for value in slow["params"]))
+    assert any(names[id(value)].startswith("text_encoder.") for value in fast["params"])
 
 
 def test_predicted_noise_is_weighted_by_min_snr():

@@ -39,7 +39,8 @@ class VideoCourse:
     Args:
         steps: optimizer steps.
         batch: clips at once; ``accumulate`` of these make one step.
-        learning_rate: of the temporal layers at its peak; what the base knew already learns at ``known_share`` of it.
+        learning_rate: of the temporal layers and the text encoder at its peak; what the base's UNet knew already learns
+            at ``known_share`` of it.
         moving_weight: how much more a place counts in the loss where something moves.
         seed: decides the order of the data, the captions and the noise.
     """
@@ -132,12 +133,13 @@ def target_and_weight(
 
 
 def optimizer_for(network: CaptionedVideoNetwork, course: VideoCourse) -> torch.optim.AdamW:
-    """AdamW over what learns: temporal layers at the full rate, all that the base knew at a share of it."""
+    """AdamW over what learns: temporal layers and words at the full rate, what the base knew of pictures at a share."""
     new: list[torch.nn.Parameter] = []
     known: list[torch.nn.Parameter] = []
     for name, value in network.named_parameters():
         if value.requires_grad:
-            (new if is_temporal(name.removeprefix("unet.")) else known).append(value)
+            is_new = name.startswith("text_encoder.") or is_temporal(name.removeprefix("unet."))
+            (new if is_new else known).append(value)
     groups = [
         {"params": new, "lr": course.learning_rate},
         {"params": known, "lr": course.learning_rate * course.known_share},

@@ -95,9 +95,7 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
     parser.add_argument("--batch", type=positive, default=4, help="clips at once")
     parser.add_argument("--accumulate", type=positive, default=1, help="batches that make one step")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of temporal layers and words, at its peak")
-    parser.add_argument(
-        "--known-share", type=float, default=0.3, help="share of that rate for what the base draws with"
-    )
+    parser.add_argument("--known-share", type=float, default=0.3, help="share of that rate for the rest")
     parser.add_argument(
         "--moving-weight", type=float, default=2.0, help="how much more moving places count in the loss"
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluation.statistics import MIN_PROMPTS
 from report_clips import clips_html, link_html, strip_of
 from report_plots import plots_html
 from report_tables import NONE, markdown_table, table_html
@@ -109,12 +110,12 @@ details > :not(summary) { margin-top: .6rem; }
 .engine p { font-size: .9rem; overflow-wrap: anywhere; }
 """
 
-HOW_TO_READ = """<p>Every engine was given the same prompts and the same seeds. A number is the mean over the prompts
+HOW_TO_READ = f"""<p>Every engine was given the same prompts and the same seeds. A number is the mean over the prompts
 of each prompt's mean over its seeds. Beneath it in brackets, and as a line in the plots, is the 95 % confidence
-interval of that mean over prompts x seeds: drawn from whole prompts, because the seeds of one prompt are alike, so one
-prompt has none. An arrow says which way is better and bold what is best in a column, which may be chance where
-intervals overlap. An engine that did not make every clip was asked less than the others, and none of its measures is
-bold.</p>
+interval of that mean over prompts x seeds, from {MIN_PROMPTS} prompts on: drawn from whole prompts, because the seeds
+of one prompt are alike, and of fewer it would promise too much. An arrow says which way is better and bold what is
+best in a column, which may be chance where intervals overlap. An engine that did not make every clip was asked less
+than the others, and none of its measures is bold.</p>
 <p>Read consistency and stability beside the dynamic degree: a video in which nothing moves is the most consistent of
 all.</p>
 <p class="quiet">The clips of a prompt start together, each at its own speed, and a shorter one waits on its last frame.

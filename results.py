@@ -105,7 +105,7 @@ class EngineResult:
         return found
 
     def interval(self, measure: str) -> Interval | None:
-        """The mean over prompts and seeds and its 95 % confidence interval (NaN for one prompt), or None where no clip
+        """The mean over prompts and seeds and its 95 % confidence interval (NaN for few prompts), or None where no clip
         has the measure."""
         values = self.values(measure)
         return mean_interval(values) if values else None

@@ -100,7 +100,7 @@ MAY_IMPORT = {
     "serve": ["errors", "report"],
     "views": [],
     "results": ["evaluation.statistics"],
-    "report": ["results", "views", "report_*"],
+    "report": ["results", "views", "report_*", "evaluation.statistics"],
     "report_plots": ["results", "report_tables", "evaluation.statistics"],
     "report_*": ["results", "views"],
     "storyboard_table": ["director", "errors"],

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.statistics import MIN_PROMPTS
 from report import clips_html, markdown_table, plots_html, strip_of, table_html, write_report
 from report_clips import easing
 from report_plots import cut, ticks
 from results import EngineResult, Made, Results
 
 PROMPTS = ("a red circle", "<script>alert(1)</script> & a star")
+MANY = tuple(f"prompt {index}" for index in range(MIN_PROMPTS))
 SEEDS = (0, 7)
 LABEL = '"Quoted" <b>engine</b>'
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -37,12 +39,20 @@ def shades(count: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.broadcast_to(colours[:, None, None], (count, height, width, 3)).copy()
 
 
-def engine_of(name: str, *, frames: int = 6, fps: int = 3, seconds: float = 2.0, **measures: float) -> EngineResult:
+def engine_of(
+    name: str,
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    frames: int = 6,
+    fps: int = 3,
+    seconds: float = 2.0,
+    **measures: float,
+) -> EngineResult:
     """An engine that made every prompt with every seed, all alike."""
     strip = strip_of(shades(frames))
     clips = [
         Made(prompt, seed, f"clips/{name} {index}-{seed}.mp4", seconds, frames, fps, 64, 48, measures, strip=strip)
-        for index, prompt in enumerate(PROMPTS)
+        for index, prompt in enumerate(prompts)
         for seed in SEEDS
     ]
     return EngineResult(name, name, f"What {name} is.", {"steps": 8}, 1.5, 3 * 2**30, clips=clips)
@@ -173,11 +183,15 @@ def test_the_best_is_bold_whichever_way_is_better(results: Results):
 
 
 def test_an_interval_is_told_where_there_is_one(results: Results):
-    """Two prompts have one; an engine with one prompt has a mean alone, and one without clips a dash."""
-    good, _, failed, later = rows_of(results)
-    assert "[31.00, 31.00]" in good[4]
-    assert "[" not in failed[4]
+    """Enough prompts have one, and a whisker; an engine with few has a mean and a dot alone, and one without clips a
+    dash."""
+    results.engines[1] = engine_of("many", prompts=MANY, clip_text=29.0)
+    good, many, _, later = rows_of(results)
+    assert "[29.00, 29.00]" in many[4]
+    assert "31.00" in good[4]
+    assert "[" not in good[4]
     assert "—" in later[4]
+    assert (plots_html(results).count("whisker"), "31.00" in plots_html(results)) == (1, True)
     assert "nan" not in (table_html(results) + plots_html(results) + markdown_table(results)).lower()
 
 
@@ -215,7 +229,7 @@ def test_markdown_has_a_cell_for_every_column(results: Results):
     lines = markdown_table(results).splitlines()
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {lines[0].count("|")}
     assert lines[3].startswith(r"| a \| b c |")
-    assert "**31.00** [31.00, 31.00]" in lines[2]
+    assert "**31.00** |" in lines[2]
     assert "3.0 GiB" in lines[2]
 
 

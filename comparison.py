@@ -102,7 +102,8 @@ class Comparison:
         values = measured(drawn.frames, drawn.fps, prompt)
         if self.scorer is not None:
             try:
-                values |= self.scorer.scores(drawn.frames, as_sentence(prompt))
+                thinned = drawn.frames[:: metrics.thinning(len(drawn.frames), drawn.fps)]
+                values |= self.scorer.scores(thinned, as_sentence(prompt))
             except UserError as error:
                 self.scorer = None
                 self.results.notes.append(f"Without CLIP scores: {error}.")
@@ -180,12 +181,14 @@ def prepare(settings: ComparisonSettings, model: Model, complete: Complete | Non
 
 
 def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:
-    """Every measure of a clip: of any video, and of the toy world's prompts what is known exactly."""
-    values = metrics.measures(frames, fps)
-    truth = prompt_lists.truths(len(frames)).get(prompt)
+    """Every measure of a clip at about 8 frames a second: of any video, and of the toy world's prompts what is known
+    exactly."""
+    truth, every = prompt_lists.truths(len(frames)).get(prompt), metrics.thinning(len(frames), fps)
+    frames = frames[::every]
+    values = metrics.measures(frames, fps / every)
     if truth is None:
         return values
-    exact = toyworld.measures(frames, (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes)
+    exact = toyworld.measures(frames, (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes[::every])
     untold = [*NOT_ASKED]
     if isinstance(truth, Scene) or truth.kind != "moves":
         untold.append("direction")

@@ -117,7 +117,8 @@ of one prompt are alike, and of fewer it would promise too much. An arrow says w
 best in a column, which may be chance where intervals overlap. An engine that did not make every clip was asked less
 than the others, and none of its measures is bold.</p>
 <p>Read consistency and stability beside the dynamic degree: a video in which nothing moves is the most consistent of
-all.</p>
+all. Clips of more than 8 frames a second are thinned out to about 8 before they are measured, because the frames of
+fast ones differ less from their neighbours.</p>
 <p class="quiet">The clips of a prompt start together, each at its own speed, and a shorter one waits on its last frame.
 Point at them, or tap, to hold them still.</p>"""
 

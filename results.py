@@ -45,9 +45,10 @@ MEASURES: Mapping[str, Measure] = {
         "Identity over time", "higher", "share of frames whose colours and shapes are the first frame's", 1, 100, "%"
     ),
     "direction": Measure("Direction right", "higher", "share of clips that move as the prompt says", 1, 100, "%"),
-    "dynamic_degree": Measure(
-        "Dynamic degree", "", "flow of the fastest 5 % in px per frame at 256 px (arXiv 2311.17982; DIS for RAFT)"
+    "is_dynamic": Measure(
+        "Dynamic degree", "", "share of clips with fast motion (arXiv 2311.17982; DIS for RAFT)", 0, 100, "%"
     ),
+    "fastest_motion": Measure("Fastest motion", "", "optical flow of the fastest 5 % in px per frame at 256 px"),
     "temporal_flicker": Measure(
         "Temporal stability", "higher", "(255 - mean absolute difference) / 255, flicker as VBench defines it", 4
     ),

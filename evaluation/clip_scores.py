@@ -35,7 +35,7 @@ def frame_consistency(frames: np.ndarray) -> float:
     """100 x the cosine of consecutive frames' embeddings, (frames, d), the mean over pairs; NaN for one frame.
 
     Esser et al., arXiv 2302.03011. A still video has 100, the most there is: print the dynamic degree
-    (``evaluation.metrics``) beside it.
+    (``evaluation.metrics.is_dynamic``) beside it. Faster videos have more: thin them out first.
     """
     if len(frames) < 2:
         return math.nan

@@ -43,7 +43,7 @@ def test_a_translated_texture_has_the_flow_of_its_translation(across, down):
     assert back[inner].mean(axis=(0, 1, 2)) == pytest.approx((-across, -down), abs=0.05)
     length = math.hypot(across, down)
     assert metrics.motion_magnitude(flow) == pytest.approx(length, rel=0.05)
-    assert metrics.dynamic_degree(flow) == pytest.approx(2 * length, rel=0.15)  # 128 px, told at 256
+    assert metrics.fastest_motion(flow) == pytest.approx(2 * length, rel=0.15)  # 128 px, told at 256
     assert metrics.measures(frames)["motion_share"] == pytest.approx(length / math.hypot(128, 128), rel=0.05)
 
 
@@ -54,8 +54,8 @@ def test_a_still_video():
     assert {name: value for name, value in found.items() if name != "sharpness"} == {
         "motion_px": 0,
         "motion_share": 0,
-        "dynamic_degree": 0,
         "is_dynamic": 0,
+        "fastest_motion": 0,
         "warping_error": 0,
         "temporal_flicker": 1,
     }
@@ -123,7 +123,16 @@ def test_dynamic_as_vbench_has_it():
     assert metrics.is_dynamic(flow[1:12]) == 1
     assert metrics.is_dynamic(0.9 * flow) == 0
     assert metrics.is_dynamic(0.9 * flow, fps=10) == 1
-    assert metrics.dynamic_degree(flow) == pytest.approx(2 * 3.2 * 4 / 15)
+    assert metrics.fastest_motion(flow) == pytest.approx(2 * 3.2 * 4 / 15)
+
+
+@pytest.mark.parametrize(
+    ("count", "fps", "kept"),
+    [(8, 8, 8), (8, 1, 8), (16, 10, 16), (81, 16, 41), (161, 24, 54), (60, 30, 15), (3, 24, 2), (2, 24, 2), (1, 24, 1)],
+)
+def test_about_eight_frames_a_second_are_left(count, fps, kept):
+    """And never one of several, in which nothing could be seen to move."""
+    assert len(range(count)[:: metrics.thinning(count, fps)]) == kept
 
 
 def test_sharpness_falls_with_blur():

@@ -61,8 +61,8 @@ def engine_of(
 @pytest.fixture
 def results() -> Results:
     """Two engines that made everything, one that stopped half way, one that has not begun."""
-    good = engine_of("good", clip_text=31.0, warping_error=0.002, dynamic_degree=1.0)
-    plain = engine_of("plain", frames=4, seconds=9.0, clip_text=29.0, warping_error=0.004, dynamic_degree=math.nan)
+    good = engine_of("good", clip_text=31.0, warping_error=0.002, fastest_motion=1.0)
+    plain = engine_of("plain", frames=4, seconds=9.0, clip_text=29.0, warping_error=0.004, fastest_motion=math.nan)
     plain.label = LABEL
     failed = engine_of("failed", clip_text=40.0)
     failed.clips, failed.error = failed.clips[:2], "too little <memory>"
@@ -149,7 +149,7 @@ def test_the_numbers_are_strict_json(results: Results, tmp_path: Path):
     write_report(results, tmp_path / "new")
     text = (tmp_path / "new" / "results.json").read_text("utf-8")
     told = json.loads(text, parse_constant=pytest.fail)
-    assert told["engines"][1]["clips"][0]["measures"]["dynamic_degree"] is None
+    assert told["engines"][1]["clips"][0]["measures"]["fastest_motion"] is None
     assert told["engines"][0]["note"] == "broken \udc80"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["report.html", "results.json"]
 

@@ -115,7 +115,8 @@ of each prompt's mean over its seeds. Beneath it in brackets, and as a line in t
 interval of that mean over prompts x seeds, from {MIN_PROMPTS} prompts on: drawn from whole prompts, because the seeds
 of one prompt are alike, and of fewer it would promise too much. An arrow says which way is better and bold what is
 best in a column, which may be chance where intervals overlap. An engine that did not make every clip was asked less
-than the others, and none of its measures is bold.</p>
+than the others, and none of its measures is bold. Neither are time and memory, since engines draw clips of their own
+length and size.</p>
 <p>Read consistency and stability beside the dynamic degree: a video in which nothing moves is the most consistent of
 all. Clips of more than 8 frames a second are thinned out to about 8 before they are measured, because the frames of
 fast ones differ less from their neighbours.</p>

@@ -40,7 +40,7 @@ def columns(results: Results) -> list[Column]:
     """What making clips costs, and then every measure of the results.
 
     The measures of an engine that did not make every clip are of fewer prompts, perhaps the easy ones: they are told,
-    and never the best.
+    and never the best. Nor is any cost: engines draw clips of their own length and size.
     """
     engines, fair = results.engines, [not state(results, engine) for engine in results.engines]
     costs: dict[Measure, Sequence[float | None]] = {
@@ -48,7 +48,7 @@ def columns(results: Results) -> list[Column]:
         LOAD: [engine.load_seconds for engine in engines],
         MEMORY: [engine.peak_bytes for engine in engines],
     }
-    found = [_column(measure, values, [""] * len(engines), [True] * len(engines)) for measure, values in costs.items()]
+    found = [_column(measure, values, [""] * len(engines), [False] * len(engines)) for measure, values in costs.items()]
     for name in results.measures():
         measure, intervals = MEASURES[name], [engine.interval(name) for engine in engines]
         ends = [told_interval(one.low, one.high, measure) if one else "" for one in intervals]

@@ -165,15 +165,14 @@ def test_what_cannot_be_written_leaves_the_old_report(results: Results, tmp_path
 
 
 def test_the_best_is_bold_whichever_way_is_better(results: Results):
-    """Higher for CLIP text, lower for seconds and the warping error; nothing where all are alike or neither is better,
-    and never what an engine made of half the prompts."""
+    """Higher for CLIP text, lower for the warping error; nothing where all are alike or neither is better, and never
+    what an engine made of half the prompts. Nor seconds: one clip has 6 frames, another 4."""
     good, plain, failed, later = rows_of(results)
     heads = re.findall(r'<th scope="col".*?</th>', table_html(results))
     names = [re.sub("<.*?>", "", head).rstrip("\N{NO-BREAK SPACE}↑↓") for head in heads]
     text, warping = names.index("CLIP text"), names.index("Warping error")
-    assert "<b>2.0</b>" in good[1]
-    assert "<b>" not in plain[1]
-    assert all("<b>" not in row[2] for row in (good, plain, failed, later))
+    assert ("2.0" in good[1], "9.0" in plain[1]) == (True, True)
+    assert all("<b>" not in cell for row in (good, plain, failed, later) for cell in row[1:4])
     assert "<b>31.00</b>" in good[text]
     assert "<b>2.00</b>" in good[warping]
     assert "40.00" in failed[text]

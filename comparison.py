@@ -177,6 +177,7 @@ def prepare(settings: ComparisonSettings, model: Model, complete: Complete | Non
         label = f"{labels[index]} ({before + 1})" if before else labels[index]
         results.engines.append(EngineResult(engine.name, label, engine.note, drawers[index].settings))
     scorer = None if settings.clip is None else ClipScorer(settings.clip, device)
+    results.clip_network = None if scorer is None else scorer.network
     return Comparison(settings, drawers, results, scorer)
 
 

@@ -181,6 +181,7 @@ def _facts_html(results: Results) -> str:
         "When": results.made_at.replace("T", " "),
         "Device": results.device,
         "Versions": versions,
+        "CLIP network": results.scored_by or "",
         "Seeds": ", ".join(map(str, results.seeds)),
     }
     prompts = "".join(f'<div dir="auto">{html.escape(prompt)}</div>' for prompt in results.prompts)

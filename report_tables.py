@@ -141,7 +141,7 @@ def _small(text: str) -> str:
 
 
 def markdown_table(results: Results) -> str:
-    """The same table as Markdown, to be read in a terminal as well."""
+    """The same table as Markdown, to be read in a terminal as well, and below it which CLIP network it is of."""
     table = columns(results)
     heads = [f"{column.measure.label} {ARROWS[column.measure.better]}".strip() for column in table]
     rows = [["Engine", *heads], ["---", *["---:"] * len(heads)]]
@@ -149,7 +149,8 @@ def markdown_table(results: Results) -> str:
         note = state(results, engine)
         label = _plain(engine.label) + (f" ({note})" if note else "")
         rows.append([label, *(_cell_markdown(column.cells[index]) for column in table)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    scored_by = f"\nCLIP scores are of {_plain(results.scored_by)}.\n" if results.scored_by else ""
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + scored_by
 
 
 def _cell_markdown(cell: Cell) -> str:

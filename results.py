@@ -123,6 +123,12 @@ class Results:
     made_at: str  # ISO 8601
     engines: list[EngineResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    clip_network: str | None = None  # asked for; see ``scored_by``
+
+    @property
+    def scored_by(self) -> str | None:
+        """The network that the CLIP scores are of, for those of two do not compare; None where there are none."""
+        return self.clip_network if any(engine.values("clip_text") for engine in self.engines) else None
 
     def measures(self) -> list[str]:
         """The names of the measures that any clip has, in the order of MEASURES."""
@@ -138,6 +144,7 @@ class Results:
             "prompts": list(self.prompts),
             "seeds": list(self.seeds),
             "notes": list(self.notes),
+            "clip_network": self.scored_by,
             "measures": measures,
             "engines": [engine_facts(engine, list(measures)) for engine in self.engines],
         }

@@ -83,6 +83,11 @@ class ClipScorer:
     def __init__(self, source: str = VIT_B_32, device: str = "cpu") -> None:
         self._network = ClipNetwork(source, device)
 
+    @property
+    def network(self) -> str:
+        """Of which network the scores are: its Hub id, or the last part of a path on this machine."""
+        return self._network.source_name
+
     def scores(self, frames: np.ndarray, prompt: str) -> dict[str, float]:
         """``clip_text`` and ``clip_consistency`` of a video, uint8 (frames, height, width, 3).
 

@@ -222,6 +222,12 @@ def test_clip_scores_that_cannot_be_had_are_left_out_and_said_once(tmp_path):
     assert settings(clip=True).clip == VIT_B_32
 
 
+def test_a_report_names_the_clip_network_and_no_folder_of_this_machine(tmp_path):
+    (tmp_path / "my-clip").mkdir()
+    for clip, named in ((True, VIT_B_32), (str(tmp_path / "my-clip"), "my-clip"), (None, None)):
+        assert prepare(settings(clip=clip), Model(device="cpu")).results.clip_network == named
+
+
 def test_the_intervals_are_over_prompts_and_json_has_no_nan(tmp_path):
     results = ready([Painter("one", [])], seeds=[1, 2]).run(tmp_path, lambda stage: None)
     interval = results.engines[0].interval("motion_share")

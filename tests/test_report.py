@@ -232,6 +232,17 @@ def test_markdown_has_a_cell_for_every_column(results: Results):
     assert "3.0 GiB" in lines[2]
 
 
+def test_clip_scores_are_of_a_network(results: Results, tmp_path: Path):
+    """It is said wherever its scores are, and nowhere where they could not be had."""
+    results.clip_network = "someone/clip"
+    assert "CLIP networksomeone/clip" in Page(write_report(results, tmp_path).read_text("utf-8")).words
+    assert markdown_table(results).endswith("\n\nCLIP scores are of someone/clip.\n")
+    assert results.to_dict()["clip_network"] == "someone/clip"
+    results.engines = [engine_of("unscored", warping_error=0.1)]
+    told = [write_report(results, tmp_path).read_text("utf-8"), markdown_table(results), str(results.to_dict())]
+    assert not any("someone/clip" in text for text in told)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.9812, 0.9896), (-3, 1200), (96.9, 97), (0, 1e-6), (5e5, 9e6)])
 def test_ticks_are_round_and_keep_apart(low, high):
     """Between one and five, within the axis, never two alike."""

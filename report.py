@@ -13,7 +13,7 @@ from typing import Any
 from evaluation.statistics import MIN_PROMPTS
 from report_clips import clips_html, link_html, strip_of
 from report_plots import plots_html
-from report_tables import NONE, markdown_table, table_html
+from report_tables import NONE, differences_html, markdown_table, table_html
 from results import MEASURES, EngineResult, Results
 
 __all__ = ["STYLE", "clips_html", "markdown_table", "plots_html", "strip_of", "table_html", "write_report"]
@@ -118,8 +118,8 @@ best in a column, which may be chance where intervals overlap. An engine that di
 than the others, and none of its measures is bold. Neither are time and memory, since engines draw clips of their own
 length and size.</p>
 <p>Read consistency and stability beside the dynamic degree: a video in which nothing moves is the most consistent of
-all. Clips of more than 8 frames a second are thinned out to about 8 before they are measured, because the frames of
-fast ones differ less from their neighbours.</p>
+all. Clips with more frames a second are thinned out to about 8 before they are measured, because neighbours among many
+differ less.</p>
 <p class="quiet">The clips of a prompt start together, each at its own speed, and a shorter one waits on its last frame.
 Point at them, or tap, to hold them still.</p>"""
 
@@ -154,6 +154,7 @@ def page_html(results: Results) -> str:
 {_section("How to read it", HOW_TO_READ + _measures_html(results))}
 {_section("Clips", clips_html(results, links=True))}
 {_section("Measures", table_html(results))}
+{_section("Differences", _differences_html(results))}
 {_section("Plots", plots_html(results))}
 {_section("Remarks", "".join(f"<p>{html.escape(note)}</p>" for note in results.notes))}
 {_section("Engines", "".join(_engine_html(engine) for engine in results.engines))}
@@ -191,6 +192,17 @@ def _facts_html(results: Results) -> str:
 def _measures_html(results: Results) -> str:
     measures = {MEASURES[name].label: html.escape(MEASURES[name].about) for name in results.measures()}
     return f"<details><summary>What is measured</summary>{_list_html(measures)}</details>" if measures else ""
+
+
+def _differences_html(results: Results) -> str:
+    table = differences_html(results)
+    if not table:
+        return ""
+    return (
+        f"<p>Every other engine minus {html.escape(results.engines[0].label)}: the mean difference by prompt and seed, "
+        "of the clips that both have, with its interval over prompts; of shares, percentage points. What is hard for "
+        f"both falls out, so this is surer than the rows of the table above side by side.</p>{table}"
+    )
 
 
 def _engine_html(engine: EngineResult) -> str:

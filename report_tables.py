@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.statistics import Interval
 from results import MEASURES, EngineResult, Measure, Results
 
 NONE = "—"
@@ -104,16 +105,42 @@ def state(results: Results, engine: EngineResult) -> str:
 def table_html(results: Results) -> str:
     """Engines as rows, in a box that scrolls by itself where the screen is too narrow."""
     table = columns(results)
-    heads = "".join(_head_html(column.measure) for column in table)
     rows = [
-        f'<tr><th scope="row" dir="auto">{html.escape(engine.label)}{_small(state(results, engine))}</th>'
-        f"{''.join(_cell_html(column.cells[index]) for column in table)}</tr>"
+        _row_html(engine.label, state(results, engine), [column.cells[index] for column in table])
         for index, engine in enumerate(results.engines)
     ]
+    return _table_html("The measures", [column.measure for column in table], rows)
+
+
+def differences_html(results: Results) -> str:
+    """The other engines minus the first as rows, "" where no measure has enough prompts for that."""
+    found = results.differences()
+    names = [name for name in results.measures() if any(name in differences for _, differences in found)]
+    rows = [
+        _row_html(engine.label, "", [_difference(differences.get(name), MEASURES[name]) for name in names])
+        for engine, differences in found
+    ]
+    return _table_html("The differences", [MEASURES[name] for name in names], rows) if rows else ""
+
+
+def _difference(found: Interval | None, measure: Measure) -> Cell:
+    """Without the unit: of two shares in % it is percentage points."""
+    if found is None:
+        return Cell()
+    return Cell(f"{found.mean * measure.factor:+z.{measure.digits}f}", told_interval(found.low, found.high, measure))
+
+
+def _table_html(about: str, measures: Sequence[Measure], rows: Sequence[str]) -> str:
+    heads = "".join(map(_head_html, measures))
     return (
-        '<div class="t2v-cmp-scroll" role="group" aria-label="The measures" tabindex="0"><table class="t2v-cmp-table">'
+        f'<div class="t2v-cmp-scroll" role="group" aria-label="{about}" tabindex="0"><table class="t2v-cmp-table">'
         f'<thead><tr><th scope="col">Engine</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+def _row_html(label: str, remark: str, cells: Sequence[Cell]) -> str:
+    head = f'<th scope="row" dir="auto">{html.escape(label)}{_small(remark)}</th>'
+    return f"<tr>{head}{''.join(map(_cell_html, cells))}</tr>"
 
 
 def _head_html(measure: Measure) -> str:

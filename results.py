@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from evaluation.statistics import Interval, mean_interval
+from evaluation.statistics import MIN_PROMPTS, Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,15 @@ class Results:
         """The names of the measures that any clip has, in the order of MEASURES."""
         return [name for name in MEASURES if any(engine.values(name) for engine in self.engines)]
 
+    def differences(self) -> list[tuple[EngineResult, dict[str, Interval]]]:
+        """Each other engine minus the first, by measure; those alone that have any ``difference``."""
+        measures = self.measures()
+        found = [
+            (engine, {name: one for name in measures if (one := difference(engine, self.engines[0], name))})
+            for engine in self.engines[1:]
+        ]
+        return [(engine, differences) for engine, differences in found if differences]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; NaN is null, strips are left out."""
         measures = {name: asdict(MEASURES[name]) for name in self.measures()}
@@ -147,12 +156,31 @@ class Results:
             "clip_network": self.scored_by,
             "measures": measures,
             "engines": [engine_facts(engine, list(measures)) for engine in self.engines],
+            "differences": [
+                {"engine": engine.label, "minus": self.engines[0].label, "means": plain_intervals(found)}
+                for engine, found in self.differences()
+            ],
         }
+
+
+def difference(engine: EngineResult, first: EngineResult, measure: str) -> Interval | None:
+    """The mean over prompts and seeds of what ``engine`` has of a measure minus what ``first`` has, and its 95 %
+    confidence interval over prompts; of the clips that both have, None where these are of fewer than MIN_PROMPTS.
+
+    What a prompt and a seed have in common for both falls out, so it is surer than two means side by side.
+    """
+    before = {(clip.prompt, clip.seed): clip.measures.get(measure, math.nan) for clip in first.clips}
+    found: dict[str, list[float]] = {}
+    for clip in engine.clips:
+        more = clip.measures.get(measure, math.nan) - before.get((clip.prompt, clip.seed), math.nan)
+        if math.isfinite(more):
+            found.setdefault(clip.prompt, []).append(more)
+    return mean_interval(found) if len(found) >= MIN_PROMPTS else None
 
 
 def engine_facts(engine: EngineResult, measures: Iterable[str]) -> dict[str, Any]:
     """An engine's result as JSON values."""
-    intervals = {name: engine.interval(name) for name in measures}
+    intervals = {name: found for name in measures if (found := engine.interval(name))}
     clips = []
     for clip in engine.clips:
         facts = {**vars(clip), "notes": list(clip.notes), "measures": without_nan(clip.measures)}
@@ -162,9 +190,14 @@ def engine_facts(engine: EngineResult, measures: Iterable[str]) -> dict[str, Any
         **{name: getattr(engine, name) for name in ("name", "label", "note", "error", "load_seconds", "peak_bytes")},
         "settings": dict(engine.settings),
         "seconds_per_clip": engine.seconds_per_clip,
-        "means": {name: without_nan(asdict(found)) for name, found in intervals.items() if found is not None},
+        "means": plain_intervals(intervals),
         "clips": clips,
     }
+
+
+def plain_intervals(found: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
+    """Intervals by measure as JSON values."""
+    return {name: without_nan(asdict(interval)) for name, interval in found.items()}
 
 
 def without_nan(values: Mapping[str, float]) -> dict[str, float | None]:

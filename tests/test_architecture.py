@@ -102,6 +102,7 @@ MAY_IMPORT = {
     "results": ["evaluation.statistics"],
     "report": ["results", "views", "report_*", "evaluation.statistics"],
     "report_plots": ["results", "report_tables", "evaluation.statistics"],
+    "report_tables": ["results", "evaluation.statistics"],
     "report_*": ["results", "views"],
     "storyboard_table": ["director", "errors"],
     "ui": ["settings", "parsing", "errors", "jobs", "views"],

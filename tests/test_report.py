@@ -232,6 +232,33 @@ def test_markdown_has_a_cell_for_every_column(results: Results):
     assert "3.0 GiB" in lines[2]
 
 
+def test_engines_are_held_against_the_first_clip_by_clip(results: Results, tmp_path: Path):
+    """Prompts differ by far more than the engines do: side by side their intervals overlap, and the difference of each
+    clip is the same. A clip that one alone has does not count."""
+    first, other = (engine_of(name, prompts=MANY, shape=0.5) for name in ("first", "<other>"))
+    for engine, more in ((first, 0.0), (other, -0.05)):
+        hard = [index / len(engine.clips) + more for index in range(len(engine.clips))]
+        engine.clips = [
+            dataclasses.replace(clip, measures={"shape": value}) for clip, value in zip(engine.clips, hard, strict=True)
+        ]
+    first.clips[0] = dataclasses.replace(first.clips[0], measures={"shape": math.nan})
+    other.clips[3] = dataclasses.replace(other.clips[3], seed=99, measures={"shape": 77.0})
+    results.engines = [first, other, engine_of("few", shape=0.5)]
+    assert results.engines[0].interval("shape").high > results.engines[1].interval("shape").low
+    text = write_report(results, tmp_path).read_text("utf-8").split("<h2>Differences</h2>")[1].split("</section>")[0]
+    assert "minus first" in text
+    assert "<td>-5.0<small>[-5.0, -5.0]</small></td>" in text
+    assert ("&lt;other&gt;" in text, "few" in text) == (True, False)
+    (told,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["differences"]
+    assert (told["engine"], told["minus"]) == ("<other>", "first")
+    assert (told["means"]["shape"]["prompts"], told["means"]["shape"]["values"]) == (8, 14)
+
+
+def test_few_prompts_have_no_differences(results: Results, tmp_path: Path):
+    assert "Differences" not in write_report(results, tmp_path).read_text("utf-8")
+    assert results.to_dict()["differences"] == []
+
+
 def test_clip_scores_are_of_a_network(results: Results, tmp_path: Path):
     """It is said wherever its scores are, and nowhere where they could not be had."""
     results.clip_network = "someone/clip"

@@ -101,7 +101,7 @@ class ComparePanel:
             # Of an element that stays, Gradio keeps the clips as they run; in a new one all begin together.
             self.stage: f"<section>{clips_html(results)}</section>",
             self.table: table_html(results),
-            self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no intervals
+            self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no means
             self.files: gr.File(str(done.archive), visible=True),
             self.cancel: gr.Button(interactive=False),
         }

@@ -102,7 +102,8 @@ class Comparison:
         values = measured(drawn.frames, drawn.fps, prompt)
         if self.scorer is not None:
             try:
-                values |= self.scorer.scores(drawn.frames, as_sentence(prompt))
+                thinned = drawn.frames[:: metrics.thinning(len(drawn.frames), drawn.fps)]
+                values |= self.scorer.scores(thinned, as_sentence(prompt))
             except UserError as error:
                 self.scorer = None
                 self.results.notes.append(f"Without CLIP scores: {error}.")
@@ -176,16 +177,19 @@ def prepare(settings: ComparisonSettings, model: Model, complete: Complete | Non
         label = f"{labels[index]} ({before + 1})" if before else labels[index]
         results.engines.append(EngineResult(engine.name, label, engine.note, drawers[index].settings))
     scorer = None if settings.clip is None else ClipScorer(settings.clip, device)
+    results.clip_network = None if scorer is None else scorer.network
     return Comparison(settings, drawers, results, scorer)
 
 
 def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:
-    """Every measure of a clip: of any video, and of the toy world's prompts what is known exactly."""
-    values = metrics.measures(frames, fps)
-    truth = prompt_lists.truths(len(frames)).get(prompt)
+    """Every measure of a clip at about 8 frames a second: of any video, and of the toy world's prompts what is known
+    exactly."""
+    truth, every = prompt_lists.truths(len(frames)).get(prompt), metrics.thinning(len(frames), fps)
+    frames = frames[::every]
+    values = metrics.measures(frames, fps / every)
     if truth is None:
         return values
-    exact = toyworld.measures(frames, (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes)
+    exact = toyworld.measures(frames, (truth,) * len(frames) if isinstance(truth, Scene) else truth.scenes[::every])
     untold = [*NOT_ASKED]
     if isinstance(truth, Scene) or truth.kind != "moves":
         untold.append("direction")

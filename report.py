@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluation.statistics import MIN_PROMPTS
 from report_clips import clips_html, link_html, strip_of
 from report_plots import plots_html
-from report_tables import NONE, markdown_table, table_html
+from report_tables import NONE, differences_html, markdown_table, table_html
 from results import MEASURES, EngineResult, Results
 
 __all__ = ["STYLE", "clips_html", "markdown_table", "plots_html", "strip_of", "table_html", "write_report"]
@@ -109,14 +110,16 @@ details > :not(summary) { margin-top: .6rem; }
 .engine p { font-size: .9rem; overflow-wrap: anywhere; }
 """
 
-HOW_TO_READ = """<p>Every engine was given the same prompts and the same seeds. A number is the mean over the prompts
+HOW_TO_READ = f"""<p>Every engine was given the same prompts and the same seeds. A number is the mean over the prompts
 of each prompt's mean over its seeds. Beneath it in brackets, and as a line in the plots, is the 95 % confidence
-interval of that mean over prompts x seeds: drawn from whole prompts, because the seeds of one prompt are alike, so one
-prompt has none. An arrow says which way is better and bold what is best in a column, which may be chance where
-intervals overlap. An engine that did not make every clip was asked less than the others, and none of its measures is
-bold.</p>
+interval of that mean over prompts x seeds, from {MIN_PROMPTS} prompts on: drawn from whole prompts, because the seeds
+of one prompt are alike, and of fewer it would promise too much. An arrow says which way is better and bold what is
+best in a column, which may be chance where intervals overlap. An engine that did not make every clip was asked less
+than the others, and none of its measures is bold. Neither are time and memory, since engines draw clips of their own
+length and size.</p>
 <p>Read consistency and stability beside the dynamic degree: a video in which nothing moves is the most consistent of
-all.</p>
+all. Clips with more frames a second are thinned out to about 8 before they are measured, because neighbours among many
+differ less.</p>
 <p class="quiet">The clips of a prompt start together, each at its own speed, and a shorter one waits on its last frame.
 Point at them, or tap, to hold them still.</p>"""
 
@@ -151,6 +154,7 @@ def page_html(results: Results) -> str:
 {_section("How to read it", HOW_TO_READ + _measures_html(results))}
 {_section("Clips", clips_html(results, links=True))}
 {_section("Measures", table_html(results))}
+{_section("Differences", _differences_html(results))}
 {_section("Plots", plots_html(results))}
 {_section("Remarks", "".join(f"<p>{html.escape(note)}</p>" for note in results.notes))}
 {_section("Engines", "".join(_engine_html(engine) for engine in results.engines))}
@@ -178,6 +182,7 @@ def _facts_html(results: Results) -> str:
         "When": results.made_at.replace("T", " "),
         "Device": results.device,
         "Versions": versions,
+        "CLIP network": results.scored_by or "",
         "Seeds": ", ".join(map(str, results.seeds)),
     }
     prompts = "".join(f'<div dir="auto">{html.escape(prompt)}</div>' for prompt in results.prompts)
@@ -187,6 +192,17 @@ def _facts_html(results: Results) -> str:
 def _measures_html(results: Results) -> str:
     measures = {MEASURES[name].label: html.escape(MEASURES[name].about) for name in results.measures()}
     return f"<details><summary>What is measured</summary>{_list_html(measures)}</details>" if measures else ""
+
+
+def _differences_html(results: Results) -> str:
+    table = differences_html(results)
+    if not table:
+        return ""
+    return (
+        f"<p>Every other engine minus {html.escape(results.engines[0].label)}: the mean difference by prompt and seed, "
+        "of the clips that both have, with its interval over prompts; of shares, percentage points. What is hard for "
+        f"both falls out, so this is surer than the rows of the table above side by side.</p>{table}"
+    )
 
 
 def _engine_html(engine: EngineResult) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.statistics import Interval
 from results import MEASURES, EngineResult, Measure, Results
 
 NONE = "—"
@@ -40,7 +41,7 @@ def columns(results: Results) -> list[Column]:
     """What making clips costs, and then every measure of the results.
 
     The measures of an engine that did not make every clip are of fewer prompts, perhaps the easy ones: they are told,
-    and never the best.
+    and never the best. Nor is any cost: engines draw clips of their own length and size.
     """
     engines, fair = results.engines, [not state(results, engine) for engine in results.engines]
     costs: dict[Measure, Sequence[float | None]] = {
@@ -48,7 +49,7 @@ def columns(results: Results) -> list[Column]:
         LOAD: [engine.load_seconds for engine in engines],
         MEMORY: [engine.peak_bytes for engine in engines],
     }
-    found = [_column(measure, values, [""] * len(engines), [True] * len(engines)) for measure, values in costs.items()]
+    found = [_column(measure, values, [""] * len(engines), [False] * len(engines)) for measure, values in costs.items()]
     for name in results.measures():
         measure, intervals = MEASURES[name], [engine.interval(name) for engine in engines]
         ends = [told_interval(one.low, one.high, measure) if one else "" for one in intervals]
@@ -104,16 +105,42 @@ def state(results: Results, engine: EngineResult) -> str:
 def table_html(results: Results) -> str:
     """Engines as rows, in a box that scrolls by itself where the screen is too narrow."""
     table = columns(results)
-    heads = "".join(_head_html(column.measure) for column in table)
     rows = [
-        f'<tr><th scope="row" dir="auto">{html.escape(engine.label)}{_small(state(results, engine))}</th>'
-        f"{''.join(_cell_html(column.cells[index]) for column in table)}</tr>"
+        _row_html(engine.label, state(results, engine), [column.cells[index] for column in table])
         for index, engine in enumerate(results.engines)
     ]
+    return _table_html("The measures", [column.measure for column in table], rows)
+
+
+def differences_html(results: Results) -> str:
+    """The other engines minus the first as rows, "" where no measure has enough prompts for that."""
+    found = results.differences()
+    names = [name for name in results.measures() if any(name in differences for _, differences in found)]
+    rows = [
+        _row_html(engine.label, "", [_difference(differences.get(name), MEASURES[name]) for name in names])
+        for engine, differences in found
+    ]
+    return _table_html("The differences", [MEASURES[name] for name in names], rows) if rows else ""
+
+
+def _difference(found: Interval | None, measure: Measure) -> Cell:
+    """Without the unit: of two shares in % it is percentage points."""
+    if found is None:
+        return Cell()
+    return Cell(f"{found.mean * measure.factor:+z.{measure.digits}f}", told_interval(found.low, found.high, measure))
+
+
+def _table_html(about: str, measures: Sequence[Measure], rows: Sequence[str]) -> str:
+    heads = "".join(map(_head_html, measures))
     return (
-        '<div class="t2v-cmp-scroll" role="group" aria-label="The measures" tabindex="0"><table class="t2v-cmp-table">'
+        f'<div class="t2v-cmp-scroll" role="group" aria-label="{about}" tabindex="0"><table class="t2v-cmp-table">'
         f'<thead><tr><th scope="col">Engine</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+def _row_html(label: str, remark: str, cells: Sequence[Cell]) -> str:
+    head = f'<th scope="row" dir="auto">{html.escape(label)}{_small(remark)}</th>'
+    return f"<tr>{head}{''.join(map(_cell_html, cells))}</tr>"
 
 
 def _head_html(measure: Measure) -> str:
@@ -141,7 +168,7 @@ def _small(text: str) -> str:
 
 
 def markdown_table(results: Results) -> str:
-    """The same table as Markdown, to be read in a terminal as well."""
+    """The same table as Markdown, to be read in a terminal as well, and below it which CLIP network it is of."""
     table = columns(results)
     heads = [f"{column.measure.label} {ARROWS[column.measure.better]}".strip() for column in table]
     rows = [["Engine", *heads], ["---", *["---:"] * len(heads)]]
@@ -149,7 +176,8 @@ def markdown_table(results: Results) -> str:
         note = state(results, engine)
         label = _plain(engine.label) + (f" ({note})" if note else "")
         rows.append([label, *(_cell_markdown(column.cells[index]) for column in table)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    scored_by = f"\nCLIP scores are of {_plain(results.scored_by)}.\n" if results.scored_by else ""
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + scored_by
 
 
 def _cell_markdown(cell: Cell) -> str:

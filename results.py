@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from evaluation.statistics import Interval, mean_interval
+from evaluation.statistics import MIN_PROMPTS, Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ MEASURES: Mapping[str, Measure] = {
         "Identity over time", "higher", "share of frames whose colours and shapes are the first frame's", 1, 100, "%"
     ),
     "direction": Measure("Direction right", "higher", "share of clips that move as the prompt says", 1, 100, "%"),
-    "dynamic_degree": Measure(
-        "Dynamic degree", "", "flow of the fastest 5 % in px per frame at 256 px (arXiv 2311.17982; DIS for RAFT)"
+    "is_dynamic": Measure(
+        "Dynamic degree", "", "share of clips with fast motion (arXiv 2311.17982; DIS for RAFT)", 0, 100, "%"
     ),
+    "fastest_motion": Measure("Fastest motion", "", "optical flow of the fastest 5 % in px per frame at 256 px"),
     "temporal_flicker": Measure(
         "Temporal stability", "higher", "(255 - mean absolute difference) / 255, flicker as VBench defines it", 4
     ),
@@ -105,7 +106,7 @@ class EngineResult:
         return found
 
     def interval(self, measure: str) -> Interval | None:
-        """The mean over prompts and seeds and its 95 % confidence interval (NaN for one prompt), or None where no clip
+        """The mean over prompts and seeds and its 95 % confidence interval (NaN for few prompts), or None where no clip
         has the measure."""
         values = self.values(measure)
         return mean_interval(values) if values else None
@@ -122,10 +123,25 @@ class Results:
     made_at: str  # ISO 8601
     engines: list[EngineResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    clip_network: str | None = None  # asked for; see ``scored_by``
+
+    @property
+    def scored_by(self) -> str | None:
+        """The network that the CLIP scores are of, for those of two do not compare; None where there are none."""
+        return self.clip_network if any(engine.values("clip_text") for engine in self.engines) else None
 
     def measures(self) -> list[str]:
         """The names of the measures that any clip has, in the order of MEASURES."""
         return [name for name in MEASURES if any(engine.values(name) for engine in self.engines)]
+
+    def differences(self) -> list[tuple[EngineResult, dict[str, Interval]]]:
+        """Each other engine minus the first, by measure; those alone that have any ``difference``."""
+        measures = self.measures()
+        found = [
+            (engine, {name: one for name in measures if (one := difference(engine, self.engines[0], name))})
+            for engine in self.engines[1:]
+        ]
+        return [(engine, differences) for engine, differences in found if differences]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; NaN is null, strips are left out."""
@@ -137,14 +153,34 @@ class Results:
             "prompts": list(self.prompts),
             "seeds": list(self.seeds),
             "notes": list(self.notes),
+            "clip_network": self.scored_by,
             "measures": measures,
             "engines": [engine_facts(engine, list(measures)) for engine in self.engines],
+            "differences": [
+                {"engine": engine.label, "minus": self.engines[0].label, "means": plain_intervals(found)}
+                for engine, found in self.differences()
+            ],
         }
+
+
+def difference(engine: EngineResult, first: EngineResult, measure: str) -> Interval | None:
+    """The mean over prompts and seeds of what ``engine`` has of a measure minus what ``first`` has, and its 95 %
+    confidence interval over prompts; of the clips that both have, None where these are of fewer than MIN_PROMPTS.
+
+    What a prompt and a seed have in common for both falls out, so it is surer than two means side by side.
+    """
+    before = {(clip.prompt, clip.seed): clip.measures.get(measure, math.nan) for clip in first.clips}
+    found: dict[str, list[float]] = {}
+    for clip in engine.clips:
+        more = clip.measures.get(measure, math.nan) - before.get((clip.prompt, clip.seed), math.nan)
+        if math.isfinite(more):
+            found.setdefault(clip.prompt, []).append(more)
+    return mean_interval(found) if len(found) >= MIN_PROMPTS else None
 
 
 def engine_facts(engine: EngineResult, measures: Iterable[str]) -> dict[str, Any]:
     """An engine's result as JSON values."""
-    intervals = {name: engine.interval(name) for name in measures}
+    intervals = {name: found for name in measures if (found := engine.interval(name))}
     clips = []
     for clip in engine.clips:
         facts = {**vars(clip), "notes": list(clip.notes), "measures": without_nan(clip.measures)}
@@ -154,9 +190,14 @@ def engine_facts(engine: EngineResult, measures: Iterable[str]) -> dict[str, Any
         **{name: getattr(engine, name) for name in ("name", "label", "note", "error", "load_seconds", "peak_bytes")},
         "settings": dict(engine.settings),
         "seconds_per_clip": engine.seconds_per_clip,
-        "means": {name: without_nan(asdict(found)) for name, found in intervals.items() if found is not None},
+        "means": plain_intervals(intervals),
         "clips": clips,
     }
+
+
+def plain_intervals(found: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
+    """Intervals by measure as JSON values."""
+    return {name: without_nan(asdict(interval)) for name, interval in found.items()}
 
 
 def without_nan(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -78,8 +78,13 @@ class Network:
     @property
     def name(self) -> str:
         """What the user is told: the role, and the source without the folders above it."""
+        return f"{self.role} {self.source_name}"
+
+    @property
+    def source_name(self) -> str:
+        """The Hub id, or the last part of a path on this machine."""
         path = Path(self.source)
-        return f"{self.role} {path.name if path.is_absolute() or path.is_dir() else self.source}"
+        return path.name if path.is_absolute() or path.is_dir() else self.source
 
     def _reason(self, error: Exception) -> str:
         if Path(self.source).is_dir():

@@ -35,7 +35,7 @@ def frame_consistency(frames: np.ndarray) -> float:
     """100 x the cosine of consecutive frames' embeddings, (frames, d), the mean over pairs; NaN for one frame.
 
     Esser et al., arXiv 2302.03011. A still video has 100, the most there is: print the dynamic degree
-    (``evaluation.metrics``) beside it.
+    (``evaluation.metrics.is_dynamic``) beside it. Faster videos have more: thin them out first.
     """
     if len(frames) < 2:
         return math.nan
@@ -82,6 +82,11 @@ class ClipScorer:
 
     def __init__(self, source: str = VIT_B_32, device: str = "cpu") -> None:
         self._network = ClipNetwork(source, device)
+
+    @property
+    def network(self) -> str:
+        """Of which network the scores are: its Hub id, or the last part of a path on this machine."""
+        return self._network.source_name
 
     def scores(self, frames: np.ndarray, prompt: str) -> dict[str, float]:
         """``clip_text`` and ``clip_consistency`` of a video, uint8 (frames, height, width, 3).

@@ -12,24 +12,38 @@ import cv2
 import numpy as np
 
 SMALLEST_PX = 12  # side of the smallest picture in which DIS finds patches
-FASTEST_SHARE = 0.05  # of the pixels, whose flow is the dynamic degree
-REFERENCE_PX = 256  # shorter side at which the dynamic degree is told
+FASTEST_SHARE = 0.05  # of the pixels, whose flow is the fastest motion
+REFERENCE_PX = 256  # shorter side at which the fastest motion is told
 DYNAMIC_PX = 6.0  # per frame at the reference size and 8 frames a second: what VBench calls dynamic
 REFERENCE_FPS = 8.0
 
 
 def measures(frames: np.ndarray, fps: float = REFERENCE_FPS) -> dict[str, float]:
-    """Every measure of this module by name, the flow computed once; ``fps`` matters to ``is_dynamic`` alone."""
+    """Every measure of this module by name, the flow computed once; ``fps`` matters to ``is_dynamic`` alone.
+
+    All but the sharpness are of neighbouring frames: videos of different frame rates compare once they are thinned out
+    by ``thinning``.
+    """
     flow = optical_flow(frames)
     return {
         "motion_px": motion_magnitude(flow),
         "motion_share": motion_magnitude(flow) / math.hypot(*frames.shape[1:3]),
-        "dynamic_degree": dynamic_degree(flow),
         "is_dynamic": is_dynamic(flow, fps),
+        "fastest_motion": fastest_motion(flow),
         "warping_error": warping_error(frames, flow, optical_flow(frames, backward=True)),
         "temporal_flicker": temporal_flicker(frames),
         "sharpness": sharpness(frames),
     }
+
+
+def thinning(count: int, fps: float) -> int:
+    """Of how many frames to keep one, so that about 8 a second are left of ``count`` at ``fps``: ``frames[::this]``.
+
+    Neighbouring frames are as far apart then as in other videos; at 24 frames a second the same motion would seem a
+    third as fast, and everything steadier. VBench (arXiv 2311.17982) thins out for its dynamic degree so. Of two frames
+    or more two are left at least; of 8 a second or fewer all are.
+    """
+    return max(1, min(round(fps / REFERENCE_FPS), count - 1))
 
 
 def optical_flow(frames: np.ndarray, *, backward: bool = False) -> np.ndarray:
@@ -56,22 +70,22 @@ def motion_magnitude(flow: np.ndarray) -> float:
     return mean(np.linalg.norm(flow, axis=3))
 
 
-def dynamic_degree(flow: np.ndarray) -> float:
+def fastest_motion(flow: np.ndarray) -> float:
     """How fast the fastest things are: the mean of the largest 5 % of flow lengths, averaged over pairs of frames.
 
-    In pixels per frame, scaled to a shorter side of 256. From VBench (Huang et al., arXiv 2311.17982), which takes
-    RAFT's flow and only says whether a video is above a threshold (``is_dynamic``). To be read beside any measure of
-    consistency, since a still picture is the most consistent video of all.
+    In pixels per frame, scaled to a shorter side of 256. It is what VBench (Huang et al., arXiv 2311.17982) finds in
+    RAFT's flow before it asks whether that is above a threshold (``is_dynamic``).
     """
     return mean(fastest(flow)) * REFERENCE_PX / min(flow.shape[1:3])
 
 
 def is_dynamic(flow: np.ndarray, fps: float = REFERENCE_FPS) -> float:
-    """1 where a video counts as dynamic, else 0; its mean over clips is VBench's dynamic degree (but for RAFT).
+    """1 where a video counts as dynamic, else 0; its mean over clips is VBench's dynamic degree (but for RAFT), to be
+    read beside any measure of consistency, since a still picture is the most consistent video of all.
 
     A video is dynamic if as many of its pairs as a quarter of its frames (rounded, at least one) have a mean of the
-    largest 5 % of flow lengths above 6 px, at a shorter side of 256 px and 8 frames a second. VBench thins faster
-    videos out to 8 frames a second and doubles the threshold for 4; here it goes with 8 / ``fps`` in both directions.
+    largest 5 % of flow lengths above 6 px, at a shorter side of 256 px and 8 frames a second. VBench doubles the
+    threshold for 4 frames a second; here it goes with 8 / ``fps`` in both directions.
     """
     if len(flow) == 0:
         return math.nan

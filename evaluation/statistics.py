@@ -7,6 +7,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+# With fewer values no bootstrap holds 95 %: their own range, which it cannot leave, holds the mean of 2 in half of all
+# experiments and of 5 in 94 %. Seen with normal values, 1,000 times each: 51, 76, 89 and 92 % for 2 to 5, 94 % for 8.
+MIN_PROMPTS = 8
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -30,9 +34,9 @@ def mean_interval(
     ``values`` are those of each prompt's seeds; every prompt weighs the same. Whole prompts are drawn again (the
     cluster bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997), because the seeds of one
     prompt are not independent: a hard prompt is hard with every seed, and 50 prompts x 2 seeds tell less of the next
-    prompt than 100 prompts would. The interval is the expanded percentile one (Hesterberg, arXiv 1411.5279), which is
-    wide enough for few prompts too and stays within what values can be. One prompt has none: its ends are NaN. NaN
-    values, measures that a clip does not have, are left out and not counted; without any value all is NaN.
+    prompt than 100 prompts would. The interval is the expanded percentile one (Hesterberg, arXiv 1411.5279), which
+    stays within what values can be. Fewer than MIN_PROMPTS prompts have none: its ends are NaN. NaN values, measures
+    that a clip does not have, are left out and not counted; without any value all is NaN.
 
     To compare two engines, give the differences by prompt and seed: what the prompts have in common falls out, and the
     interval is narrower than two intervals side by side suggest.
@@ -41,8 +45,8 @@ def mean_interval(
     rows = [row for row in finite if row]
     means = np.array([np.mean(row) for row in rows])
     count = sum(len(row) for row in rows)
-    if len(means) < 2:
-        return Interval(float(means[0]) if len(means) else math.nan, math.nan, math.nan, len(means), count)
+    if len(means) < MIN_PROMPTS:
+        return Interval(float(means.mean()) if len(means) else math.nan, math.nan, math.nan, len(means), count)
     drawn = np.random.default_rng(seed).integers(len(means), size=(resamples, len(means)))
     tail = expanded_tail((1 - confidence) / 2, len(means))
     low, high = np.quantile(means[drawn].mean(axis=1), (tail, 1 - tail))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluation import metrics
-from evaluation.statistics import mean_interval
+from evaluation.statistics import MIN_PROMPTS, mean_interval
 
 
 def texture(height=160, width=200, seed=0):
@@ -43,7 +43,7 @@ def test_a_translated_texture_has_the_flow_of_its_translation(across, down):
     assert back[inner].mean(axis=(0, 1, 2)) == pytest.approx((-across, -down), abs=0.05)
     length = math.hypot(across, down)
     assert metrics.motion_magnitude(flow) == pytest.approx(length, rel=0.05)
-    assert metrics.dynamic_degree(flow) == pytest.approx(2 * length, rel=0.15)  # 128 px, told at 256
+    assert metrics.fastest_motion(flow) == pytest.approx(2 * length, rel=0.15)  # 128 px, told at 256
     assert metrics.measures(frames)["motion_share"] == pytest.approx(length / math.hypot(128, 128), rel=0.05)
 
 
@@ -54,8 +54,8 @@ def test_a_still_video():
     assert {name: value for name, value in found.items() if name != "sharpness"} == {
         "motion_px": 0,
         "motion_share": 0,
-        "dynamic_degree": 0,
         "is_dynamic": 0,
+        "fastest_motion": 0,
         "warping_error": 0,
         "temporal_flicker": 1,
     }
@@ -123,7 +123,16 @@ def test_dynamic_as_vbench_has_it():
     assert metrics.is_dynamic(flow[1:12]) == 1
     assert metrics.is_dynamic(0.9 * flow) == 0
     assert metrics.is_dynamic(0.9 * flow, fps=10) == 1
-    assert metrics.dynamic_degree(flow) == pytest.approx(2 * 3.2 * 4 / 15)
+    assert metrics.fastest_motion(flow) == pytest.approx(2 * 3.2 * 4 / 15)
+
+
+@pytest.mark.parametrize(
+    ("count", "fps", "kept"),
+    [(8, 8, 8), (8, 1, 8), (16, 10, 16), (81, 16, 41), (161, 24, 54), (60, 30, 15), (3, 24, 2), (2, 24, 2), (1, 24, 1)],
+)
+def test_about_eight_frames_a_second_are_left(count, fps, kept):
+    """And never one of several, in which nothing could be seen to move."""
+    assert len(range(count)[:: metrics.thinning(count, fps)]) == kept
 
 
 def test_sharpness_falls_with_blur():
@@ -189,12 +198,28 @@ def test_seeds_of_one_prompt_are_not_independent():
     assert held["values"] <= 0.66 * 200
 
 
+def test_the_fewest_prompts_that_have_an_interval_are_enough_for_it():
+    """Of 400 experiments with so many prompts nine in ten at least hold the truth. Two prompts once had an interval
+    too, called 95 %, which held the truth in every second experiment."""
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        values = {str(index): [value] for index, value in enumerate(random.normal(0, 1, MIN_PROMPTS))}
+        found = mean_interval(values, resamples=1000)
+        held += found.low <= 0 <= found.high
+    assert held >= 0.9 * 400
+
+
+@pytest.mark.parametrize("count", [1, 2, MIN_PROMPTS - 1])
+def test_fewer_prompts_have_a_mean_and_no_interval(count):
+    found = mean_interval({str(index): [float(index)] for index in range(count)})
+    assert (found.mean, found.prompts) == ((count - 1) / 2, count)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_what_is_not_known_is_left_out_and_said():
-    """NaN values do not count; a prompt without any other does not either; one prompt has no interval, none no mean."""
+    """NaN values do not count; a prompt without any other does not either; without prompts there is no mean."""
     found = mean_interval({"a": [1.0, math.nan], "b": [math.nan], "c": [3.0, 5.0]})
     assert (found.mean, found.prompts, found.values) == (2.5, 2, 3)
-    alone = mean_interval({"a": [1.0, 2.0]})
-    assert alone.mean == 1.5
-    assert math.isnan(alone.low)
-    assert math.isnan(alone.high)
     assert math.isnan(mean_interval({}).mean)

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.statistics import MIN_PROMPTS
 from report import clips_html, markdown_table, plots_html, strip_of, table_html, write_report
 from report_clips import easing
 from report_plots import cut, ticks
 from results import EngineResult, Made, Results
 
 PROMPTS = ("a red circle", "<script>alert(1)</script> & a star")
+MANY = tuple(f"prompt {index}" for index in range(MIN_PROMPTS))
 SEEDS = (0, 7)
 LABEL = '"Quoted" <b>engine</b>'
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -37,12 +39,20 @@ def shades(count: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.broadcast_to(colours[:, None, None], (count, height, width, 3)).copy()
 
 
-def engine_of(name: str, *, frames: int = 6, fps: int = 3, seconds: float = 2.0, **measures: float) -> EngineResult:
+def engine_of(
+    name: str,
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    frames: int = 6,
+    fps: int = 3,
+    seconds: float = 2.0,
+    **measures: float,
+) -> EngineResult:
     """An engine that made every prompt with every seed, all alike."""
     strip = strip_of(shades(frames))
     clips = [
         Made(prompt, seed, f"clips/{name} {index}-{seed}.mp4", seconds, frames, fps, 64, 48, measures, strip=strip)
-        for index, prompt in enumerate(PROMPTS)
+        for index, prompt in enumerate(prompts)
         for seed in SEEDS
     ]
     return EngineResult(name, name, f"What {name} is.", {"steps": 8}, 1.5, 3 * 2**30, clips=clips)
@@ -51,8 +61,8 @@ def engine_of(name: str, *, frames: int = 6, fps: int = 3, seconds: float = 2.0,
 @pytest.fixture
 def results() -> Results:
     """Two engines that made everything, one that stopped half way, one that has not begun."""
-    good = engine_of("good", clip_text=31.0, warping_error=0.002, dynamic_degree=1.0)
-    plain = engine_of("plain", frames=4, seconds=9.0, clip_text=29.0, warping_error=0.004, dynamic_degree=math.nan)
+    good = engine_of("good", clip_text=31.0, warping_error=0.002, fastest_motion=1.0)
+    plain = engine_of("plain", frames=4, seconds=9.0, clip_text=29.0, warping_error=0.004, fastest_motion=math.nan)
     plain.label = LABEL
     failed = engine_of("failed", clip_text=40.0)
     failed.clips, failed.error = failed.clips[:2], "too little <memory>"
@@ -139,7 +149,7 @@ def test_the_numbers_are_strict_json(results: Results, tmp_path: Path):
     write_report(results, tmp_path / "new")
     text = (tmp_path / "new" / "results.json").read_text("utf-8")
     told = json.loads(text, parse_constant=pytest.fail)
-    assert told["engines"][1]["clips"][0]["measures"]["dynamic_degree"] is None
+    assert told["engines"][1]["clips"][0]["measures"]["fastest_motion"] is None
     assert told["engines"][0]["note"] == "broken \udc80"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["report.html", "results.json"]
 
@@ -155,15 +165,14 @@ def test_what_cannot_be_written_leaves_the_old_report(results: Results, tmp_path
 
 
 def test_the_best_is_bold_whichever_way_is_better(results: Results):
-    """Higher for CLIP text, lower for seconds and the warping error; nothing where all are alike or neither is better,
-    and never what an engine made of half the prompts."""
+    """Higher for CLIP text, lower for the warping error; nothing where all are alike or neither is better, and never
+    what an engine made of half the prompts. Nor seconds: one clip has 6 frames, another 4."""
     good, plain, failed, later = rows_of(results)
     heads = re.findall(r'<th scope="col".*?</th>', table_html(results))
     names = [re.sub("<.*?>", "", head).rstrip("\N{NO-BREAK SPACE}↑↓") for head in heads]
     text, warping = names.index("CLIP text"), names.index("Warping error")
-    assert "<b>2.0</b>" in good[1]
-    assert "<b>" not in plain[1]
-    assert all("<b>" not in row[2] for row in (good, plain, failed, later))
+    assert ("2.0" in good[1], "9.0" in plain[1]) == (True, True)
+    assert all("<b>" not in cell for row in (good, plain, failed, later) for cell in row[1:4])
     assert "<b>31.00</b>" in good[text]
     assert "<b>2.00</b>" in good[warping]
     assert "40.00" in failed[text]
@@ -173,11 +182,15 @@ def test_the_best_is_bold_whichever_way_is_better(results: Results):
 
 
 def test_an_interval_is_told_where_there_is_one(results: Results):
-    """Two prompts have one; an engine with one prompt has a mean alone, and one without clips a dash."""
-    good, _, failed, later = rows_of(results)
-    assert "[31.00, 31.00]" in good[4]
-    assert "[" not in failed[4]
+    """Enough prompts have one, and a whisker; an engine with few has a mean and a dot alone, and one without clips a
+    dash."""
+    results.engines[1] = engine_of("many", prompts=MANY, clip_text=29.0)
+    good, many, _, later = rows_of(results)
+    assert "[29.00, 29.00]" in many[4]
+    assert "31.00" in good[4]
+    assert "[" not in good[4]
     assert "—" in later[4]
+    assert (plots_html(results).count("whisker"), "31.00" in plots_html(results)) == (1, True)
     assert "nan" not in (table_html(results) + plots_html(results) + markdown_table(results)).lower()
 
 
@@ -215,8 +228,46 @@ def test_markdown_has_a_cell_for_every_column(results: Results):
     lines = markdown_table(results).splitlines()
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {lines[0].count("|")}
     assert lines[3].startswith(r"| a \| b c |")
-    assert "**31.00** [31.00, 31.00]" in lines[2]
+    assert "**31.00** |" in lines[2]
     assert "3.0 GiB" in lines[2]
+
+
+def test_engines_are_held_against_the_first_clip_by_clip(results: Results, tmp_path: Path):
+    """Prompts differ by far more than the engines do: side by side their intervals overlap, and the difference of each
+    clip is the same. A clip that one alone has does not count."""
+    first, other = (engine_of(name, prompts=MANY, shape=0.5) for name in ("first", "<other>"))
+    for engine, more in ((first, 0.0), (other, -0.05)):
+        hard = [index / len(engine.clips) + more for index in range(len(engine.clips))]
+        engine.clips = [
+            dataclasses.replace(clip, measures={"shape": value}) for clip, value in zip(engine.clips, hard, strict=True)
+        ]
+    first.clips[0] = dataclasses.replace(first.clips[0], measures={"shape": math.nan})
+    other.clips[3] = dataclasses.replace(other.clips[3], seed=99, measures={"shape": 77.0})
+    results.engines = [first, other, engine_of("few", shape=0.5)]
+    assert results.engines[0].interval("shape").high > results.engines[1].interval("shape").low
+    text = write_report(results, tmp_path).read_text("utf-8").split("<h2>Differences</h2>")[1].split("</section>")[0]
+    assert "minus first" in text
+    assert "<td>-5.0<small>[-5.0, -5.0]</small></td>" in text
+    assert ("&lt;other&gt;" in text, "few" in text) == (True, False)
+    (told,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["differences"]
+    assert (told["engine"], told["minus"]) == ("<other>", "first")
+    assert (told["means"]["shape"]["prompts"], told["means"]["shape"]["values"]) == (8, 14)
+
+
+def test_few_prompts_have_no_differences(results: Results, tmp_path: Path):
+    assert "Differences" not in write_report(results, tmp_path).read_text("utf-8")
+    assert results.to_dict()["differences"] == []
+
+
+def test_clip_scores_are_of_a_network(results: Results, tmp_path: Path):
+    """It is said wherever its scores are, and nowhere where they could not be had."""
+    results.clip_network = "someone/clip"
+    assert "CLIP networksomeone/clip" in Page(write_report(results, tmp_path).read_text("utf-8")).words
+    assert markdown_table(results).endswith("\n\nCLIP scores are of someone/clip.\n")
+    assert results.to_dict()["clip_network"] == "someone/clip"
+    results.engines = [engine_of("unscored", warping_error=0.1)]
+    told = [write_report(results, tmp_path).read_text("utf-8"), markdown_table(results), str(results.to_dict())]
+    assert not any("someone/clip" in text for text in told)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.9812, 0.9896), (-3, 1200), (96.9, 97), (0, 1e-6), (5e5, 9e6)])

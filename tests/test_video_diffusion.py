@@ -2,12 +2,15 @@
 
 import json
 import logging
+from dataclasses import replace
+from datetime import timedelta
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from einops import rearrange
 from torch.nn import functional
@@ -19,8 +22,18 @@ from modes import build_scheduler
 from prompts import file_name
 from settings import Scheduler, TextToVideoSettings
 from training.clips import LatentClips, Shape, find_clips, load_latents, read_clip
+from training.command_line import LARGEST_SEED
+from training.text_encoders import load_text_encoder
 from training.toyworld.clips import DIRECTIONS, describe, happening_at, held_out
-from training.video_diffusion import ending_in_noise, main, token_ids
+from training.video_diffusion import (
+    build_network,
+    ending_in_noise,
+    load_base,
+    main,
+    read_job,
+    share_among_processes,
+    token_ids,
+)
 from training.video_learning import (
     CaptionedVideoNetwork,
     Teacher,
@@ -148,13 +161,12 @@ def test_neither_colours_nor_places_can_be_read_from_the_noise():
     assert draw_noise((1, 4, 2, 4, 4), torch.Generator().manual_seed(0)).shape == (1, 4, 2, 4, 4)
 
 
-def run(path, image_unet, components, kill_at=None):
-    """Six steps; returns the losses and the averaged weights."""
+def run(path, image_unet, components, disturb=lambda number, loss: loss):
+    """Six steps of two batches, each of whose losses may be disturbed; returns the losses and the averaged weights."""
     network, teacher = network_and_teacher(image_unet, components, 6)
     curves = []
-    if kill_at is not None:
-        real = teacher.loss
-        object.__setattr__(teacher, "loss", lambda *given: stop() if given[1] == kill_at else real(*given))
+    real = teacher.loss
+    object.__setattr__(teacher, "loss", lambda *given: disturb(given[1], real(*given)))
     trained = learn(
         path,
         network,
@@ -166,20 +178,43 @@ def run(path, image_unet, components, kill_at=None):
     return curves[-1], trained.state_dict()
 
 
-def stop():
+def killed_at_seven(number, loss):
     """End as a kill does."""
-    raise Killed
+    if number == 7:
+        raise Killed
+    return loss
 
 
 def test_a_killed_training_resumes_on_the_same_loss_curve(tmp_path, image_unet, components):
     """Killed between two batches of a step: same losses from the first step on, same weights."""
     losses, weights = run(tmp_path / "whole.pt", image_unet, components)
     with pytest.raises(Killed):
-        run(tmp_path / "killed.pt", image_unet, components, kill_at=7)
+        run(tmp_path / "killed.pt", image_unet, components, killed_at_seven)
     resumed, resumed_weights = run(tmp_path / "killed.pt", image_unet, components)
     assert resumed == losses
     assert len(losses) == 6
     assert all(torch.equal(weights[name], resumed_weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, image_unet, components, spoilt):
+    """In the fourth step: one line, and the state is that of the third, whose weights are numbers."""
+    with pytest.raises(UserError, match=r"not finite at step 4: .* lower --learning-rate"):
+        run(tmp_path / "state.pt", image_unet, components, lambda number, loss: loss * (spoilt if number == 6 else 1))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["done"] == 3
+    assert all(value.isfinite().all() for value in (*state["network"].values(), *state["average"]["shadow"].values()))
+
+
+def test_any_seed_draws_its_own_noise_in_every_process(image_unet, components):
+    """The greatest too, in the last of many processes."""
+    network, teacher = network_and_teacher(image_unet, components, 1)
+    losses = []
+    for seed in (0, 1, LARGEST_SEED):
+        seeded = replace(teacher, course=replace(teacher.course, seed=seed))
+        losses += [seeded.loss(network, number, rank).item() for number, rank in ((0, 0), (10**6, 0), (0, 63))]
+    assert len(set(losses)) == 9
+    assert seeded.loss(network, 0, 63).item() == losses[-1]
 
 
 def test_temporal_layers_and_words_are_learned(tmp_path, image_unet, components):
@@ -242,7 +277,8 @@ def test_every_sampler_begins_in_noise_alone(name):
 
 
 def test_moving_places_are_where_frames_differ():
-    """A still clip has none."""
+    """A still clip has none, nor has a clip of one frame."""
+    assert moving_places(torch.ones(1, 4, 1, 8, 8)).tolist() == torch.zeros(1, 1, 1, 8, 8).tolist()
     clean = torch.zeros(2, 4, 3, 8, 8)
     clean[1, 2, 1, 2, 2] = 5
     moving = moving_places(clean)
@@ -328,6 +364,37 @@ def test_what_cannot_be_trained_is_one_line(tmp_path, base, capsys):
     assert "wants a base that predicts velocity" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--learning-rate", value) for value in ("nan", "inf", "0", "-1e-3", "fast")),
+        *((option, value) for option in ("--known-share", "--moving-weight") for value in ("nan", "-1", "1e999")),
+        *(("--seed", value) for value in ("-1", str(2**32), "1.5")),
+    ],
+)
+def test_a_number_that_cannot_be_used_is_one_line(option, value, capsys):
+    """Before anything is read."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", "clips", "--out", "model", f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"error: argument {option}: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_nothing_may_be_learned_of_what_the_base_knew():
+    job = read_job(["--data=clips", "--out=model", "--known-share=0", "--moving-weight=0", f"--seed={LARGEST_SEED}"])
+    assert (job.course.known_share, job.course.moving_weight, job.course.seed) == (0, 0, LARGEST_SEED)
+
+
+def test_processes_wait_and_leave_precision_alone(monkeypatch):
+    """accelerate's configuration of a user may ask for half precision, which the loss does not know of; and whoever
+    waits while the first process reads a hundred thousand clips does not give up after ten minutes."""
+    AcceleratorState._reset_state(True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    accelerator = share_among_processes("cpu")
+    assert accelerator.mixed_precision == "no"
+    assert accelerator.init_handler.to_kwargs() == {"timeout": timedelta(days=1)}
+
+
 def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
     """From a folder of GIFs to a folder that diffusers loads; what was drawn is named after the prompt."""
     data, out, work = (tmp_path / name for name in ("data", "out", "work"))
@@ -388,6 +455,17 @@ def test_another_text_encoder_can_be_taken(base, bert, tmp_path):
     assert pipe.tokenizer.model_max_length <= 77
     settings = TextToVideoSettings(prompt="a blue square", model="model", num_frames=2, num_inference_steps=2)
     assert len(Model(models=[str(out)], device="cpu").generate(settings).frames) == 2
+
+
+def test_whatever_may_learn_is_asked_for(base, bert):
+    """Several processes wait for the gradient of every weight that may learn; a BERT's pooler never has one."""
+    parts = load_base(str(base))
+    parts.text_encoder, parts.tokenizer = load_text_encoder(str(bert))
+    network = build_network(parts, read_job(["--data=clips", "--out=model", "--size=32", "--tune-text"]), "cpu")
+    ids = token_ids(parts.tokenizer, ["a red square"])
+    network(torch.randn(1, 4, 3, 4, 4), torch.tensor([500]), ids).square().sum().backward()
+    idle = [name for name, value in network.named_parameters() if value.requires_grad and value.grad is None]
+    assert idle == []
 
 
 def test_what_reads_text_of_the_same_width_is_kept(image_unet):

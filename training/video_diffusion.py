@@ -146,6 +146,7 @@ def train(job: Job) -> None:
     teacher = Teacher(clips, partial(token_ids, parts.tokenizer), scheduler, job.course, device)
     review = partial(write_review, job, parts, review_prompts(job, clips))
     state = job.work / f"video-{state_key(job, network, clips)}.pt"
+    say_where_it_begins_anew(state)
     trained = learn(state, network.to(device), teacher, accelerator, review, review_every_s=60 * job.review_minutes)
     if accelerator.is_main_process:
         finish(job, parts, trained, review_prompts(job, clips))
@@ -233,6 +234,13 @@ def review_prompts(job: Job, clips: LatentClips) -> list[str]:
 def state_key(job: Job, network: CaptionedVideoNetwork, clips: LatentClips) -> str:
     """A short name for this very run; other data, options or weights begin anew beside it."""
     return course_key(job.course, str(job.tune_text), str(job.zero_terminal_snr), clips.name, fingerprint(network))
+
+
+def say_where_it_begins_anew(state: Path) -> None:
+    """Whoever thought to go on with one of the other states in the folder learns why that is not so."""
+    others = len(list(state.parent.glob("video-*.pt")))
+    if others and not state.exists():
+        logger.info("%s: begins anew; the %d states beside it are of other data, options or bases", state.stem, others)
 
 
 def write_review(job: Job, parts: Any, prompts: list[str], network: CaptionedVideoNetwork, curve: LossCurve) -> None:

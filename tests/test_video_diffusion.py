@@ -2,12 +2,21 @@
 
 import json
 import logging
+import os
+import shutil
+import subprocess
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from typing import get_args
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from einops import rearrange
 from torch.nn import functional
@@ -18,9 +27,20 @@ from model import Model
 from modes import build_scheduler
 from prompts import file_name
 from settings import Scheduler, TextToVideoSettings
-from training.clips import LatentClips, Shape, find_clips, load_latents, read_clip
-from training.toyworld.clips import DIRECTIONS, describe, happening_at, held_out
-from training.video_diffusion import ending_in_noise, main, token_ids
+from training.clips import LatentClips, Shape, find_clips, load_latents, read_ahead, read_clip
+from training.command_line import LARGEST_SEED
+from training.text_encoders import load_text_encoder
+from training.toyworld.clips import DIRECTIONS, HAPPENINGS, TRAINING_CLIPS, describe, happening_at, held_out
+from training.toyworld.data import HELD_OUT_SEED
+from training.video_diffusion import (
+    build_network,
+    ending_in_noise,
+    load_base,
+    main,
+    read_job,
+    share_among_processes,
+    token_ids,
+)
 from training.video_learning import (
     CaptionedVideoNetwork,
     Teacher,
@@ -149,13 +169,12 @@ def test_neither_colours_nor_places_can_be_read_from_the_noise():
     assert draw_noise((1, 4, 2, 4, 4), torch.Generator().manual_seed(0)).shape == (1, 4, 2, 4, 4)
 
 
-def run(path, image_unet, components, kill_at=None):
-    """Six steps; returns the losses and the averaged weights."""
+def run(path, image_unet, components, disturb=lambda number, loss: loss):
+    """Six steps of two batches, each of whose losses may be disturbed; returns the losses and the averaged weights."""
     network, teacher = network_and_teacher(image_unet, components, 6)
     curves = []
-    if kill_at is not None:
-        real = teacher.loss
-        object.__setattr__(teacher, "loss", lambda *given: stop() if given[1] == kill_at else real(*given))
+    real = teacher.loss
+    object.__setattr__(teacher, "loss", lambda *given: disturb(given[1], real(*given)))
     trained = learn(
         path,
         network,
@@ -167,20 +186,43 @@ def run(path, image_unet, components, kill_at=None):
     return curves[-1], trained.state_dict()
 
 
-def stop():
+def killed_at_seven(number, loss):
     """End as a kill does."""
-    raise Killed
+    if number == 7:
+        raise Killed
+    return loss
 
 
 def test_a_killed_training_resumes_on_the_same_loss_curve(tmp_path, image_unet, components):
     """Killed between two batches of a step: same losses from the first step on, same weights."""
     losses, weights = run(tmp_path / "whole.pt", image_unet, components)
     with pytest.raises(Killed):
-        run(tmp_path / "killed.pt", image_unet, components, kill_at=7)
+        run(tmp_path / "killed.pt", image_unet, components, killed_at_seven)
     resumed, resumed_weights = run(tmp_path / "killed.pt", image_unet, components)
     assert resumed == losses
     assert len(losses) == 6
     assert all(torch.equal(weights[name], resumed_weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, image_unet, components, spoilt):
+    """In the fourth step: one line, and the state is that of the third, whose weights are numbers."""
+    with pytest.raises(UserError, match=r"not finite at step 4: .* lower --learning-rate"):
+        run(tmp_path / "state.pt", image_unet, components, lambda number, loss: loss * (spoilt if number == 6 else 1))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["done"] == 3
+    assert all(value.isfinite().all() for value in (*state["network"].values(), *state["average"]["shadow"].values()))
+
+
+def test_any_seed_draws_its_own_noise_in_every_process(image_unet, components):
+    """The greatest too, in the last of many processes."""
+    network, teacher = network_and_teacher(image_unet, components, 1)
+    losses = []
+    for seed in (0, 1, LARGEST_SEED):
+        seeded = replace(teacher, course=replace(teacher.course, seed=seed))
+        losses += [seeded.loss(network, number, rank).item() for number, rank in ((0, 0), (10**6, 0), (0, 63))]
+    assert len(set(losses)) == 9
+    assert seeded.loss(network, 0, 63).item() == losses[-1]
 
 
 def test_temporal_layers_and_words_are_learned(tmp_path, image_unet, components):
@@ -253,7 +295,8 @@ def test_every_sampler_begins_in_noise_alone(name):
 
 
 def test_moving_places_are_where_frames_differ():
-    """A still clip has none."""
+    """A still clip has none, nor has a clip of one frame."""
+    assert moving_places(torch.ones(1, 4, 1, 8, 8)).tolist() == torch.zeros(1, 1, 1, 8, 8).tolist()
     clean = torch.zeros(2, 4, 3, 8, 8)
     clean[1, 2, 1, 2, 2] = 5
     moving = moving_places(clean)
@@ -282,6 +325,77 @@ def test_captions_come_from_texts_beside_and_tables(tmp_path):
         "tabled.mp4": ("an orange square",),
         "tumblr_x1.gif": ("a man is glaring",),
     }
+
+
+def test_files_of_one_name_keep_their_own_captions(tmp_path, caplog):
+    """Where the table names their folders; where it has the name alone both are called so, and the log says so."""
+    for folder in ("cats", "dogs"):
+        (tmp_path / folder).mkdir()
+        for name in ("001.gif", "002.gif"):
+            write_video(tmp_path / folder / name, drifting(4), 8, {})
+    lines = ["cats/001.gif\ta cat", "./dogs/001.gif\ta dog", "https://a.com/001.gif\tan animal", "002.gif\ta pet"]
+    (tmp_path / "captions.tsv").write_text("\n".join(lines), encoding="utf-8")
+    found = {file.path.relative_to(tmp_path).as_posix(): file.captions for file in find_clips(tmp_path)}
+    alike = ("a pet",)
+    expected = {"cats/001.gif": ("a cat",), "cats/002.gif": alike, "dogs/001.gif": ("a dog",), "dogs/002.gif": alike}
+    assert found == expected
+    assert [line for line in caplog.messages if "write their paths" in line] == [
+        "002.gif: 2 videos are called so and share its captions; write their paths instead"
+    ]
+
+
+def test_links_to_nothing_are_reported_and_skipped(tmp_path, components, caplog):
+    """As are folders that are called as a video."""
+    write_video(tmp_path / "good.gif", drifting(6), 8, {})
+    (tmp_path / "gone.gif").symlink_to(tmp_path / "elsewhere.gif")
+    (tmp_path / "folder.gif").mkdir()
+    for name in ("good", "gone", "folder"):
+        (tmp_path / f"{name}.txt").write_text("a square", encoding="utf-8")
+    assert len(load_latents(tmp_path / "work", tmp_path, Shape(4, 32), components["vae"])) == 1
+    for name in ("gone.gif", "folder.gif"):
+        assert f"{name}: skipped, there is no such file" in caplog.text
+
+
+def test_a_picture_every_three_minutes_is_a_clip(tmp_path):
+    """Which stands still."""
+    raw = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "48x48", "-framerate", "0.005", "-i", "pipe:0"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *raw, str(tmp_path / "slow.mp4")]
+    subprocess.run(command, input=drifting(3).tobytes(), check=True)
+    assert read_clip(tmp_path / "slow.mp4", Shape(4, 32)).std(axis=0).max() == 0
+
+
+def test_a_copied_folder_holds_the_same_clips(tmp_path, components):
+    """Whenever its files were written; and what has the same name, size and time may hold something else."""
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    write_video(first / "a.gif", drifting(4), 8, {})
+    (first / "a.txt").write_text("a square", encoding="utf-8")
+    shutil.copytree(first, copy)
+    os.utime(copy / "a.gif", (1, 1))
+    read = partial(load_latents, tmp_path / "work", shape=Shape(4, 32), autoencoder=components["vae"])
+    name = read(first).name
+    assert read(copy).name == name
+    content = bytearray((copy / "a.gif").read_bytes())
+    content[20] ^= 1  # of a colour in the palette
+    (copy / "a.gif").write_bytes(content)
+    os.utime(copy / "a.gif", (1, 1))
+    assert read(copy).name != name
+
+
+def test_clips_are_not_read_further_ahead_than_they_can_be_kept():
+    """However long the folder: those that nobody has taken yet are few, and come in order."""
+    begun = []
+
+    def submit(task):
+        begun.append(task)
+        result = Future()
+        result.set_result(task)
+        return result
+
+    for taken, result in enumerate(read_ahead(submit, range(50), 6), 1):
+        assert result == taken - 1
+        assert len(begun) - taken < 6
+    assert taken == 50
 
 
 def test_broken_files_are_reported_and_skipped(tmp_path, components, caplog):
@@ -339,6 +453,37 @@ def test_what_cannot_be_trained_is_one_line(tmp_path, base, capsys):
     assert "wants a base that predicts velocity" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--learning-rate", value) for value in ("nan", "inf", "0", "-1e-3", "fast")),
+        *((option, value) for option in ("--known-share", "--moving-weight") for value in ("nan", "-1", "1e999")),
+        *(("--seed", value) for value in ("-1", str(2**32), "1.5")),
+    ],
+)
+def test_a_number_that_cannot_be_used_is_one_line(option, value, capsys):
+    """Before anything is read."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", "clips", "--out", "model", f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"error: argument {option}: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_nothing_may_be_learned_of_what_the_base_knew():
+    job = read_job(["--data=clips", "--out=model", "--known-share=0", "--moving-weight=0", f"--seed={LARGEST_SEED}"])
+    assert (job.course.known_share, job.course.moving_weight, job.course.seed) == (0, 0, LARGEST_SEED)
+
+
+def test_processes_wait_and_leave_precision_alone(monkeypatch):
+    """accelerate's configuration of a user may ask for half precision, which the loss does not know of; and whoever
+    waits while the first process reads a hundred thousand clips does not give up after ten minutes."""
+    AcceleratorState._reset_state(True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    accelerator = share_among_processes("cpu")
+    assert accelerator.mixed_precision == "no"
+    assert accelerator.init_handler.to_kwargs() == {"timeout": timedelta(days=1)}
+
+
 def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
     """From a folder of GIFs to a folder that diffusers loads; what was drawn is named after the prompt."""
     data, out, work = (tmp_path / name for name in ("data", "out", "work"))
@@ -359,8 +504,10 @@ def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
     assert np.isfinite(frames).all()
 
 
-def test_other_clips_begin_anew(base, tmp_path):
-    """As many clips in another folder, with the same options: no state of the first is taken for theirs."""
+def test_other_clips_begin_anew(base, tmp_path, caplog):
+    """As many clips in another folder, with the same options: no state of the first is taken for theirs, and the log
+    says so."""
+    caplog.set_level(logging.INFO)
     for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
         (tmp_path / name).mkdir()
         write_video(tmp_path / name / "a.gif", drifting(5, colour), 8, {})
@@ -368,6 +515,7 @@ def test_other_clips_begin_anew(base, tmp_path):
         options = ["--data", tmp_path / name, "--out", tmp_path / "out", "--work", tmp_path / "work", "--base", base]
         options += ["--steps", 1, "--frames", 4, "--size", 32, "--device", "cpu", "--batch", 1]
         assert main(list(map(str, options))) == 0
+        assert caplog.text.count("begins anew") == (name == "blue")
     assert len(list((tmp_path / "work").glob("video-*.pt"))) == 2
 
 
@@ -399,6 +547,17 @@ def test_another_text_encoder_can_be_taken(base, bert, tmp_path):
     assert pipe.tokenizer.model_max_length <= 77
     settings = TextToVideoSettings(prompt="a blue square", model="model", num_frames=2, num_inference_steps=2)
     assert len(Model(models=[str(out)], device="cpu").generate(settings).frames) == 2
+
+
+def test_whatever_may_learn_is_asked_for(base, bert):
+    """Several processes wait for the gradient of every weight that may learn; a BERT's pooler never has one."""
+    parts = load_base(str(base))
+    parts.text_encoder, parts.tokenizer = load_text_encoder(str(bert))
+    network = build_network(parts, read_job(["--data=clips", "--out=model", "--size=32", "--tune-text"]), "cpu")
+    ids = token_ids(parts.tokenizer, ["a red square"])
+    network(torch.randn(1, 4, 3, 4, 4), torch.tensor([500]), ids).square().sum().backward()
+    idle = [name for name, value in network.named_parameters() if value.requires_grad and value.grad is None]
+    assert idle == []
 
 
 def test_what_reads_text_of_the_same_width_is_kept(image_unet):
@@ -437,7 +596,7 @@ def test_the_running_mean_is_of_what_came_before():
 
 
 def test_toy_clips_move_as_their_captions_say():
-    """Far enough to be seen, whole all the way; and the held-out ones are others."""
+    """Far enough to be seen, whole all the way."""
     for number in range(200):
         clip = happening_at(number)
         caption = describe(clip, np.random.default_rng(number))
@@ -451,8 +610,27 @@ def test_toy_clips_move_as_their_captions_say():
             distance = float(gone @ np.array(DIRECTIONS[clip.detail]))
             assert 0.24 < distance < 0.46
             assert first.colour in caption
-    assert {caption for caption, _ in held_out(30)}.isdisjoint({describe(happening_at(0), np.random.default_rng(0))})
-    assert held_out(1)[0][1] != happening_at(0)
+
+
+def what_is_seen(clip):
+    """All that a caption can say of a clip but the size."""
+    scene = clip.scenes[0]
+    things = [(thing.colour, thing.shape) for thing in scene.objects]
+    people = [(figure.shirt, figure.trousers) for figure in scene.figures]
+    return clip.kind, clip.detail, scene.background, *things, *people
+
+
+def test_training_never_shows_what_is_held_out():
+    """Colour, shape or clothes, what happens and where to, and background together. Drawing others would not do: a
+    third of them are like one of the thousands that were learned from."""
+    trained = {what_is_seen(happening_at(number)) for number in range(TRAINING_CLIPS)}
+    others = [what_is_seen(happening_at(number, HELD_OUT_SEED)) for number in range(100)]
+    assert 20 < sum(seen in trained for seen in others) < 50
+    measured = held_out(100)
+    assert trained.isdisjoint(what_is_seen(clip) for _, clip in measured)
+    assert len({caption for caption, _ in measured}) == 100
+    assert measured[:30] == held_out(30)
+    assert {clip.kind for _, clip in measured} == set(HAPPENINGS)
 
 
 def test_every_direction_and_action_has_its_words():

@@ -11,17 +11,20 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, TextToVideoSDPipeline, UNet2DConditionModel
+from torch import nn
 
 from errors import UserError, first_line
 from prompts import file_name
 from training.clips import LatentClips, Shape, load_latents
+from training.command_line import above_zero, positive, seed, zero_or_above
 from training.text_encoders import load_text_encoder
 from training.toyworld.autoencoder import fingerprint
 from training.video_learning import (
@@ -44,6 +47,7 @@ from utils import choose_device, fit_threads, local_or_hub
 from video_io import write_video
 
 logger = logging.getLogger("training.video_diffusion")
+LONGEST_WAIT = timedelta(days=1)  # of one process for the others
 
 
 @dataclass(frozen=True)
@@ -94,17 +98,19 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
     parser.add_argument("--steps", type=positive, default=6000)
     parser.add_argument("--batch", type=positive, default=4, help="clips at once")
     parser.add_argument("--accumulate", type=positive, default=1, help="batches that make one step")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of temporal layers and words, at its peak")
-    parser.add_argument("--known-share", type=float, default=0.3, help="share of that rate for the rest")
     parser.add_argument(
-        "--moving-weight", type=float, default=2.0, help="how much more moving places count in the loss"
+        "--learning-rate", type=above_zero, default=1e-3, help="of temporal layers and words, at its peak"
+    )
+    parser.add_argument("--known-share", type=zero_or_above, default=0.3, help="share of that rate for the rest")
+    parser.add_argument(
+        "--moving-weight", type=zero_or_above, default=2.0, help="how much more moving places count in the loss"
     )
     parser.add_argument("--frames", type=positive, default=8)
     parser.add_argument("--size", type=positive, default=128, help="side of the square clips, in pixels")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--device", help="cuda, mps or cpu; the best there is")
     parser.add_argument("--prompt", action="append", default=[], help="what to sample now and then; may be repeated")
-    parser.add_argument("--review-minutes", type=float, default=10.0, help="time between two samples")
+    parser.add_argument("--review-minutes", type=zero_or_above, default=10.0, help="time between two samples")
     given = parser.parse_args(arguments)
     course = VideoCourse(
         given.steps,
@@ -121,18 +127,10 @@ def read_job(arguments: Sequence[str] | None = None) -> Job:
     return Job(given.data, given.out, given.work, given.base, shape, course, device, *changes, prompts, minutes)
 
 
-def positive(text: str) -> int:
-    """A whole number from one on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
-
-
 def train(job: Job) -> None:
     """The whole run: read, encode, learn, review, export. Raises UserError."""
     fit_threads()
-    accelerator = Accelerator(cpu=job.device == "cpu")
+    accelerator = share_among_processes(job.device)
     device = str(accelerator.device) if accelerator.num_processes > 1 else job.device
     parts = load_base(job.base)
     if job.text_encoder is not None:
@@ -150,9 +148,17 @@ def train(job: Job) -> None:
     teacher = Teacher(clips, partial(token_ids, parts.tokenizer), scheduler, job.course, device)
     review = partial(write_review, job, parts, review_prompts(job, clips))
     state = job.work / f"video-{state_key(job, network, clips)}.pt"
+    say_where_it_begins_anew(state)
     trained = learn(state, network.to(device), teacher, accelerator, review, review_every_s=60 * job.review_minutes)
     if accelerator.is_main_process:
         finish(job, parts, trained, review_prompts(job, clips))
+
+
+def share_among_processes(device: str) -> Accelerator:
+    """What ``accelerate launch`` started, be it one process. Precision is the loss's own affair, whatever a user's
+    configuration says; the other processes wait as long as the first takes to read and encode."""
+    patience = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    return Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
 
 
 def load_base(source: str) -> Any:
@@ -201,6 +207,8 @@ def build_network(parts: Any, job: Job, device: str) -> CaptionedVideoNetwork:
             )
         unet.register_to_config(sample_size=cells)
     parts.text_encoder.requires_grad_(job.tune_text)
+    if isinstance(pooler := getattr(parts.text_encoder, "pooler", None), nn.Module):
+        pooler.requires_grad_(False)  # nothing reads a BERT's, and several processes would wait for its gradient
     return CaptionedVideoNetwork(ready_to_train(unet, device).train(), parts.text_encoder)
 
 
@@ -228,6 +236,13 @@ def review_prompts(job: Job, clips: LatentClips) -> list[str]:
 def state_key(job: Job, network: CaptionedVideoNetwork, clips: LatentClips) -> str:
     """A short name for this very run; other data, options or weights begin anew beside it."""
     return course_key(job.course, str(job.tune_text), str(job.zero_terminal_snr), clips.name, fingerprint(network))
+
+
+def say_where_it_begins_anew(state: Path) -> None:
+    """Whoever thought to go on with one of the other states in the folder learns why that is not so."""
+    others = len(list(state.parent.glob("video-*.pt")))
+    if others and not state.exists():
+        logger.info("%s: begins anew; the %d states beside it are of other data, options or bases", state.stem, others)
 
 
 def write_review(job: Job, parts: Any, prompts: list[str], network: CaptionedVideoNetwork, curve: LossCurve) -> None:

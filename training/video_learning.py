@@ -5,6 +5,7 @@ It knows latents and captions, and nothing of files, checkpoints or the command 
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from diffusers import DDPMScheduler
 from torch import nn
 from torch.nn import functional
 
+from errors import UserError
 from training.clips import LatentClips, as_network_input
 from training.loop import ExponentialAverage, Stateful, run_steps
 from training.toyworld.denoiser import cosine, draw_timesteps
@@ -112,7 +114,7 @@ def draw_noise(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor
 
 def moving_places(clean: torch.Tensor) -> torch.Tensor:
     """Where a clip changes over time, 0 to 1: latents (b, c, f, h, w) to (b, 1, 1, h, w)."""
-    change = clean.std(dim=2).amax(dim=1, keepdim=True) / MOVING_STD
+    change = clean.std(dim=2, correction=0).amax(dim=1, keepdim=True) / MOVING_STD
     return functional.max_pool2d(change.clamp(max=1), 3, stride=1, padding=1)[:, :, None]
 
 
@@ -161,7 +163,8 @@ class Teacher:
     def loss(self, network: nn.Module, number: int, rank: int = 0) -> torch.Tensor:
         """The loss of batch ``number`` in process ``rank``, which alone decide clips, captions and noise."""
         batch = draw_batch(self.clips, self.course.batch, np.random.default_rng([self.course.seed, number, rank]))
-        generator = torch.Generator().manual_seed((self.course.seed * 1009 + rank) * 10**9 + number)
+        drawn = np.random.SeedSequence([self.course.seed, rank, number]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(drawn[0]))
         noise = draw_noise(batch.clean.shape, generator)
         training_timesteps = self.scheduler.config.num_train_timesteps
         timesteps = draw_timesteps(len(noise), training_timesteps, generator, centre=NOISE_CENTRE)
@@ -186,7 +189,8 @@ def learn(
     """Train, resuming from ``path``; returns a copy with averaged weights.
 
     ``accelerator`` (accelerate's) shares a step among several processes; ``review`` is called now and then, and at the
-    end, with the averaged network so far, in the first process alone.
+    end, with the averaged network so far, in the first process alone. Raises UserError where the loss is not finite
+    any more, and leaves the last state as it is.
     """
     course, main = teacher.course, accelerator.is_main_process
     average = ExponentialAverage(network, 0.998)
@@ -205,7 +209,9 @@ def learn(
             loss = teacher.loss(shared, number, accelerator.process_index) / course.accumulate
             accelerator.backward(loss)
             total += loss.item()
-        nn.utils.clip_grad_norm_(learning, 1.0)
+        norm = nn.utils.clip_grad_norm_(learning, 1.0)  # of all processes' mean, so that all of them stop together
+        if not math.isfinite(total + float(norm)):
+            raise UserError(f"the loss is not finite at step {index + 1}: begin anew with a lower --learning-rate")
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()

@@ -1,15 +1,16 @@
 """Draw captioned toy-world clips to train a video model on: ``python -m training.toyworld.clips --out FOLDER``.
 
 Things move, grow, shrink, turn and change colour; mannequins walk, wave, jump and dance; some scenes keep still. Writes
-MP4s of eight frames and ``captions.tsv`` with several wordings of each. ``--seed 2`` draws what training never saw.
+MP4s of eight frames and ``captions.tsv`` with several wordings of each. ``--seed 2`` draws others.
 """
 
 import argparse
+import itertools
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ from training.toyworld.sequences import DIRECTIONS, MOTIONS, acting, changing, g
 from video_io import write_video
 
 logger = logging.getLogger(__name__)
+Facts = tuple[str, ...]
 FRAMES, FPS = 8, 8
+TRAINING_CLIPS = 4000  # that many, from number 0 on under TRAINING_SEED, are drawn to learn from
 WORDINGS = 4
 EDGE = 0.03  # kept free between a thing and the picture's edge
 STREAM = 77  # keeps these scenes apart from the still pictures of the same seed
@@ -85,7 +88,7 @@ class Happening:
 
 
 def happening_at(number: int, seed: int = TRAINING_SEED, frames: int = FRAMES) -> Happening:
-    """The clip with this number; numbers under another seed are clips that training never saw."""
+    """The clip with this number; numbers under another seed are other clips, alike or not."""
     random = np.random.default_rng([STREAM, seed, number])
     kind = str(random.choice(list(HAPPENINGS), p=list(HAPPENINGS.values())))
     return _MAKERS[kind](random, frames)
@@ -203,13 +206,30 @@ def backdrop(scene: Scene, choose: Callable[..., str]) -> str:
 
 
 def held_out(count: int, frames: int = FRAMES) -> list[tuple[str, Happening]]:
-    """Complete captions and their clips that training never saw, of things that have a name; to measure by."""
-    candidates = (happening_at(number, HELD_OUT_SEED, frames) for number in range(20 * count + 100))
-    named = (clip for clip in candidates if clip.scenes[0].figures or clip.scenes[0].objects[0].shape in SHAPES)
-    return [
-        (describe(clip, np.random.default_rng(0), complete=True), clip)
-        for clip, _ in zip(named, range(count), strict=False)
-    ]
+    """Complete captions, each another, and their clips, of things that have a name; to measure by. Training never
+    showed such a thing do such a thing before such a background."""
+    found: dict[str, Happening] = {}
+    numbers = itertools.count()
+    while len(found) < count:
+        clip = happening_at(next(numbers), HELD_OUT_SEED, frames)
+        named = clip.scenes[0].figures or clip.scenes[0].objects[0].shape in SHAPES
+        if named and facts(clip) not in trained_facts():
+            found.setdefault(describe(clip, np.random.default_rng(0), complete=True), clip)
+    return list(found.items())
+
+
+def facts(happening: Happening) -> Facts:
+    """What happens, its direction, action or colour afterwards, the background, and colour and shape or clothes."""
+    scene = happening.scenes[0]
+    if scene.figures:
+        return happening.kind, happening.detail, scene.background, scene.figures[0].shirt, scene.figures[0].trousers
+    return happening.kind, happening.detail, scene.background, scene.objects[0].colour, scene.objects[0].shape
+
+
+@lru_cache(1)
+def trained_facts() -> frozenset[Facts]:
+    """The facts of all clips that training is shown; of one frame each, which tells as much and is sooner drawn."""
+    return frozenset(facts(happening_at(number, frames=1)) for number in range(TRAINING_CLIPS))
 
 
 def write_clip(folder: Path, seed: int, size_px: int, number: int) -> list[str]:
@@ -227,9 +247,9 @@ def write_clip(folder: Path, seed: int, size_px: int, number: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".training/toyworld-clips"))
-    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--count", type=int, default=TRAINING_CLIPS)
     parser.add_argument("--size", type=int, default=SIZE_PX, help="side in pixels")
-    parser.add_argument("--seed", type=int, default=TRAINING_SEED, help=f"{HELD_OUT_SEED} for clips kept from training")
+    parser.add_argument("--seed", type=int, default=TRAINING_SEED, help=f"{HELD_OUT_SEED} for other clips")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ from training.toyworld.scene import (
     random_object,
 )
 from training.toyworld.sequences import DIRECTIONS, MOTIONS, acting, changing, growing, moving, turning
+from utils import granted_cores
 from video_io import write_video
 
 logger = logging.getLogger(__name__)
@@ -254,7 +255,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    with get_context("spawn").Pool(os.cpu_count()) as workers:
+    with get_context("spawn").Pool(granted_cores() or os.cpu_count()) as workers:
         draw = partial(write_clip, options.out, options.seed, options.size)
         for done, clip in enumerate(workers.imap(draw, range(options.count), chunksize=16), 1):
             lines += clip

@@ -7,7 +7,6 @@ MP4s of eight frames and ``captions.tsv`` with several wordings of each. ``--see
 import argparse
 import itertools
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -255,7 +254,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    with get_context("spawn").Pool(granted_cores() or os.cpu_count()) as workers:
+    with get_context("spawn").Pool(granted_cores()) as workers:
         draw = partial(write_clip, options.out, options.seed, options.size)
         for done, clip in enumerate(workers.imap(draw, range(options.count), chunksize=16), 1):
             lines += clip

@@ -10,6 +10,7 @@ import numpy as np
 
 from training.toyworld.render import Rendering, render
 from training.toyworld.scene import Scene, random_scene
+from utils import granted_cores
 
 logger = logging.getLogger(__name__)
 SIZE_PX = 128
@@ -74,7 +75,7 @@ def load_arrays(
             name: np.lib.format.open_memmap(partial[name], mode="w+", dtype=np.uint8, shape=(count, *shape))
             for name, shape in shapes.items()
         }
-        with get_context("spawn").Pool() as workers:
+        with get_context("spawn").Pool(granted_cores()) as workers:
             for done, (start, drawn) in enumerate(workers.imap_unordered(draw, range(0, count, CHUNK)), 1):
                 for name, values in drawn.items():
                     arrays[name][start : start + CHUNK] = values

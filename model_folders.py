@@ -68,6 +68,13 @@ def name_of(source: str) -> str:
     return path.parent.name if stem in USUAL_STEMS else stem
 
 
+def public_name(source: str) -> str:
+    """A mere name or a Hub id as it is, of any other path the last part: what others read, such as a report, does not
+    say where files lie."""
+    there = os.path.exists(source)  # of a name that cannot be a path pathlib raises
+    return source if not there and (is_hub_id(source) or "/" not in source) else Path(source).name or source
+
+
 def sources_of(kind: Kind, named: str) -> list[str]:
     """A file, the files of a folder, or a Hub id; raises ModelUnavailable with what the operator typed."""
     path = Path(named).expanduser()

@@ -14,6 +14,7 @@ from catalogue import Catalogue, Extras
 from director import Complete
 from errors import InvalidSettings, ModelUnavailable
 from language_model import MODEL_VARIABLE, LanguageModelOptions, connect, key_from_environment
+from model_folders import public_name
 from settings import Settings
 
 AUTO = "auto"
@@ -96,11 +97,18 @@ def by_name(settings: Settings, catalogue: Catalogue) -> Settings:
         name = _name(wanted, catalogue.offered(setting))
         if name is None:
             none = "" if setting == "model" else ", which may be none"
-            raise ModelUnavailable(
-                f"the {noun} {wanted!r} is not offered: allow it with --{setting}s, or choose with --{setting}{none}"
-            )
+            told = f"the {noun} {public_name(wanted)!r} is not offered"
+            raise ModelUnavailable(f"{told}: allow it with --{setting}s, or choose with --{setting}{none}")
         chosen[setting] = name
     return settings.model_copy(update=chosen)
+
+
+def without_folders(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """The same settings for others to read: models, LoRAs and VAEs as in ``by_name``, and a path that is not offered by
+    its last part."""
+    texts = {name: value for name in CHOSEN if isinstance(value := settings.get(name), str)}
+    shown = {name: _name(value, catalogue.offered(name)) or public_name(value) for name, value in texts.items()}
+    return {**settings, **shown}
 
 
 def _name(wanted: str, sources: Mapping[str, str]) -> str | None:

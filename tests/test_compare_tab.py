@@ -1,5 +1,6 @@
 """The tab of comparisons as a program sees it: a real server, with a model that is quick and false."""
 
+import asyncio
 import json
 import socket
 import tempfile
@@ -17,13 +18,14 @@ from gradio_client.exceptions import AppError
 
 import app_compare
 import serve
-from compare_tab import Comparer, engines_offered
+from compare_tab import STOPPED, Compared, ComparePanel, Comparer, engines_offered
 from comparison import prepare
 from engines import ENGINES
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
 from registry import ModelRow, models
 from tabs import Server
+from views import NOTHING_KEPT
 
 TWO = ["text2video-zero: toyworld", "direct: toyworld"]
 ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_frames": 4, "fps": 8}
@@ -92,6 +94,35 @@ def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(clien
     wait_until(lambda: not list(Path(tempfile.gettempdir()).glob("text2video-*/comparison-*")))
     _, facts = client.predict(**ASKED, api_name="/compare")
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
+
+
+def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
+    """The clips that are there may have taken hours: they are shown with their numbers, and the report can be had, for
+    the operator as well. Of a job without any, nothing."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    (tmp_path / "kept").mkdir()
+    model = FakeModel()
+    comparing = Comparer(engines_offered(models()), partial(prepare, model=model), tmp_path / "kept")
+    panel = ComparePanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button(), gr.State([]))
+
+    async def cancelled(prompts: str) -> list[Compared]:
+        updates = comparing.for_page(panel, **ASKED | {"prompts": prompts})
+        kept = (await anext(updates))[panel.kept]
+        async for _ in updates:
+            if model.log[-1:] == [("start", ENDLESS)]:
+                break
+        await updates.aclose()
+        return kept
+
+    shown = panel.show_stopped(kept := asyncio.run(cancelled(f"a star\n{ENDLESS}")))
+    assert STOPPED in shown[panel.status]
+    assert "stopped before it had finished" in shown[panel.status]
+    assert "t2v-cmp-clip" in shown[panel.stage]
+    assert "Text2Video-Zero" in shown[panel.table]
+    with zipfile.ZipFile(kept[0].archive) as file:
+        assert len([name for name in file.namelist() if name.endswith("report.html") or name.endswith(".mp4")]) == 2
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [kept[0].archive.name]
+    assert NOTHING_KEPT in panel.show_stopped(asyncio.run(cancelled(ENDLESS)))[panel.status]
 
 
 def wait_until(happened) -> None:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from gradio.components import Component
 
 import ui
 from compare_settings import ComparisonSettings
-from engines import ENGINES
+from engines import ENGINES, engine_by_name
 from errors import Cancelled, GenerationFailed, InvalidSettings
 from evaluation.clip_scores import VIT_B_32
 from job_runner import Job, connect_job
@@ -45,21 +45,23 @@ HINT = (
 )
 
 
-def engines_offered(rows: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What a client may compare: by a name of its own the label, and the choice as ``ComparisonSettings`` takes it."""
+def engines_offered(rows: Mapping[str, Any], pipelines: Iterable[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a client may compare: by a name of its own the label, and the choice as ``ComparisonSettings`` takes it.
+    Of pipelines of diffusers those that are given, as ``engine_by_name`` takes them."""
     image_models = [row for row in rows.values() if not row.edits and not row.trained_on_videos]
     offered = {
         f"{engine}: {row.name}": (f"{ENGINES[engine].label} · {row.label}", {"engine": engine, "model": row.name})
         for engine in WITH_ANY_IMAGE_MODEL
         for row in image_models
     }
-    own = [engine for name, engine in ENGINES.items() if name not in WITH_ANY_IMAGE_MODEL]
-    offered |= {engine.name: (engine.label, {"engine": engine.name}) for engine in own}
-    known = {(engine.settings or {}).get("model") for engine in own}
-    others = [row for row in rows.values() if row.trained_on_videos and row.name not in known]
+    own = {name: row for name, row in ENGINES.items() if name not in WITH_ANY_IMAGE_MODEL and row.settings is not None}
+    others = {source: engine_by_name(source) for source in pipelines}
+    offered |= {row.name: (row.label, {"engine": name}) for name, row in (own | others).items()}
+    known = {(row.settings or {}).get("model") for row in own.values()}
+    named = [row for row in rows.values() if row.trained_on_videos and row.name not in known]
     return offered | {
         f"model: {row.name}": (row.label, {"engine": WITH_ANY_IMAGE_MODEL[0], "model": row.name, "label": row.label})
-        for row in others
+        for row in named
     }
 
 
@@ -242,7 +244,7 @@ class CompareTab:
 def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
     """The tab as a page of its own."""
     assert server.compare is not None
-    offered = engines_offered(server.rows)
+    offered = engines_offered(server.rows, server.engines)
     default = server.default(edits=False)[0].name
     chosen_first = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:

@@ -23,6 +23,7 @@ from comparison import prepare
 from engines import ENGINES
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
+from operator_options import pipelines_offered
 from registry import ModelRow, models
 from tabs import Server
 from views import NOTHING_KEPT
@@ -162,11 +163,67 @@ def test_a_mistake_is_one_line(client, changes, said):
 
 
 def test_every_image_model_and_every_engine_is_offered_once():
-    offered = engines_offered(models())
+    offered = engines_offered(models(), pipelines_offered([], local=True))
     labels = [label for label, _ in offered.values()]
     assert len(set(labels)) == len(labels)
     assert {name for name in ENGINES if name in offered} == set(ENGINES) - {"text2video-zero", "direct"}
     assert not any("edit" in key for key in offered)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        (serve.Address(), True),
+        (serve.Address(host="localhost"), True),
+        (serve.Address(host="0.0.0.0"), False),
+        (serve.Address(share=True), False),
+        (serve.Address(host="0.0.0.0", auth=("me", "secret")), False),
+    ],
+)
+def test_strangers_start_no_large_download(address, local, monkeypatch):
+    """Each pipeline of diffusers is tens of gigabytes: on a page that others reach it is the operator who decides."""
+    foreign = {name for name, row in ENGINES.items() if row.pipeline is not None}
+    offered = engines_offered(models(), pipelines_offered([], local=address.local))
+    assert foreign & offered.keys() == (foreign if local else set())
+    assert offered.keys() >= {"toyworld-video", "modelscope", "zeroscope", *TWO}
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "me/studio")
+    assert not address.local
+
+
+def test_the_operator_names_further_engines(tmp_path):
+    """By a row's name, a Hub id or a folder, which no client sees; whatever else a program asks for is refused."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model_index.json").write_text("{}")
+    named = ["wan2.1-1.3b", "somebody/video-model", str(tmp_path / "mine"), "toyworld-video"]
+    offered = engines_offered(models(), pipelines_offered(named, local=False))
+    assert [key for key in offered if key in ("direct", "ltx-video")] == []
+    assert offered["mine"] == ("mine", {"engine": str(tmp_path / "mine")})
+    comparing = Comparer(offered, lambda settings: settings)
+    chosen = comparing.read({**ASKED, "engines": ["wan2.1-1.3b", "somebody/video-model", "mine"]}).engines
+    assert [choice.engine for choice in chosen] == named[:3]
+    for other in ("ltx-video", "somebody/other", str(tmp_path / "mine")):
+        with pytest.raises(InvalidSettings, match="must be a list of engines that are offered"):
+            comparing.read({**ASKED, "engines": [TWO[0], other]})
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("wan3", "must be one of text2video-zero, .* or a Hub id or folder"),
+        ("/nowhere/wan", "or a Hub id or folder"),
+        ("a/b/c.safetensors", "or a Hub id or folder"),
+        ("x" * 300, "or a Hub id or folder"),
+        ("{folder}/ltx-video", "there is another engine called ltx-video"),
+    ],
+)
+def test_an_engine_that_cannot_be_offered_is_one_line_at_start(name, said, local, tmp_path):
+    (tmp_path / "ltx-video").mkdir()
+    (tmp_path / "ltx-video" / "model_index.json").write_text("{}")
+    with pytest.raises(InvalidSettings, match=said) as refused:
+        pipelines_offered([name.replace("{folder}", str(tmp_path))], local=local)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_model_of_the_operator_that_was_trained_on_videos_is_an_engine_of_its_own():

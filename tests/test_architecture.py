@@ -91,6 +91,7 @@ MAY_IMPORT = {
     "diffusers_call": ["engines", "errors", "reporting"],
     "diffusers_engine": [
         *("engines", "errors", "loading", "memory", "utils", "reporting", "model_folders", "diffusers_call"),
+        "safetensors_header",
     ],
     "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
     "modes": [*FACTS, *PARTS, *MODES, "inputs"],

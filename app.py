@@ -24,7 +24,7 @@ from comparison import prepare
 from director import Complete
 from errors import UserError
 from model import Model
-from operator_options import add_extras, add_language_model, language_model, read_extras
+from operator_options import add_extras, add_language_model, language_model, pipelines_offered, read_extras
 from tabs import EXAMPLES, Server
 from video_io import read_metadata
 
@@ -36,15 +36,19 @@ OPTIONS_VARIABLE = "T2V_OPTIONS"
 
 
 def create_app(
-    model: Model, output_dir: Path | None = None, tabs: Sequence[Any] = TABS, complete: Complete | None = None
+    model: Model,
+    output_dir: Path | None = None,
+    tabs: Sequence[Any] = TABS,
+    complete: Complete | None = None,
+    engines: Sequence[str] = (),
 ) -> gr.Blocks:
     """The whole page around one model, and a language model, where there is one; nothing is loaded before the first
-    job."""
+    job. ``engines`` are pipelines of diffusers that anybody who sees the page may make it download and run."""
     offered = model.catalogue
     server = Server(
         *(model.generate, model.rows, model.default, read_metadata, output_dir),
         *(offered.loras, offered.vaes, offered.embeddings, complete),
-        partial(prepare, model=model, complete=complete),
+        *(partial(prepare, model=model, complete=complete), engines),
     )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER)
@@ -64,10 +68,12 @@ def main(arguments: Sequence[str] | None = None, tabs: Sequence[Any] = TABS) -> 
     options = _parser().parse_args(_given() if arguments is None else arguments)
     with serve.exit_on_user_error():
         address = serve.Address(options.host, options.port, options.share, options.auth, options.queue_size)
+        engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))
         complete = language_model(options, from_environment=True)
-        serve.serve(create_app(model, _writable(options.output_dir), tabs, complete), address, [EXAMPLES])
+        page = create_app(model, _writable(options.output_dir), tabs, complete, engines)
+        serve.serve(page, address, [EXAMPLES])
 
 
 def _given() -> list[str]:
@@ -95,6 +101,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a Hub id, a folder or a .safetensors file to offer as well, the first one by default; may be repeated",
     )
     add_extras(parser, command_line=False)
+    parser.add_argument(
+        "--engine",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a diffusers text-to-video pipeline to offer under Compare: a name in engines.py, a Hub id or a folder; "
+        "may be repeated; those in engines.py are offered by themselves where only this machine reaches the page",
+    )
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
     parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")

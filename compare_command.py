@@ -1,7 +1,7 @@
 """``inference.py compare config.yaml``: several engines on the same prompts, and a folder with the report.
 
 A file of settings, options that win over it, one line for a mistake. What was finished before Ctrl-C, or before an
-engine failed, is in the report.
+engine failed, is in the report, which is there after the first engine: a program that is killed says nothing more.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,27 +104,31 @@ def run_comparison(
     results = comparison.results
     _check_folder(job.folder)
     try:
-        comparison.run(job.folder, lambda stage: draw_line(stage_line(stage)), cancel)
+        report_so_far = partial(_written, results, job.folder)
+        comparison.run(job.folder, lambda stage: draw_line(stage_line(stage)), cancel, report_so_far)
     except Cancelled:
-        if not any(engine.clips for engine in results.engines):
+        path = _written(results, job.folder)
+        if path is None:
             _remove_if_empty(job.folder)
             raise
-        raise Cancelled(f"stopped; what was finished is in {_written(results, job.folder)}") from None
+        raise Cancelled(f"stopped; what was finished is in {path}") from None
     finally:
         draw_line("")
     for note in [*(f"{engine.label}: {engine.error}" for engine in results.engines if engine.error), *results.notes]:
         say(note)
-    if not any(engine.clips for engine in results.engines):
+    path = _written(results, job.folder)
+    if path is None:
         _remove_if_empty(job.folder)
         raise InvalidSettings("no engine could draw: see the lines above")
-    path = _written(results, job.folder)
     return f"{markdown_table(results)}\n{path}"
 
 
-def _written(results: Any, folder: Path) -> Path:
-    """The report's path; raises UserError where the disk does not take it."""
+def _written(results: Any, folder: Path) -> Path | None:
+    """The report's path, or None where nothing was drawn; raises UserError where the disk does not take it."""
     from report import write_report
 
+    if not any(engine.clips for engine in results.engines):
+        return None
     try:
         return write_report(results, folder)
     except OSError as error:

@@ -5,9 +5,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ from gradio.components import Component
 
 import ui
 from compare_settings import ComparisonSettings
-from engines import ENGINES
-from errors import GenerationFailed, InvalidSettings
+from engines import ENGINES, engine_by_name
+from errors import Cancelled, GenerationFailed, InvalidSettings
 from evaluation.clip_scores import VIT_B_32
 from job_runner import Job, connect_job
 from jobs import keep, run_in_thread
@@ -27,10 +27,11 @@ from parsing import validate
 from report import clips_html, plots_html, table_html, write_report
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from tabs import Server, choice_of, chosen
-from views import PLACEHOLDER, duration, status_html
+from views import NOTHING_KEPT, PLACEHOLDER, duration, status_html
 
 MOST_PROMPTS, FEWEST_ENGINES, MOST_ENGINES = 4, 2, 4  # of one comparison on the page
 WITH_ANY_IMAGE_MODEL = ("text2video-zero", "direct")
+STOPPED = "Stopped; what was finished is below"
 NUMBERS = ("num_frames", "fps", "width", "height")
 EXAMPLES = (
     "a large red circle in the centre on grass",
@@ -44,21 +45,23 @@ HINT = (
 )
 
 
-def engines_offered(rows: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What a client may compare: by a name of its own the label, and the choice as ``ComparisonSettings`` takes it."""
+def engines_offered(rows: Mapping[str, Any], pipelines: Iterable[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a client may compare: by a name of its own the label, and the choice as ``ComparisonSettings`` takes it.
+    Of pipelines of diffusers those that are given, as ``engine_by_name`` takes them."""
     image_models = [row for row in rows.values() if not row.edits and not row.trained_on_videos]
     offered = {
         f"{engine}: {row.name}": (f"{ENGINES[engine].label} · {row.label}", {"engine": engine, "model": row.name})
         for engine in WITH_ANY_IMAGE_MODEL
         for row in image_models
     }
-    own = [engine for name, engine in ENGINES.items() if name not in WITH_ANY_IMAGE_MODEL]
-    offered |= {engine.name: (engine.label, {"engine": engine.name}) for engine in own}
-    known = {(engine.settings or {}).get("model") for engine in own}
-    others = [row for row in rows.values() if row.trained_on_videos and row.name not in known]
+    own = {name: row for name, row in ENGINES.items() if name not in WITH_ANY_IMAGE_MODEL and row.settings is not None}
+    others = {source: engine_by_name(source) for source in pipelines}
+    offered |= {row.name: (row.label, {"engine": name}) for name, row in (own | others).items()}
+    known = {(row.settings or {}).get("model") for row in own.values()}
+    named = [row for row in rows.values() if row.trained_on_videos and row.name not in known]
     return offered | {
         f"model: {row.name}": (row.label, {"engine": WITH_ANY_IMAGE_MODEL[0], "model": row.name, "label": row.label})
-        for row in others
+        for row in named
     }
 
 
@@ -72,16 +75,26 @@ class ComparePanel:
     plots: gr.HTML
     files: gr.File
     cancel: gr.Button
+    kept: gr.State  # a list, in which a job that is cancelled leaves what it had finished
 
     @property
     def shown(self) -> list[Component]:
         """Everything that a job changes."""
-        return [self.status, self.stage, self.table, self.plots, self.files, self.cancel]
+        return [self.status, self.stage, self.table, self.plots, self.files, self.cancel, self.kept]
 
     def show(self, status: str, *, busy: bool = False) -> dict[Component, Any]:
         """The status, and no clips (yet)."""
-        empty = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False)}
+        empty = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False), self.kept: []}
         return {self.status: status, self.stage: PLACEHOLDER, self.cancel: gr.Button(interactive=busy), **empty}
+
+    def show_stopped(self, kept: Sequence["Compared"]) -> dict[Component, Any]:
+        """What was finished before the job was cancelled, where that is anything."""
+        return self.show_results(kept[0]) if kept else self.show(status_html(NOTHING_KEPT))
+
+    def keep(self, kept: list["Compared"], done: "Compared") -> None:
+        """Leave it there for ``show_stopped``, with its archive among the files that Gradio keeps for a while."""
+        archive = self.files.move_resource_to_block_cache(done.archive)
+        kept.append(replace(done, archive=Path(archive or done.archive)))
 
     def show_stage(self, stage: Any, *, with_clips: bool) -> dict[Component, Any]:
         """How far it is, and the clips where there are more of them."""
@@ -95,25 +108,28 @@ class ComparePanel:
         """Clips, table, plots and the report."""
         results = done.results
         failed = [f"{engine.label}: {engine.error}" for engine in results.engines if engine.error]
-        text = f"Done in {duration(done.seconds)} · seed {results.seeds[0]}"
+        text = STOPPED if done.stopped else f"Done in {duration(done.seconds)}"
         return {
-            self.status: status_html(text, "done", notes=[*failed, *results.notes]),
+            self.status: status_html(f"{text} · seed {results.seeds[0]}", "done", notes=[*failed, *results.notes]),
             # Of an element that stays, Gradio keeps the clips as they run; in a new one all begin together.
             self.stage: f"<section>{clips_html(results)}</section>",
             self.table: table_html(results),
             self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no means
             self.files: gr.File(str(done.archive), visible=True),
             self.cancel: gr.Button(interactive=False),
+            self.kept: [],
         }
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A finished comparison, and an archive of its report and clips, which lives until the next step of the job."""
+    """A comparison that is finished or was ``stopped``, and an archive of its report and clips, which lives until the
+    next step of the job."""
 
     results: Any
     archive: Path
     seconds: float
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,10 +141,11 @@ class Comparer:
     output_dir: Path | None = None
 
     async def for_page(self, panel: ComparePanel, **values: Any) -> AsyncGenerator[dict[Component, Any], None]:
-        yield {panel.status: status_html("Loading the first model…", "running")}
+        kept: list[Compared] = []
+        yield {panel.status: status_html("Loading the first model…", "running"), panel.kept: kept}
         shown = 0  # clips; those of a step that was skipped come with the next
         try:
-            async with aclosing(self._updates(values)) as updates:
+            async with aclosing(self._updates(values, partial(panel.keep, kept))) as updates:
                 async for update in updates:
                     if isinstance(update, Compared):
                         yield panel.show_results(update)
@@ -169,28 +186,47 @@ class Comparer:
             raise InvalidSettings("clip: must be true or false")
         return ui.read_values(ComparisonSettings, plain)
 
-    async def _updates(self, values: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """Check everything, then run; raises UserError before anything has started."""
+    async def _updates(
+        self, values: Mapping[str, Any], on_stopped: Callable[[Compared], None] | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Check everything, then run; raises UserError before anything has started. ``on_stopped`` gets, in a thread,
+        what a job had finished when this was closed: nobody hears of it otherwise."""
         settings = self.read(values)
         with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
-            async with aclosing(run_in_thread(partial(self._run, settings, Path(folder)))) as updates:
+            name = f"comparison-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+            run = partial(self._run, settings, Path(folder) / name, on_stopped)
+            async with aclosing(run_in_thread(run)) as updates:
                 async for update in updates:
                     yield update
 
     def _run(
-        self, settings: ComparisonSettings, folder: Path, tell: Callable[[Any], None], cancel: threading.Event
+        self,
+        settings: ComparisonSettings,
+        folder: Path,
+        on_stopped: Callable[[Compared], None] | None,
+        tell: Callable[[Any], None],
+        cancel: threading.Event,
     ) -> Compared:
         """The whole comparison, in a thread."""
-        began = time.monotonic()
-        name = f"comparison-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        results = self.compare(settings).run(folder / name, tell, cancel)
+        began, comparison = time.monotonic(), self.compare(settings)
+        try:
+            results = comparison.run(folder, tell, cancel)
+        except Cancelled:
+            if on_stopped is not None and any(engine.clips for engine in comparison.results.engines):
+                archive = self._packed(comparison.results, folder)
+                on_stopped(Compared(comparison.results, archive, time.monotonic() - began, stopped=True))
+            raise
         if not any(engine.clips for engine in results.engines):
             raise GenerationFailed("; ".join(f"{engine.label}: {engine.error}" for engine in results.engines))
-        write_report(results, folder / name)
-        archive = Path(shutil.make_archive(str(folder / name), "zip", folder, name))
+        return Compared(results, self._packed(results, folder), time.monotonic() - began)
+
+    def _packed(self, results: Any, folder: Path) -> Path:
+        """An archive of the report and the clips beside their folder, which the operator keeps too."""
+        write_report(results, folder)
+        archive = Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
         if self.output_dir is not None:
             keep(archive, self.output_dir)
-        return Compared(results, archive, time.monotonic() - began)
+        return archive
 
 
 @dataclass(frozen=True)
@@ -208,7 +244,7 @@ class CompareTab:
 def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
     """The tab as a page of its own."""
     assert server.compare is not None
-    offered = engines_offered(server.rows)
+    offered = engines_offered(server.rows, server.engines)
     default = server.default(edits=False)[0].name
     chosen_first = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:
@@ -220,7 +256,7 @@ def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:
         controls |= add_settings()
         status, stage, table, plots = gr.HTML(), gr.HTML(PLACEHOLDER), gr.HTML(), gr.HTML()
         files = gr.File(visible=False, interactive=False, label="Report and clips")
-        panel = ComparePanel(status, stage, table, plots, files, cancel)
+        panel = ComparePanel(status, stage, table, plots, files, cancel, gr.State([]))
         comparer = Comparer(offered, server.compare, server.output_dir)
         job = Job(partial(comparer.for_page, panel), comparer.for_program, tab.endpoint, ComparisonSettings.__doc__)
         connect_job([run.click], controls, panel, job)

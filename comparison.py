@@ -68,8 +68,17 @@ class Comparison:
     results: Results
     scorer: ClipScorer | None = None
 
-    def run(self, folder: Path, on_stage: OnStage, cancel: threading.Event | None = None) -> Results:
-        """Draw and measure everything into a folder; raises Cancelled, and ``results`` is what there was by then."""
+    def run(
+        self,
+        folder: Path,
+        on_stage: OnStage,
+        cancel: threading.Event | None = None,
+        after_engine: Callable[[], object] = lambda: None,
+    ) -> Results:
+        """Draw and measure everything into a folder; raises Cancelled, and ``results`` is what there was by then.
+
+        ``after_engine`` is told whenever one has had its turn, so that what there is can be kept.
+        """
         import pipelines.trained_video  # noqa: F401 - and all of diffusers: whoever came first would seem slow and large
 
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
@@ -89,6 +98,7 @@ class Comparison:
                 result.error = f"broke down ({type(error).__name__}); the log of this program says more"
             finally:
                 drawer.release()
+            after_engine()
         on_stage(Stage("", self.total, self.total, None, self.results))
         return self.results
 

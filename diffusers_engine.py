@@ -6,9 +6,12 @@ It knows none of them by name. What one takes is read from its signature, and wh
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,17 @@ import numpy as np
 from diffusers_call import LENGTHS, Watch, arguments_of, as_video, default_of, fitting_length, length_argument, required
 from engines import DiffusersPipeline
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
-from loading import from_folder_or_hub, give_back_memory, silence_libraries
+from loading import device_bytes, from_folder_or_hub, give_back_memory, silence_libraries
 from memory import free_card_bytes, is_shared, networks_of, weights_bytes
 from model_folders import name_of
 from reporting import OnStep, stop_if
+from safetensors_header import SUFFIX, read_shapes
 from utils import local_or_hub
 
 logger = logging.getLogger(__name__)
 # The share of a card that weights may fill, so that there is room for what is computed; a rule of thumb.
 WEIGHTS_SHARE = 0.6
+GB = 10**9
 # What somebody else's code may raise where what it was given does not fit; anything else is not of its making.
 FOREIGN_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError),
@@ -150,7 +155,7 @@ def read_pipeline(row: DiffusersPipeline, name: str, device: str) -> Any:
     """The pipeline of a row in main memory, in the row's precision for graphics cards and in float32 for processors,
     where some layers have no other.
 
-    Raises ModelUnavailable for one that draws no videos from a text, and what diffusers raises.
+    Raises ModelUnavailable for one that draws no videos from a text or is too large, and what diffusers raises.
     """
     import diffusers
     import torch
@@ -165,11 +170,41 @@ def read_pipeline(row: DiffusersPipeline, name: str, device: str) -> Any:
         )
         for part, (part_kind, source) in row.parts.items()
     }
-    pipeline = from_folder_or_hub(kind, row.source, use_safetensors=True, dtype=dtypes, **parts)
+    check = partial(check_memory, name=name, device=device, dtypes=dtypes)
+    pipeline = from_folder_or_hub(kind, row.source, check=check, use_safetensors=True, dtype=dtypes, **parts)
     if row.scheduler is not None:
         scheduler, options = row.scheduler
         pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config, **options)
     return pipeline
+
+
+def check_memory(folder: Path, name: str, device: str, dtypes: Mapping[str, Any]) -> None:
+    """Raise ModelUnavailable where a pipeline's weights are more than all memory that a device shares with the machine:
+    the system would end this program, without a word. A card says by itself that it is full."""
+    if not is_shared(device):
+        return
+    needed, there = folder_bytes(folder, dtypes), device_bytes(device)
+    if 0 < there < needed:
+        raise ModelUnavailable(
+            f"{name} needs about {needed / GB:.1f} GB of memory for its weights alone, and there are {there / GB:.1f} "
+            "here: leave it out, or use a machine with more or with a CUDA device"
+        )
+
+
+def folder_bytes(folder: Path, dtypes: Mapping[str, Any]) -> int:
+    """What the weights of a pipeline's parts take in memory, in the dtype of each or else the default one.
+
+    Files whose names have a dot in them are other precisions of the same weights. Raises ModelUnavailable for damaged
+    ones."""
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0] is not None]
+    return sum(
+        prod(shape) * dtypes.get(part, dtypes["default"]).itemsize
+        for part in parts
+        for file in (folder / part).glob(f"*{SUFFIX}")
+        if "." not in file.stem
+        for shape in read_shapes(file).values()
+    )
 
 
 def pipeline_class(row: DiffusersPipeline, name: str) -> Any:

@@ -18,7 +18,8 @@ from engines import Engine
 from errors import InvalidSettings, UserError
 from inputs import directed
 from model import Model
-from operator_options import by_name
+from model_folders import public_name
+from operator_options import by_name, without_folders
 from parsing import parse
 from reporting import OnStep
 from settings import DirectorSettings, Settings, check_pixels
@@ -57,14 +58,15 @@ class OwnDrawer:
     """Draws with this program's own modes, under ``settings`` without a prompt and a seed."""
 
     def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, complete: Complete | None) -> None:
-        self.settings = {"fps": fps, **settings}
+        self._settings = {"fps": fps, **settings}
+        self.settings = without_folders(self._settings, model.catalogue)
         self._model = model
         self._complete = complete
 
     def settings_of(self, prompt: str, seed: int) -> Settings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
-        text = prompt if self.settings["mode"] == DirectorSettings.mode else as_sentence(prompt)
-        return by_name(parse({**self.settings, "prompt": text, "seed": seed}), self._model.catalogue)
+        text = prompt if self._settings["mode"] == DirectorSettings.mode else as_sentence(prompt)
+        return by_name(parse({**self._settings, "prompt": text, "seed": seed}), self._model.catalogue)
 
     def load(self) -> None:
         """Raises UserError."""
@@ -91,8 +93,7 @@ class DiffusersDrawer:
         assert engine.pipeline is not None
         own, asked = engine.pipeline.call, ("num_frames", "width", "height")
         given = {name: value for name in asked if (value := getattr(comparison, name)) is not None}
-        source = engine.pipeline.source
-        self.settings = {"source": engine.name if Path(source).is_dir() else source, **own, **given}
+        self.settings = {"source": public_name(engine.pipeline.source), **own, **given}
         self._video = DiffusersVideo(engine.pipeline, engine.label, device)
         self._given, self._fps = given, engine.pipeline.fps
         if all(self.settings.get(name) for name in asked):

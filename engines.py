@@ -6,9 +6,10 @@ Numbers of the others are those of their makers' examples: the docstrings and pa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from model_folders import public_name
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -171,5 +172,5 @@ def engine_by_name(name: str) -> Engine:
     if name in ENGINES:
         return ENGINES[name]
     label = name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name
-    shown = label if Path(name).is_dir() else name  # a report may be sent to others, who need not know where it was
-    return Engine(shown, label, "A pipeline of diffusers, named by the user.", pipeline=DiffusersPipeline(name))
+    note = "A pipeline of diffusers, named by the user."
+    return Engine(public_name(name), label, note, pipeline=DiffusersPipeline(name))

@@ -65,15 +65,13 @@ def connect_job(run: Sequence[Any], inputs: Mapping[str, Any], panel: Any, job: 
     """Wire what starts a job (``run``: triggers) and Cancel, and open the endpoint.
 
     Both ways in share one place with all other jobs: one at a time. ``panel`` has ``status``, ``stage``, ``cancel``,
-    all that is ``shown``, and ``show(status, busy=...)``.
+    all that is ``shown``, ``show(status, busy=...)``, and ``show_stopped``, which gets what is in ``kept``, if that is
+    anything.
     """
 
     def stopping() -> str:
         # The page ignores Generate until the server has said that the job before has ended; so "stopped" waits.
         return status_html("Stopping…", "running")
-
-    def stopped() -> dict[Component, Any]:
-        return panel.show(status_html("Stopped. Nothing was kept."))
 
     def waiting() -> dict[Component, Any]:
         return panel.show(status_html("Waiting for the server…"), busy=True)
@@ -84,7 +82,7 @@ def connect_job(run: Sequence[Any], inputs: Mapping[str, Any], panel: Any, job: 
     )
     queued = {**PAGE_ONLY, "queue": True, "show_progress": "full", "show_progress_on": panel.stage}
     running = gr.on(run, waiting, None, shown, **PAGE_ONLY).then(job.for_page, None, shown, **queued, **place)
-    running.failure(stopped, None, shown, **PAGE_ONLY)  # cancelled, or the queue was full
+    running.failure(panel.show_stopped, panel.kept, shown, **PAGE_ONLY)  # cancelled, or the queue was full
     panel.cancel.click(stopping, None, panel.status, cancels=[running], **PAGE_ONLY)
     gr.Button(visible=False).click(
         job.for_program,

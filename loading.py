@@ -275,9 +275,16 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     return parts | {name: pipeline.config[name] for name in family.kept}
 
 
-def from_folder_or_hub(kind: Any, source: str, **options: Any) -> Any:
-    """A pipeline or network of diffusers."""
-    return local_or_hub(source, lambda **where: kind.from_pretrained(source, **options, **where))
+def from_folder_or_hub(kind: Any, source: str, *, check: Callable[[Path], None] | None = None, **options: Any) -> Any:
+    """A pipeline or network of diffusers. ``check`` is shown a pipeline's folder when all its files are on this machine
+    and none of its weights in memory."""
+
+    def read(**where: Any) -> Any:
+        if check is not None:
+            check(Path(source) if Path(source).is_dir() else Path(kind.download(source, **options, **where)))
+        return kind.from_pretrained(source, **options, **where)
+
+    return local_or_hub(source, read)
 
 
 def check_source(row: ModelRow, source: Path) -> None:

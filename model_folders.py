@@ -68,6 +68,14 @@ def name_of(source: str) -> str:
     return path.parent.name if stem in USUAL_STEMS else stem
 
 
+def public_name(source: str) -> str:
+    """A mere name or a Hub id as it is, of any other path the last part: what others read, such as a report, does not
+    say where files lie."""
+    last = source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
+    there = os.path.exists(source)  # of a name that cannot be a path pathlib raises
+    return source if is_hub_id(source) and not there else last
+
+
 def sources_of(kind: Kind, named: str) -> list[str]:
     """A file, the files of a folder, or a Hub id; raises ModelUnavailable with what the operator typed."""
     path = Path(named).expanduser()

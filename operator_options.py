@@ -12,8 +12,10 @@ from typing import Any
 
 from catalogue import Catalogue, Extras
 from director import Complete
+from engines import ENGINES, engine_by_name
 from errors import InvalidSettings, ModelUnavailable
 from language_model import MODEL_VARIABLE, LanguageModelOptions, connect, key_from_environment
+from model_folders import is_hub_id, public_name
 from settings import Settings
 
 AUTO = "auto"
@@ -45,6 +47,26 @@ def read_extras(options: argparse.Namespace) -> Extras:
 def as_extras(named: Mapping[str, Sequence[str]]) -> Extras:
     """What lists under the keys of EXTRAS name."""
     return Extras(named["loras"], named["vaes"], named["embeddings"], named["models_root"])
+
+
+def pipelines_offered(named: Sequence[str], *, local: bool) -> tuple[str, ...]:
+    """The pipelines of diffusers that clients of a page may compare, as ``engine_by_name`` takes them: those that the
+    operator names and, where only this machine reaches the page (``local``), every row of engines.py.
+
+    Each is tens of gigabytes to download, which is not for strangers to start. Raises InvalidSettings.
+    """
+    offered = {name: name for name, row in ENGINES.items() if local and row.pipeline is not None}
+    for name in named:
+        is_folder = os.path.isfile(os.path.join(name, "model_index.json"))
+        if not (name in ENGINES or is_folder or (is_hub_id(name) and name.count("/") == 1)):
+            rows = ", ".join(ENGINES)
+            raise InvalidSettings(
+                f"--engine {name}: must be one of {rows}, or a Hub id or folder of a diffusers text-to-video pipeline"
+            )
+        engine = engine_by_name(name)
+        if (engine.name in ENGINES and name not in ENGINES) or offered.setdefault(engine.name, name) != name:
+            raise InvalidSettings(f"--engine {name}: there is another engine called {engine.name}: rename the folder")
+    return tuple(name for name in offered.values() if engine_by_name(name).pipeline is not None)
 
 
 def add_language_model(parser: Any) -> None:
@@ -96,11 +118,18 @@ def by_name(settings: Settings, catalogue: Catalogue) -> Settings:
         name = _name(wanted, catalogue.offered(setting))
         if name is None:
             none = "" if setting == "model" else ", which may be none"
-            raise ModelUnavailable(
-                f"the {noun} {wanted!r} is not offered: allow it with --{setting}s, or choose with --{setting}{none}"
-            )
+            told = f"the {noun} {public_name(wanted)!r} is not offered"
+            raise ModelUnavailable(f"{told}: allow it with --{setting}s, or choose with --{setting}{none}")
         chosen[setting] = name
     return settings.model_copy(update=chosen)
+
+
+def without_folders(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """The same settings for others to read: models, LoRAs and VAEs as in ``by_name``, and a path that is not offered by
+    its last part."""
+    texts = {name: value for name in CHOSEN if isinstance(value := settings.get(name), str)}
+    shown = {name: _name(value, catalogue.offered(name)) or public_name(value) for name, value in texts.items()}
+    return {**settings, **shown}
 
 
 def _name(wanted: str, sources: Mapping[str, str]) -> str | None:

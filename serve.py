@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_space
 
 import report
 from errors import UserError
@@ -17,6 +18,7 @@ from errors import UserError
 logger = logging.getLogger(__name__)
 
 CLEAN_EVERY_SECONDS, KEEP_SECONDS = 600, 6 * 3600  # Gradio's copies of videos and uploads
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "100mb"
 UPLOADS = ("/upload", "/gradio_api/upload")
 MAX_REQUEST_BYTES = 1_000_000  # of anything but an upload; Gradio keeps what each session last sent in memory
@@ -63,6 +65,11 @@ class Address:
     share: bool = False
     auth: tuple[str, str] | None = None
     queue_size: int = 20
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches the page, as far as this program can know: it sees no proxy before it."""
+        return self.host in LOOPBACK and not self.share and get_space() is None
 
 
 class RequestLimit:

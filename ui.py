@@ -18,7 +18,7 @@ from errors import InvalidSettings, UserError
 from jobs import Finished
 from parsing import Validated, validate
 from settings import Settings, field_facts
-from views import PLACEHOLDER, finished_html, preview_html, progress_html
+from views import NOTHING_KEPT, PLACEHOLDER, finished_html, preview_html, progress_html, status_html
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ class ResultPanel:
     facts: gr.JSON
     cancel: gr.Button
     control: gr.Video | None = None
+    kept: gr.State | None = None  # of a video that is not finished there is nothing to keep
 
     @property
     def shown(self) -> list[Component]:
@@ -151,6 +152,10 @@ class ResultPanel:
             self.cancel: gr.Button(interactive=busy),
             **self._show_control(None),
         }
+
+    def show_stopped(self) -> dict[Component, Any]:
+        """What is left of a job that was cancelled."""
+        return self.show(status_html(NOTHING_KEPT))
 
     def show_progress(self, progress: Any) -> dict[Component, Any]:
         """How far it is, and what there is to see."""

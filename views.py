@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # keeps the page from jumping later
+NOTHING_KEPT = "Stopped. Nothing was kept."
 
 
 def status_html(text: str, tone: str = "", fraction: float | None = None, notes: Sequence[str] = ()) -> str:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "errors": [],
     "registry": [],
     "prompts": [],
-    "engines": [],
+    "engines": ["model_folders"],
     "safetensors_header": ["errors"],
     "model_folders": ["errors", "safetensors_header"],
     "catalogue": ["errors", "registry", "prompts", "model_folders", "safetensors_header"],
@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "reporting": ["errors", "settings"],
     "compare_settings": ["settings", "director", "evaluation.clip_scores"],
     "drawers": [
-        *("compare_settings", "diffusers_engine", "director", "engines", "errors", "inputs", "model"),
+        *("compare_settings", "diffusers_engine", "director", "engines", "errors", "inputs", "model", "model_folders"),
         *("operator_options", "parsing", "reporting", "settings", "video_io"),
     ],
     # The measures are used by the program as well; they know nothing of it, see the rows of evaluation.
@@ -91,11 +91,12 @@ MAY_IMPORT = {
     "diffusers_call": ["engines", "errors", "reporting"],
     "diffusers_engine": [
         *("engines", "errors", "loading", "memory", "utils", "reporting", "model_folders", "diffusers_call"),
+        "safetensors_header",
     ],
     "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
     "modes": [*FACTS, *PARTS, *MODES, "inputs"],
     "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
-    "operator_options": ["settings", "catalogue", "errors", "director", "language_model"],
+    "operator_options": ["settings", "catalogue", "errors", "director", "language_model", "model_folders", "engines"],
     "jobs": ["settings"],
     "serve": ["errors", "report"],
     "views": [],

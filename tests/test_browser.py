@@ -276,3 +276,23 @@ def test_engines_are_compared_side_by_side(browser: Browser, url: str):
     assert any(line.endswith(".zip") for line in browser.lines())
     assert browser.fits()
     assert all(address.startswith((url, "data:", "blob:")) for address in browser.requests())
+
+
+def test_a_comparison_that_is_cancelled_keeps_what_was_finished(browser: Browser):
+    """The first engine's clip stays on the page, with its numbers and a report; then the next job is heard."""
+    browser.open_tab("Compare")
+    browser.write("a large red circle moves to the left on grass")
+    compare = "//button[normalize-space()='Compare'][not(@role='tab')]"
+    browser.shown(By.XPATH, compare).click()
+    browser.wait(lambda: "clip 2 of 3" in browser.status())
+    browser.press("Cancel")
+    browser.wait(lambda: "what was finished is below" in browser.status())
+    clips = "[...document.querySelectorAll('.t2v-cmp-clip')].filter(one => one.offsetWidth).length"
+    assert browser.run(clips) in (1, 2)
+    assert any("stopped before it had finished" in line for line in browser.lines())
+    assert any(line.endswith(".zip") for line in browser.lines())
+    browser.shown(By.XPATH, compare).click()
+    browser.wait(lambda: "clip 1 of 3" in browser.status())
+    assert browser.run(clips) == 0
+    browser.press("Cancel")
+    browser.wait(lambda: "Nothing was kept" in browser.status())

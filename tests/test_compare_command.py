@@ -172,6 +172,21 @@ def test_what_was_finished_is_reported_when_it_is_stopped(model, capsys, stopped
     assert Path("mine").exists() == kept
 
 
+def test_a_program_that_is_killed_leaves_a_report_of_the_engines_before(model):
+    """Memory that runs out or a crash in a library ends it within an engine, without another word."""
+
+    class KilledError(BaseException):
+        """Nothing of the program sees it coming."""
+
+    model.trouble = {"toyworld-video": KilledError()}
+    config = written({"prompts": "x", "engines": ["text2video-zero", "toyworld-video"]})
+    with pytest.raises(KilledError):
+        inference.main(["compare", config, "-o", "mine"])
+    first, second = json.loads(Path("mine/results.json").read_text("utf-8"))["engines"]
+    assert (len(first["clips"]), len(second["clips"]), second["error"]) == (1, 0, None)
+    assert "waiting" in Path("mine/report.html").read_text("utf-8")
+
+
 def test_help_says_what_there_is(capsys):
     with pytest.raises(SystemExit) as left:
         inference.main(["compare", "--help"])

@@ -1,5 +1,6 @@
 """The tab of comparisons as a program sees it: a real server, with a model that is quick and false."""
 
+import asyncio
 import json
 import socket
 import tempfile
@@ -17,13 +18,15 @@ from gradio_client.exceptions import AppError
 
 import app_compare
 import serve
-from compare_tab import Comparer, engines_offered
+from compare_tab import STOPPED, Compared, ComparePanel, Comparer, engines_offered
 from comparison import prepare
 from engines import ENGINES
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
+from operator_options import pipelines_offered
 from registry import ModelRow, models
 from tabs import Server
+from views import NOTHING_KEPT
 
 TWO = ["text2video-zero: toyworld", "direct: toyworld"]
 ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_frames": 4, "fps": 8}
@@ -94,6 +97,35 @@ def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(clien
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
 
 
+def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
+    """The clips that are there may have taken hours: they are shown with their numbers, and the report can be had, for
+    the operator as well. Of a job without any, nothing."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    (tmp_path / "kept").mkdir()
+    model = FakeModel()
+    comparing = Comparer(engines_offered(models()), partial(prepare, model=model), tmp_path / "kept")
+    panel = ComparePanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button(), gr.State([]))
+
+    async def cancelled(prompts: str) -> list[Compared]:
+        updates = comparing.for_page(panel, **ASKED | {"prompts": prompts})
+        kept = (await anext(updates))[panel.kept]
+        async for _ in updates:
+            if model.log[-1:] == [("start", ENDLESS)]:
+                break
+        await updates.aclose()
+        return kept
+
+    shown = panel.show_stopped(kept := asyncio.run(cancelled(f"a star\n{ENDLESS}")))
+    assert STOPPED in shown[panel.status]
+    assert "stopped before it had finished" in shown[panel.status]
+    assert "t2v-cmp-clip" in shown[panel.stage]
+    assert "Text2Video-Zero" in shown[panel.table]
+    with zipfile.ZipFile(kept[0].archive) as file:
+        assert len([name for name in file.namelist() if name.endswith("report.html") or name.endswith(".mp4")]) == 2
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [kept[0].archive.name]
+    assert NOTHING_KEPT in panel.show_stopped(asyncio.run(cancelled(ENDLESS)))[panel.status]
+
+
 def wait_until(happened) -> None:
     """For at most ten seconds."""
     deadline = time.monotonic() + 10
@@ -131,11 +163,67 @@ def test_a_mistake_is_one_line(client, changes, said):
 
 
 def test_every_image_model_and_every_engine_is_offered_once():
-    offered = engines_offered(models())
+    offered = engines_offered(models(), pipelines_offered([], local=True))
     labels = [label for label, _ in offered.values()]
     assert len(set(labels)) == len(labels)
     assert {name for name in ENGINES if name in offered} == set(ENGINES) - {"text2video-zero", "direct"}
     assert not any("edit" in key for key in offered)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        (serve.Address(), True),
+        (serve.Address(host="localhost"), True),
+        (serve.Address(host="0.0.0.0"), False),
+        (serve.Address(share=True), False),
+        (serve.Address(host="0.0.0.0", auth=("me", "secret")), False),
+    ],
+)
+def test_strangers_start_no_large_download(address, local, monkeypatch):
+    """Each pipeline of diffusers is tens of gigabytes: on a page that others reach it is the operator who decides."""
+    foreign = {name for name, row in ENGINES.items() if row.pipeline is not None}
+    offered = engines_offered(models(), pipelines_offered([], local=address.local))
+    assert foreign & offered.keys() == (foreign if local else set())
+    assert offered.keys() >= {"toyworld-video", "modelscope", "zeroscope", *TWO}
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "me/studio")
+    assert not address.local
+
+
+def test_the_operator_names_further_engines(tmp_path):
+    """By a row's name, a Hub id or a folder, which no client sees; whatever else a program asks for is refused."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model_index.json").write_text("{}")
+    named = ["wan2.1-1.3b", "somebody/video-model", str(tmp_path / "mine"), "toyworld-video"]
+    offered = engines_offered(models(), pipelines_offered(named, local=False))
+    assert [key for key in offered if key in ("direct", "ltx-video")] == []
+    assert offered["mine"] == ("mine", {"engine": str(tmp_path / "mine")})
+    comparing = Comparer(offered, lambda settings: settings)
+    chosen = comparing.read({**ASKED, "engines": ["wan2.1-1.3b", "somebody/video-model", "mine"]}).engines
+    assert [choice.engine for choice in chosen] == named[:3]
+    for other in ("ltx-video", "somebody/other", str(tmp_path / "mine")):
+        with pytest.raises(InvalidSettings, match="must be a list of engines that are offered"):
+            comparing.read({**ASKED, "engines": [TWO[0], other]})
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("wan3", "must be one of text2video-zero, .* or a Hub id or folder"),
+        ("/nowhere/wan", "or a Hub id or folder"),
+        ("a/b/c.safetensors", "or a Hub id or folder"),
+        ("x" * 300, "or a Hub id or folder"),
+        ("{folder}/ltx-video", "there is another engine called ltx-video"),
+    ],
+)
+def test_an_engine_that_cannot_be_offered_is_one_line_at_start(name, said, local, tmp_path):
+    (tmp_path / "ltx-video").mkdir()
+    (tmp_path / "ltx-video" / "model_index.json").write_text("{}")
+    with pytest.raises(InvalidSettings, match=said) as refused:
+        pipelines_offered([name.replace("{folder}", str(tmp_path))], local=local)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_model_of_the_operator_that_was_trained_on_videos_is_an_engine_of_its_own():

@@ -15,6 +15,7 @@ from evaluation.clip_scores import VIT_B_32
 from evaluation.prompt_lists import toyworld_motion_prompts, toyworld_prompts
 from model import Model
 from parsing import validate
+from report import write_report
 from results import MEASURES, EngineResult, Results
 from training.toyworld.render import render
 from video_io import probe, write_video
@@ -207,6 +208,27 @@ def test_a_model_that_is_not_there_is_its_engines_trouble_alone(tmp_path):
     compared = prepare(asked, Model(device="cpu"))
     results = compared.run(tmp_path, lambda stage: None)
     assert "no-such-model" in str(results.engines[0].error)
+
+
+def test_the_report_of_an_engine_that_failed_does_not_say_where_files_lie(tmp_path):
+    """It may be sent to others. Whether the operator has offered a file or not, it is called by its last part, also
+    where nothing was drawn with it."""
+    (tmp_path / "secret" / "mine").mkdir(parents=True)
+    mine, away = str(tmp_path / "secret" / "mine"), str(tmp_path / "secret" / "gone.safetensors")
+    choices = [
+        {"engine": "direct", "model": mine},
+        {"engine": "direct", "lora": away},
+        {"engine": "direct", "vae": away},
+    ]
+    compared = prepare(settings(engines=[*choices, away]), Model([mine], device="cpu"))
+    results = compared.run(tmp_path, lambda stage: None)
+    write_report(results, tmp_path)
+    assert [dict(engine.settings).get("model") for engine in results.engines[:1]] == ["mine"]
+    assert all(engine.error for engine in results.engines)
+    for report in ("report.html", "results.json"):
+        text = (tmp_path / report).read_text("utf-8")
+        assert "gone.safetensors" in text
+        assert "secret" not in text
 
 
 def test_clip_scores_that_cannot_be_had_are_left_out_and_said_once(tmp_path):

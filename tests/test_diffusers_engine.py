@@ -2,10 +2,12 @@
 
 import gc
 import json
+import shutil
 import threading
 import weakref
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import diffusers
@@ -19,6 +21,8 @@ from diffusers_call import as_video, fitting_length
 from diffusers_engine import DiffusersVideo, why_not
 from engines import ENGINES, DiffusersPipeline
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable
+from loading import from_folder_or_hub
+from memory import networks_of, weights_bytes
 from tests import foreign
 
 SMALL = {"height": 16, "width": 16, "num_inference_steps": 2, "guidance_scale": 3.0}
@@ -145,6 +149,63 @@ def test_a_length_that_cannot_be_drawn_is_refused():
 
 
 # What cannot be loaded
+
+
+def test_what_a_pipeline_will_take_is_known_before_it_is_loaded(rows, tmp_path):
+    """From the headers of its files, in the precisions it is read in; not twice where files in half precision lie
+    beside them, and without folders that are none of its parts."""
+    folder = Path(shutil.copytree(rows["wan"].source, tmp_path / "wan"))
+    whole = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(whole, whole.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    shutil.copytree(whole.parent, folder / "older")
+    row = replace(rows["wan"], source=str(folder), dtype="bfloat16")
+    for device, default in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
+        pipeline = diffusers_engine.read_pipeline(row, "wan", device)
+        known = diffusers_engine.folder_bytes(folder, {"default": default, "vae": torch.float32})
+        # Of half precision libraries except a few layers.
+        assert known == pytest.approx(weights_bytes(networks_of(pipeline).values()), rel=0.05)
+
+
+def test_more_than_all_memory_is_refused_before_the_system_ends_the_program(rows, monkeypatch):
+    """Wan in float32 is 28 GB: a server with less said nothing more. A card says by itself that it is full."""
+    monkeypatch.setattr(diffusers_engine, "device_bytes", lambda device: 16 * 2**10)
+    monkeypatch.setattr(diffusers_engine, "GB", 2**10)
+    engine = DiffusersVideo(rows["wan"], "Wan", "cpu")
+    with pytest.raises(ModelUnavailable, match=r"^Wan needs about \d+\.\d GB of memory.*there are 16\.0 here"):
+        engine.load()
+    assert engine._pipeline is None
+    assert diffusers_engine.read_pipeline(rows["wan"], "Wan", "cuda") is not None
+    monkeypatch.setattr(diffusers_engine, "device_bytes", lambda device: 0)  # the system does not say
+    engine.load()
+    engine.release()
+
+
+def test_a_pipeline_of_the_hub_is_looked_at_when_it_is_whole(monkeypatch):
+    """What is on this machine may be half of it: it is looked at again when the rest has come, and only then loaded."""
+    seen, looked = [], []
+
+    class Kind:
+        @staticmethod
+        def download(source, local_files_only=False, **options):
+            return Path("half" if local_files_only else "whole")
+
+        @staticmethod
+        def from_pretrained(source, local_files_only=False, **options):
+            if local_files_only:
+                raise OSError("a file is missing")
+            return "loaded"
+
+    def check(folder):
+        looked.append(folder.name)
+        if seen:
+            raise ModelUnavailable("too large")
+
+    monkeypatch.setattr("utils.ask_hub", lambda source: None)
+    assert from_folder_or_hub(Kind, "somebody/model", check=check) == "loaded"
+    assert looked == ["half", "whole"]
+    seen.append("large")
+    with pytest.raises(ModelUnavailable, match="too large"):
+        from_folder_or_hub(Kind, "somebody/model", check=check)
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,10 @@ def test_a_row_asks_for_a_length_that_it_can_draw(name):
     [("someone/a-pipeline", "a-pipeline"), ("/models/wan-mine/", "wan-mine"), (r"C:\models\wan", "wan"), ("x", "x")],
 )
 def test_any_other_text_is_a_pipeline_of_which_nothing_is_assumed(name, label):
-    """The source is what was typed, the label its last part, and the pipeline's own defaults count."""
+    """The source is what was typed, the label its last part, and the pipeline's own defaults count. A report, which has
+    the name, says of a path no more than that; of a Hub id all."""
     engine = engine_by_name(name)
-    assert (engine.name, engine.label, engine.settings) == (name, label, None)
+    assert (engine.name, engine.label, engine.settings) == (name if "someone" in name else label, label, None)
     assert (engine.pipeline.source, engine.pipeline.frames, engine.pipeline.fps) == (name, (1, 0), 8)
     assert dict(engine.pipeline.call) == {}
 

@@ -429,6 +429,7 @@ def test_messages_are_text_and_not_markup():
         (["--port", "x"], "whole number"),
         (["--auth", "nobody"], "user:password"),
         (["--queue-size", "0"], "whole number from 1"),
+        (["--engine", "wan3"], "error: --engine wan3: must be one of"),
         (["--output-dir", "/proc/none"], "--output-dir /proc/none"),
     ],
 )

@@ -497,6 +497,7 @@ def test_the_command_trains_and_plain_diffusers_draws(tmp_path, base):
     assert {"loss.csv", "loss.png", "samples"} <= {path.name for path in work.iterdir()}
     assert len((work / "loss.csv").read_text().splitlines()) == 4
     assert {"a-red-square-moving.gif", "README.md", "unet", "model_index.json"} <= {path.name for path in out.iterdir()}
+    assert not any(str(base) in path.read_text(encoding="utf-8") for path in out.rglob("*.json"))
     pipe = DiffusionPipeline.from_pretrained(out)
     pipe.set_progress_bar_config(disable=True)
     frames = pipe("a blue square", num_frames=4, num_inference_steps=2, height=32, width=32).frames

@@ -79,7 +79,10 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def export(pipe: Any, folder: Path) -> None:
-    """Write the pipeline in half precision, no file above ten megabytes where a single weight is not."""
+    """Write the pipeline in half precision, no file above ten megabytes where a single weight is not. It does not tell
+    where on this machine its base was."""
+    for part in (pipe.unet, pipe.vae):
+        part.register_to_config(_name_or_path=folder.name)
     pipe.to(dtype=torch.float16).save_pretrained(folder, max_shard_size=SHARD)
     if getattr(pipe.tokenizer, "is_fast", False) and hasattr(pipe.tokenizer, "backend_tokenizer"):
         save_tokenizer(pipe.tokenizer, folder / "tokenizer")

@@ -116,8 +116,8 @@ TOYWORLD_VIDEO = replace(
     name="toyworld-video",
     label="Toy world video model (bundled, 128x128)",
     source=str(ROOT / "checkpoints" / "toyworld-video"),
-    note="A small model of the toy world that was trained on videos; it ships with this program. One thing moves, grows, "
-    "shrinks, turns or changes colour, or one person walks, waves, jumps or dances, as the prompt says.",
+    note="A small model of the toy world that was trained on videos; it ships with this program. One thing moves, "
+    "grows, shrinks, turns or changes colour, or one person walks, waves, jumps or dances, as the prompt says.",
     controlnets={},
     examples=(
         "a red circle moves to the left on grass",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
@@ -173,7 +172,7 @@ def readable_clips(files: list[CaptionedFile], shape: Shape) -> Iterator[tuple[C
         else:
             cores = granted_cores() or os.cpu_count() or 1
             pool = stack.enter_context(ProcessPoolExecutor(cores, get_context("spawn")))
-            results = read_ahead(partial(pool.submit, try_to_read), tasks, AHEAD * cores)
+            results = read_ahead(lambda task: pool.submit(try_to_read, task), tasks, AHEAD * cores)
         for number, (file, frames) in enumerate(zip(files, results, strict=True), 1):
             if isinstance(frames, str):
                 logger.warning("%s: skipped, %s", file.path.name, frames)

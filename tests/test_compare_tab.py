@@ -88,11 +88,13 @@ def test_everything_but_prompts_and_engines_may_be_left_out(client):
 
 def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(client, model):
     """Neither a folder of clips nor a model at work."""
+    before = set(folders_of_comparisons())  # of a program that was killed
     job = client.submit(**ASKED | {"prompts": ENDLESS}, api_name="/compare")
     wait_until(lambda: ("start", ENDLESS) in model.log)
+    assert set(folders_of_comparisons()) > before
     job.cancel()
     wait_until(lambda: model.log[-1] == ("stop", ENDLESS))
-    wait_until(lambda: not list(Path(tempfile.gettempdir()).glob("text2video-*/comparison-*")))
+    wait_until(lambda: set(folders_of_comparisons()) <= before)
     _, facts = client.predict(**ASKED, api_name="/compare")
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
 
@@ -124,6 +126,11 @@ def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
         assert len([name for name in file.namelist() if name.endswith("report.html") or name.endswith(".mp4")]) == 2
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [kept[0].archive.name]
     assert NOTHING_KEPT in panel.show_stopped(asyncio.run(cancelled(ENDLESS)))[panel.status]
+
+
+def folders_of_comparisons() -> list[Path]:
+    """Those that are at work, or were when somebody killed them."""
+    return list(Path(tempfile.gettempdir()).glob("text2video-*/comparison-*"))
 
 
 def wait_until(happened) -> None:

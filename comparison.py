@@ -73,11 +73,11 @@ class Comparison:
         folder: Path,
         on_stage: OnStage,
         cancel: threading.Event | None = None,
-        after_engine: Callable[[], object] = lambda: None,
+        before_next: Callable[[], object] = lambda: None,
     ) -> Results:
         """Draw and measure everything into a folder; raises Cancelled, and ``results`` is what there was by then.
 
-        ``after_engine`` is told whenever one has had its turn, so that what there is can be kept.
+        ``before_next`` is called before every engine but the first, so that what there is by then can be kept.
         """
         import pipelines.trained_video  # noqa: F401 - and all of diffusers: whoever came first would seem slow and large
 
@@ -85,6 +85,8 @@ class Comparison:
         for drawer in self.drawers:  # a model of an earlier job would be loaded in no time, and its memory not counted
             drawer.release()
         for number, (drawer, result) in enumerate(zip(self.drawers, self.results.engines, strict=True)):
+            if number:
+                before_next()
             try:
                 Turn(self, number, folder, on_stage, cancel).run()
             except Cancelled:
@@ -98,7 +100,6 @@ class Comparison:
                 result.error = f"broke down ({type(error).__name__}); the log of this program says more"
             finally:
                 drawer.release()
-            after_engine()
         on_stage(Stage("", self.total, self.total, None, self.results))
         return self.results
 

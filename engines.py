@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from model_folders import public_name
+from model_folders import last_part, public_name
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -171,6 +171,5 @@ def engine_by_name(name: str) -> Engine:
     """A row; or for any other text a pipeline of diffusers by its Hub id or folder, of which nothing is assumed."""
     if name in ENGINES:
         return ENGINES[name]
-    label = name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name
     note = "A pipeline of diffusers, named by the user."
-    return Engine(public_name(name), label, note, pipeline=DiffusersPipeline(name))
+    return Engine(public_name(name), last_part(name), note, pipeline=DiffusersPipeline(name))

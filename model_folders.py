@@ -68,12 +68,16 @@ def name_of(source: str) -> str:
     return path.parent.name if stem in USUAL_STEMS else stem
 
 
+def last_part(source: str) -> str:
+    """Of a path or a Hub id, with slashes of either kind."""
+    return source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
+
+
 def public_name(source: str) -> str:
     """A mere name or a Hub id as it is, of any other path the last part: what others read, such as a report, does not
     say where files lie."""
-    last = source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
     there = os.path.exists(source)  # of a name that cannot be a path pathlib raises
-    return source if is_hub_id(source) and not there else last
+    return source if is_hub_id(source) and not there else last_part(source)
 
 
 def sources_of(kind: Kind, named: str) -> list[str]:

@@ -119,3 +119,11 @@ class FakeModel:
                 total, frames = settings.num_inference_steps, settings.num_frames
                 fraction = min(1.0, (step + 1) / total)
                 on_step(Progress(step + 1, total, 0, frames, fraction, time.monotonic() - begun, 1.0, preview))
+
+
+def drifting(frames, colour=(200, 30, 30), side=48):
+    """Frames of a square that drifts to the right."""
+    clip = np.full((frames, side, side, 3), 90, np.uint8)
+    for frame in range(frames):
+        clip[frame, 12:28, 2 * frame : 2 * frame + 16] = colour
+    return clip

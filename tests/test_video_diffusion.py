@@ -1,4 +1,4 @@
-"""A video model is trained on captioned clips: it begins as an image model, survives a kill, refuses what it cannot use."""
+"""A video model is trained on captioned clips: it begins as an image model, survives a kill, refuses the unusable."""
 
 import json
 import logging

@@ -27,10 +27,9 @@ class Thing:
         """Every name it goes by, its own first."""
         return (self.name, *self.aliases)
 
-    @property
-    def has_sides(self) -> bool:
-        """Whether it can be told which way it faces, in both drawings."""
-        return FRONT not in self.facing
+    def has_side(self, drawing: int = 0) -> bool:
+        """Whether it can be told which way this drawing of it faces."""
+        return self.facing[drawing] != FRONT
 
 
 @cache

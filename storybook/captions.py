@@ -1,0 +1,146 @@
+"""Describe a scene in words, in varied wording. Everything that is not standard is named, always."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from storybook.phrases import (
+    COLOUR_WORDS,
+    DRAWING_WORDS,
+    NUMBERS,
+    OPENINGS,
+    PLACE_PHRASES,
+    POSITION_PHRASES,
+    SIZE_WORDS,
+    verbs_of,
+)
+from storybook.scene import PLAIN, Placed, Scene
+from storybook.things import Thing
+
+IRREGULAR_PLURALS = {
+    **{"mouse": "mice", "goose": "geese", "sheep": "sheep", "fish": "fish", "deer": "deer", "wolf": "wolves"},
+    **{"tropical fish": "tropical fish", "blowfish": "blowfish", "bison": "bison", "ox": "oxen", "jellyfish": "jellyfish"},
+    **{"police car": "police cars", "santa claus": "santa clauses", "cherries": "cherries", "grapes": "grapes"},
+    **{"shrimp": "shrimp", "squid": "squid", "broccoli": "broccoli", "lightning": "lightning"},
+}
+PLURAL_NAMES = {"cherries", "grapes"}
+
+Choose = Callable[..., str]
+
+
+def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False) -> str:
+    """One caption for ``scene``; ``complete`` takes the plainest words."""
+
+    def choose(*options: str) -> str:
+        return options[0] if complete else str(options[random.integers(len(options))])
+
+    def chance(share: float) -> bool:
+        return not complete and bool(random.random() < share)
+
+    subject, side = _subject(scene, choose, chance)
+    verb = _verb(scene, choose) if chance(0.55) else ""
+    place = "" if scene.place == PLAIN else place_phrase(scene.place, choose)
+    facing = _facing(scene, choose)
+    opening = str(random.choice(OPENINGS)) if not complete else ""
+    if place and chance(0.07):
+        return _joined(f"{place},", subject, verb, side, facing)
+    parts = [verb, place, side] if not chance(0.3) else [verb, side, place]
+    return _joined(opening, subject, *parts, facing)
+
+
+def place_phrase(place: str, choose: Choose = lambda *options: options[0]) -> str:
+    """A background in words: "in the jungle"."""
+    if place in PLACE_PHRASES:
+        return choose(*PLACE_PHRASES[place])
+    colour = choose(*COLOUR_WORDS[place.removeprefix(f"{PLAIN} ")])
+    return choose(
+        f"on a plain {colour} background",
+        f"on {with_article(colour)} background",
+        f"on {colour}",
+        f"in front of {with_article(colour)} wall",
+    )
+
+
+def with_article(phrase: str) -> str:
+    """The phrase with its indefinite article."""
+    first = phrase.split()[0]
+    sounds_open = phrase[0] in "aeio" or first in ("umbrella",)
+    return f"{'an' if sounds_open else 'a'} {phrase}"
+
+
+def plural(name: str) -> str:
+    """More than one of a thing."""
+    if name in IRREGULAR_PLURALS:
+        return IRREGULAR_PLURALS[name]
+    if name.endswith(("s", "x", "ch", "sh")):
+        return f"{name}es"
+    if name.endswith("y") and name[-2] not in "aeiou":
+        return f"{name[:-1]}ies"
+    return f"{name}s"
+
+
+def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> tuple[str, str]:
+    """What the scene shows, with its articles, and where in the picture it is unless that is standard."""
+    first, *others = scene.things
+    if not others:
+        described = _noun(first, choose, chance)
+        plain = first.name not in PLURAL_NAMES
+        article = "" if not plain else ("the " if chance(0.08) else "")
+        subject = f"{article}{described}" if article or not plain else with_article(described)
+        named = first.position != "centre" and not scene.roaming
+        return subject, choose(*POSITION_PHRASES[first.position]) if named else ""
+    if all(other.name == first.name for other in others):
+        return f"{choose(*NUMBERS[len(scene.things)])} {plural(first.name)}", ""
+    return _pair(first, others[0], choose, chance), ""
+
+
+def _pair(first: Placed, second: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
+    """Two different things side by side, the left one first."""
+    left, right = sorted((first, second), key=lambda placed: placed.x)
+    nouns = [
+        _noun(placed, choose, chance) if placed.name in PLURAL_NAMES else with_article(_noun(placed, choose, chance))
+        for placed in (left, right)
+    ]
+    return choose(
+        f"{nouns[0]} and {nouns[1]}",
+        f"{nouns[0]} and {nouns[1]}",
+        f"{nouns[0]} next to {nouns[1]}",
+        f"{nouns[0]} to the left of {nouns[1]}",
+        f"{nouns[1]} to the right of {nouns[0]}",
+        f"{nouns[0]} on the left and {nouns[1]} on the right",
+    )
+
+
+def _noun(placed: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
+    """A thing with its adjectives, without an article."""
+    name = choose(*placed.thing.aliases) if placed.thing.aliases and chance(0.2) else placed.name
+    words = [
+        choose(*SIZE_WORDS[placed.size_word]) if placed.size_word != "medium" and not _in_company(placed) else "",
+        choose(*DRAWING_WORDS) if placed.drawing else "",
+        choose(*COLOUR_WORDS[placed.colour]) if placed.colour else "",
+        name,
+    ]
+    return _joined(*words)
+
+
+def _in_company(placed: Placed) -> bool:
+    """Whether its size is that of one of several: between the sizes that have words."""
+    return 0.32 < placed.size < 0.48
+
+
+def _verb(scene: Scene, choose: Choose) -> str:
+    thing: Thing = scene.things[0].thing
+    verb = choose(*verbs_of(thing))
+    several = len(scene.things) > 1
+    return choose(verb, verb, f"{'are' if several else 'is'} {verb}") if thing.name not in PLURAL_NAMES else ""
+
+
+def _facing(scene: Scene, choose: Choose) -> str:
+    first = scene.things[0]
+    if not first.mirrored:
+        return ""
+    return choose("facing left", "looking left", "turned to the left", "facing the left side")
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,147 @@
+"""Draw a storybook scene, and say exactly what is in the picture.
+
+The truth (masks, boxes, edges, depth) comes from the drawings' own coverage, never from the finished picture.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from storybook.drawings import load_drawings
+from storybook.places import draw_place, place_depth
+from storybook.scene import COLOURS, Placed, Scene
+from storybook.things import thing_index
+
+SIZE_PX = 256
+HUE_REACH = 40.0  # degrees from the main hue that a colour word still paints over
+GREY = 0.22  # chroma below which a drawing's main colour counts as grey
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One thing in the picture: visible coverage ``mask`` float32 (height, width) in 0..1, ``box`` x0 y0 x1 y1 in pixels
+    (exclusive, of all of it, also where nearer things hide it), None outside the picture."""
+
+    thing: Placed
+    mask: np.ndarray
+    box: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A drawn scene: ``image`` uint8 (height, width, 3), ``edges`` uint8 {0, 255} and ``depth`` uint8 (near is bright),
+    both (height, width); ``things`` from far to near."""
+
+    image: np.ndarray
+    edges: np.ndarray
+    depth: np.ndarray
+    things: tuple[Truth, ...]
+
+
+def render(
+    scene: Scene, height: int = SIZE_PX, width: int = SIZE_PX, *, drawings: np.ndarray | None = None
+) -> Rendering:
+    """Draw ``scene`` at the given size in pixels; ``drawings`` replaces the picture sets (things, 2, side, side, 4)."""
+    image = draw_place(scene.place, scene.place_seed, scene.variation, height, width)
+    depth = place_depth(scene.place, height, width)
+    things: list[Truth] = []
+    for placed in sorted(scene.things, key=lambda placed: placed.nearness):
+        layer = thing_layer(placed, height, width, drawings)
+        coverage = layer[..., 3:]
+        image = np.clip(np.rint(layer[..., :3] + image * (1 - coverage / 255)), 0, 255).astype(np.uint8)
+        mask = coverage[..., 0] / 255
+        depth += mask * (90 + 160 * placed.nearness - depth)
+        things = [Truth(far.thing, far.mask * (1 - mask), far.box) for far in things]
+        things.append(Truth(placed, mask, bounding_box(mask)))
+    return Rendering(image, outlines(things, height, width), np.rint(depth).astype(np.uint8), tuple(things))
+
+
+def thing_layer(placed: Placed, height: int, width: int, drawings: np.ndarray | None = None) -> np.ndarray:
+    """A thing alone on a transparent canvas: premultiplied RGBA, float32 (height, width, 4) in 0..255."""
+    index = thing_index(placed.name)
+    side = min(height, width)
+    if drawings is None:
+        levels = _levels(index, placed.drawing, placed.colour)
+    else:
+        levels = _pyramid(recoloured(drawings[index, placed.drawing], placed.colour))
+    wanted = max(1.0, placed.size * side)
+    source = next((level for level in reversed(levels) if len(level) >= wanted), levels[0])
+    scale = wanted / len(source)
+    turn = math.radians(placed.angle)
+    mirror = -1.0 if placed.mirrored else 1.0
+    cosine, sine = scale * math.cos(turn), scale * math.sin(turn)
+    matrix = np.array([[mirror * cosine, sine, 0.0], [-mirror * sine, cosine, 0.0]])
+    centre = np.array([(placed.x - 0.5) * side + width / 2, (placed.y - 0.5) * side + height / 2]) - 0.5
+    middle = (len(source) - 1) / 2
+    matrix[:, 2] = centre - matrix[:, :2] @ np.array([middle, middle])
+    return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def recoloured(drawing: np.ndarray, colour: str | None) -> np.ndarray:
+    """A premultiplied drawing whose main colour is replaced; shades, outlines, eyes and wheels stay."""
+    if colour is None:
+        return drawing
+    alpha = drawing[..., 3:].astype(np.float32) / 255
+    plain = drawing[..., :3] / np.maximum(255 * alpha, 1)
+    share, level = _main_colour_share(plain, alpha[..., 0])
+    light = plain.max(axis=2, keepdims=True) / level
+    target = np.array(COLOURS[colour], np.float32) / 255
+    painted = np.clip(target * (0.35 + 0.65 * light), 0, 1)
+    mixed = plain + share[..., None] * (painted - plain)
+    result = drawing.copy()
+    result[..., :3] = np.rint(255 * mixed * alpha)
+    return result
+
+
+def _main_colour_share(plain: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, float]:
+    """How far each pixel belongs to the drawing's main colour (0..1), and that colour's brightness."""
+    value, chroma = plain.max(axis=2), plain.max(axis=2) - plain.min(axis=2)
+    body = (alpha > 0.9) & (value > 0.25)
+    colourful = body & (chroma > GREY)
+    if colourful.sum() > 0.3 * body.sum():
+        hue = cv2.cvtColor(plain.astype(np.float32), cv2.COLOR_RGB2HSV)[..., 0]
+        counts = np.histogram(hue[colourful], bins=36, range=(0, 360))[0]
+        smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
+        main = 10 * int(smooth.argmax()) + 5
+        away = np.abs((hue - main + 180) % 360 - 180)
+        share = np.clip((HUE_REACH - away) / 10, 0, 1) * np.clip((chroma - 0.5 * GREY) / (0.5 * GREY), 0, 1)
+    else:
+        share = np.clip((GREY - chroma) / (0.3 * GREY), 0, 1) * np.clip((value - 0.2) / 0.15, 0, 1)
+    weight = share * alpha
+    level = float(np.median(value[weight > 0.5])) if (weight > 0.5).any() else 1.0
+    return share, max(level, 0.3)
+
+
+@lru_cache(maxsize=2048)
+def _levels(index: int, drawing: int, colour: str | None) -> list[np.ndarray]:
+    return _pyramid(recoloured(load_drawings()[index, drawing], colour))
+
+
+def _pyramid(drawing: np.ndarray) -> list[np.ndarray]:
+    """The drawing and halves of it, so that shrinking never aliases."""
+    levels = [drawing]
+    while len(levels[-1]) >= 48:
+        half = len(levels[-1]) // 2
+        levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
+    return levels
+
+
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """x0, y0, x1, y1 (exclusive) of where ``mask`` exceeds one half, or None where it never does."""
+    solid = mask > 0.5
+    columns, rows = np.flatnonzero(solid.any(axis=0)), np.flatnonzero(solid.any(axis=1))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def outlines(things: list[Truth], height: int, width: int) -> np.ndarray:
+    """One-pixel outlines of every visible mask: uint8 (height, width), 0 or 255."""
+    edges = np.zeros((height, width), np.uint8)
+    for truth in things:
+        solid = (truth.mask > 0.5).astype(np.uint8)
+        edges |= (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) * 255
+    return edges

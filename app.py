@@ -19,14 +19,14 @@ import app_director
 import app_pix2pix
 import app_pose
 import app_text_to_video
-import serve
-from comparison import prepare
-from director import Complete
+from comparison.runner import prepare
+from director.storyboard import Complete
 from errors import UserError
+from media.video_io import read_metadata
 from model import Model
-from operator_options import add_extras, add_language_model, language_model, pipelines_offered, read_extras
-from tabs import EXAMPLES, Server
-from video_io import read_metadata
+from model_manager.options import add_extras, add_language_model, language_model, pipelines_offered, read_extras
+from web import server as serve
+from web.tabs import EXAMPLES, Server
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
 <p>Videos from image models, with no video training.</p></div>"""
@@ -106,8 +106,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a diffusers text-to-video pipeline to offer under Compare: a name in engines.py, a Hub id or a folder; "
-        "may be repeated; those in engines.py are offered by themselves where only this machine reaches the page",
+        help="a diffusers text-to-video pipeline to offer under Compare: a Hub id, a folder, or a name in "
+        "comparison/engine_specs.py; may be repeated; those names are offered by themselves where only this machine "
+        "reaches the page",
     )
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")

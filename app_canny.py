@@ -1,7 +1,7 @@
 """The tab in which the edges of a video steer the result (arXiv 2303.13439, section 3.4)."""
 
 from settings import ControlSettings
-from tabs import ExampleClip, Tab
+from web.tabs import ExampleClip, Tab
 
 TAB = Tab(
     label="Edges",

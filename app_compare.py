@@ -1,6 +1,6 @@
 """The tab in which several engines draw the same prompts with the same seed, side by side."""
 
-from compare_tab import CompareTab
+from web.compare_tab import CompareTab
 
 TAB = CompareTab()
 

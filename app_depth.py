@@ -1,7 +1,7 @@
 """The tab in which the depth of a video steers the result."""
 
 from settings import ControlSettings
-from tabs import ExampleClip, Tab
+from web.tabs import ExampleClip, Tab
 
 TAB = Tab(
     label="Depth",

@@ -1,7 +1,7 @@
 """The tab in which every frame has a prompt of its own (DirecT2V, arXiv 2305.14330)."""
 
 from settings import DirectorSettings
-from tabs import Tab
+from web.tabs import Tab
 
 TAB = Tab(
     label="Director",

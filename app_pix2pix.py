@@ -1,7 +1,7 @@
 """The tab in which an instruction edits a video (Video Instruct-Pix2Pix, arXiv 2303.13439, section 3.5)."""
 
 from settings import EditSettings
-from tabs import ExampleClip, Tab
+from web.tabs import ExampleClip, Tab
 
 TAB = Tab(
     label="Edit",

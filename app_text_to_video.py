@@ -1,7 +1,7 @@
 """The tab that turns one sentence into a video (Text2Video-Zero, arXiv 2303.13439)."""
 
 from settings import TextToVideoSettings
-from tabs import Tab
+from web.tabs import Tab
 
 TAB = Tab(
     label="Text to video",

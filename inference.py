@@ -18,14 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from compare_command import CompareJob, read_compare_job, run_comparison
-from director import load_storyboard
+from cli.compare import CompareJob, read_compare_job, run_comparison
+from cli.options import OUTPUT_FOLDER, Job, read_job
+from director.storyboard import load_storyboard
 from errors import Cancelled, InvalidSettings, UserError
-from job_request import OUTPUT_FOLDER, Job, read_job
-from operator_options import by_name
-from prompts import file_name
+from generation.prompts import file_name
+from media.video_io import SUFFIXES
+from model_manager.options import by_name
 from settings import DirectorSettings
-from video_io import SUFFIXES
 
 BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(job: Job) -> None:
     """Generate, save, and say where; an output that cannot be written is refused before anything is loaded."""
     _check_output(job.output or OUTPUT_FOLDER / "any.mp4")
-    from inputs import directed
+    from generation.sources import directed
     from model import Model
 
     with _cancel_on_interrupt() as cancel:

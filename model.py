@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-import registry
-import video_io
-from catalogue import Extras, read_catalogue
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
-from inputs import (
+from generation.modes import MODES, Mode, attention_of, build_scheduler, call_arguments
+from generation.progress import OnStep, Progress, Reporter, fit_preview, stop_if
+from generation.prompts import plain_words, told, told_prompt
+from generation.sources import (
     Annotators,
     Inputs,
     Source,
@@ -34,13 +34,13 @@ from inputs import (
     size_px,
     truncation_notes,
 )
-from loading import Loader, cached, reachable
-from memory import MemoryPlan, is_shared, placed, plan_job, tighter
-from modes import MODES, Mode, attention_of, build_scheduler, call_arguments
-from parsing import to_json
-from prompts import plain_words, told, told_prompt
-from reporting import OnStep, Progress, Reporter, fit_preview, stop_if
+from media import video_io
+from model_manager import builtin_models
+from model_manager.catalogue import Extras, read_catalogue
+from model_manager.loader import Loader, cached, reachable
+from model_manager.memory import MemoryPlan, is_shared, placed, plan_job, tighter
 from settings import ControlSettings, MotionSettings, Settings, SourceSettings
+from settings.parsing import to_json
 from utils import choose_device, fit_threads, versions
 
 __all__ = ["Clip", "Model", "Progress"]
@@ -104,7 +104,7 @@ class Model:
         self._default_name = default
         self._lock = threading.Lock()
         self._loader: Loader | None = None
-        self._default: dict[bool, tuple[registry.ModelRow, str]] = {}
+        self._default: dict[bool, tuple[builtin_models.ModelRow, str]] = {}
         self._previews: dict[str, np.ndarray] = {}
         self._annotators: Annotators | None = None
 
@@ -117,22 +117,22 @@ class Model:
             self._loader = Loader(device)
         return self._loader
 
-    def default(self, *, edits: bool = False) -> tuple[registry.ModelRow, str]:
+    def default(self, *, edits: bool = False) -> tuple[builtin_models.ModelRow, str]:
         """What "auto" is on this machine, for drawing or for editing, and one line that says why."""
         if edits not in self._default:
             self._default[edits] = self._choose_default(edits)
         return self._default[edits]
 
-    def _choose_default(self, edits: bool) -> tuple[registry.ModelRow, str]:
+    def _choose_default(self, edits: bool) -> tuple[builtin_models.ModelRow, str]:
         if self._default_name != "auto" and not edits:
             named = (row for row in self.rows.values() if self._default_name in (row.name, row.source))
             row = next(named, None)
             if row is None:
                 raise ModelUnavailable(f"model: {self._default_name} is not in the list")
             return row, "It was named when this program was started."
-        toyworld, real = registry.TOYWORLD, registry.STABLE_DIFFUSION
+        toyworld, real = builtin_models.TOYWORLD, builtin_models.STABLE_DIFFUSION
         if edits:
-            toyworld, real = registry.TOYWORLD_EDIT, registry.INSTRUCT_PIX2PIX
+            toyworld, real = builtin_models.TOYWORLD_EDIT, builtin_models.INSTRUCT_PIX2PIX
         toyworld, real = (self.rows.get(row.name, row) for row in (toyworld, real))
         if not self.loader.device.startswith("cuda"):
             return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
@@ -140,7 +140,7 @@ class Model:
             return real, "There is a CUDA device, and the weights are in reach."
         return toyworld, f"The weights of {real.label} are neither on this machine nor in reach."
 
-    def row(self, name: str, *, edits: bool = False) -> registry.ModelRow:
+    def row(self, name: str, *, edits: bool = False) -> builtin_models.ModelRow:
         """The registry row of this name, or the default for "auto"; raises ModelUnavailable."""
         if name == "auto":
             return self.default(edits=edits)[0]
@@ -249,7 +249,7 @@ class Model:
                 torch.cuda.empty_cache()
         return Clip(frames, settings, time.monotonic() - started, tuple(notes), inputs.video)
 
-    def _inputs(self, settings: Any, job: Job, row: registry.ModelRow, pipeline: Any) -> tuple[Any, Inputs]:
+    def _inputs(self, settings: Any, job: Job, row: builtin_models.ModelRow, pipeline: Any) -> tuple[Any, Inputs]:
         """Complete settings, and everything read and annotated."""
         import torch
 
@@ -278,7 +278,7 @@ class Model:
             prompts = tuple(told_prompt(prompt, row, pipeline.tokenizer) if prompt else "" for prompt in prompts)
         return settings, Inputs(video, first_frame, inputs.notes, prompts)
 
-    def preview_matrix(self, row: registry.ModelRow, pipeline: Any) -> np.ndarray:
+    def preview_matrix(self, row: builtin_models.ModelRow, pipeline: Any) -> np.ndarray:
         """What turns latents into approximate colours: float32 (channels + 1, 3), fitted once per VAE."""
         source = row.vae or row.source
         if source not in self._previews:

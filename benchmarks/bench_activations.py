@@ -1,4 +1,5 @@
-"""Counts the values that live at once in the networks of Stable Diffusion 1.5 and XL, on which memory.py plans.
+"""Counts the values that live at once in the networks of Stable Diffusion 1.5 and XL, on which the
+memory plan rests.
 
     python -m benchmarks.bench_activations
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT, conditions, table
-from job_request import read_job
+from cli.options import read_job
 from model import Model
 
 PROMPT = "a red circle on green grass"

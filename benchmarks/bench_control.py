@@ -23,10 +23,10 @@ import torch
 from diffusers import ControlNetModel
 
 from benchmarks.measuring import conditions, elsewhere, forget_peak, in_float32, memory_mib, table
-from loading import load_components
+from model_manager.builtin_models import TOYWORLD
+from model_manager.loader import load_components
 from pipelines.controlnet import ControlledVideoPipeline
 from pipelines.video import RunOptions
-from registry import TOYWORLD
 
 OURS, JOINT, ORIGINAL = "ours", "one joint batch", "the original's chunks"
 MEMORY_STEPS = 2

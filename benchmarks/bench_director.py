@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from benchmarks.measuring import conditions, elsewhere, forget_peak, in_turn, memory_mib, table
-from loading import Loader
+from model_manager.builtin_models import TOYWORLD
+from model_manager.loader import Loader
 from pipelines.attention import CrossFrame
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
-from registry import TOYWORLD
 
 PLAIN, FRAME_PROMPTS = "cross-frame attention", "a prompt for every frame"
 WAYS = {

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model import Model
-from parsing import parse
-from registry import TOYWORLD
-from training.toyworld.captions import caption
-from training.toyworld.detector import Found, detect
-from training.toyworld.scene import SHAPES, Scene, random_background, random_object
+from model_manager.builtin_models import TOYWORLD
+from settings.parsing import parse
+from toyworld.captions import caption
+from toyworld.detector import Found, detect
+from toyworld.scene import SHAPES, Scene, random_background, random_object
 
 STRENGTH = 12.0
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.bench_reference import OURS, REFERENCE, generate, pipelines
 from benchmarks.measuring import conditions, in_turn, table
 from model import Model
-from registry import TOYWORLD
+from model_manager.builtin_models import TOYWORLD
 from settings import TextToVideoSettings
 from training.toyworld.measure import ATTRIBUTES, Fidelity, captions_of, held_out_scenes
 

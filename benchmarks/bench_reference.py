@@ -25,10 +25,10 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
 
 from benchmarks.measuring import conditions, elsewhere, forget_peak, in_float32, in_turn, memory_mib, table
-from loading import load_components
-from memory import SHARED_MEMORY_CHUNK
+from model_manager.builtin_models import TOYWORLD, ModelRow
+from model_manager.loader import load_components
+from model_manager.memory import SHARED_MEMORY_CHUNK
 from pipelines.text_to_video import TextToVideoPipeline
-from registry import TOYWORLD, ModelRow
 
 PROMPT, SEED = "a red circle on green grass", 7
 PARTS = ("speed", "memory", "length")

@@ -7,9 +7,9 @@ from functools import partial
 import cv2
 import numpy as np
 
-from training.toyworld.detector import distance_from_background
-from training.toyworld.render import KEYPOINTS, SKIN, figure_layers, keypoints
-from training.toyworld.scene import COLOURS, JOINTS, Figure
+from toyworld.detector import distance_from_background
+from toyworld.render import KEYPOINTS, SKIN, figure_layers, keypoints
+from toyworld.scene import COLOURS, JOINTS, Figure
 
 ROUNDS = ((16.0, 0.03), (8.0, 0.015), (4.0, 0.008), (2.0, 0.004))  # steps of angles in degrees and of lengths
 SWEEPS = 3  # of all parameters in each round, at most

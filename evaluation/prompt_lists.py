@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.toyworld.captions import caption
-from training.toyworld.clips import Happening, held_out
-from training.toyworld.scene import (
+from toyworld.captions import caption
+from toyworld.clips import Happening, held_out
+from toyworld.scene import (
     ACTIONS,
     BACKGROUNDS,
     BLOB,

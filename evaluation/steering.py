@@ -18,14 +18,18 @@ from typing import Any
 
 import numpy as np
 
-import registry
 from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
 from evaluation.toyworld import TEMPLATE_ANGLES, shape_can_be_told
 from evaluation.tracking import everything
 from model import Model
+from model_manager import builtin_models
 from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
-from training.toyworld.captions import caption
+from toyworld.captions import caption
+from toyworld.detector import Detection, detect, nearest_colour
+from toyworld.render import figure_layers, render
+from toyworld.scene import Figure, Scene
+from toyworld.sequences import MOTIONS, acting, growing, moving, turning
 from training.toyworld.control_data import (
     CONTROLS,
     EDIT,
@@ -37,11 +41,7 @@ from training.toyworld.control_data import (
     scene_at,
 )
 from training.toyworld.data import SIZE_PX
-from training.toyworld.detector import Detection, detect, nearest_colour
 from training.toyworld.measure import contact_sheet, save_picture
-from training.toyworld.render import figure_layers, render
-from training.toyworld.scene import Figure, Scene
-from training.toyworld.sequences import MOTIONS, acting, growing, moving, turning
 
 TEXT, KINDS = "text", (*CONTROLS, EDIT)
 FRAMES = 4
@@ -231,8 +231,8 @@ def measure(
 def with_nets(model: Model, folder: Path) -> None:
     """Let the toy world be steered by the networks in a folder, as ``training.toyworld.control`` writes them."""
     nets = {kind: str((folder / f"toyworld-{kind}").resolve()) for kind in KINDS}
-    steered = replace(registry.TOYWORLD, controlnets={kind: nets[kind] for kind in CONTROLS})
-    editor = replace(registry.TOYWORLD_EDIT, unet=nets[EDIT])
+    steered = replace(builtin_models.TOYWORLD, controlnets={kind: nets[kind] for kind in CONTROLS})
+    editor = replace(builtin_models.TOYWORLD_EDIT, unet=nets[EDIT])
     model.rows = {**model.rows, steered.name: steered, editor.name: editor}
 
 

@@ -18,14 +18,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from director import blend, storyboard
+from director.storyboard import blend, storyboard
 from model import Model
 from settings import DirectorSettings, Settings, TextToVideoSettings
-from training.toyworld.captions import caption
-from training.toyworld.detector import Detection, Found, detect
-from training.toyworld.measure import save_picture
-from training.toyworld.render import unit_outline
-from training.toyworld.scene import (
+from toyworld.captions import caption
+from toyworld.detector import Detection, Found, detect
+from toyworld.render import unit_outline
+from toyworld.scene import (
     BLOB,
     COLOURS,
     HELD_OUT_PAIRS,
@@ -38,6 +37,7 @@ from training.toyworld.scene import (
     random_background,
     random_object,
 )
+from training.toyworld.measure import save_picture
 
 COURSES = ("position", "size", "colour", "shape", "background")
 IDENTITY = ("colour", "shape", "background")

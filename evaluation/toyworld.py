@@ -14,9 +14,9 @@ import numpy as np
 
 from evaluation.metrics import mean, temporal_flicker
 from evaluation.tracking import Motion, drawn_centre, everything, fit_motion, found_centre, middle_of_everything
-from training.toyworld.detector import Detection, Found, detect
-from training.toyworld.render import SKIN, render
-from training.toyworld.scene import BLOB, COLOURS, Object, Scene
+from toyworld.detector import Detection, Found, detect
+from toyworld.render import SKIN, render
+from toyworld.scene import BLOB, COLOURS, Object, Scene
 
 IDENTITY = ("colour", "shape", "shirt", "trousers")
 TEMPLATE_ANGLES = 24  # degrees; the detector tells shapes apart that are turned by no more

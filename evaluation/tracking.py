@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.toyworld.detector import Detection, Found
-from training.toyworld.render import bounding_box, object_layers
-from training.toyworld.scene import Object
+from toyworld.detector import Detection, Found
+from toyworld.render import bounding_box, object_layers
+from toyworld.scene import Object
 
 STILL, UNKNOWN = "none", "unknown"
 STILL_SIDES = 0.03  # over the whole clip, 4 px of 128: what a generated outline wavers by without going anywhere

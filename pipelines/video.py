@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from diffusers.utils import BaseOutput
 
-from director import blend
+from director.storyboard import blend
 from errors import Cancelled
 from pipelines.attention import CrossFrame, cross_frame_attention
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise

@@ -117,7 +117,7 @@ def xl_pipeline(xl_components):
 @pytest.fixture(autouse=True)
 def float32(monkeypatch):
     """The same arithmetic on every machine: some processors would choose bfloat16."""
-    monkeypatch.setattr("loading.choose_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("model_manager.loader.choose_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from catalogue import Catalogue
 from errors import Cancelled, ModelUnavailable
 from model import Clip, Progress
-from parsing import to_json
-from registry import models
+from model_manager.builtin_models import models
+from model_manager.catalogue import Catalogue
+from settings.parsing import to_json
 
 
 class ChatHandler(BaseHTTPRequestHandler):

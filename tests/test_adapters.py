@@ -11,17 +11,17 @@ import torch
 import weights
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 
-import loading
-from adapters import read_vectors, with_embeddings
-from catalogue import Extras
 from errors import Cancelled, ModelUnavailable
+from generation.modes import build_scheduler
+from media.video_io import read_metadata
 from model import Model
-from modes import build_scheduler
-from parsing import from_json, parse
+from model_manager import loader
+from model_manager.adapters import read_vectors, with_embeddings
+from model_manager.builtin_models import ModelRow
+from model_manager.catalogue import Extras
+from model_manager.single_file import read_controlnet, read_vae
 from pipelines.text_to_video import TextToVideoPipeline
-from registry import ModelRow
-from single_files import read_controlnet, read_vae
-from video_io import read_metadata
+from settings.parsing import from_json, parse
 
 NETWORKS = ("unet", "text_encoder", "vae")
 
@@ -237,7 +237,7 @@ def test_a_learned_word_is_read_only_when_it_is_mentioned(model, folder, monkeyp
     """Hundreds may lie there; one that breaks hurts nobody else, and whoever names it is told."""
     read = []
     original = read_vectors
-    monkeypatch.setattr("adapters.read_vectors", lambda *given: read.append(given[0]) or original(*given))
+    monkeypatch.setattr("model_manager.adapters.read_vectors", lambda *given: read.append(given[0]) or original(*given))
     model.generate(settings(prompt="a softly blobbed circle", lora="kohya"))
     assert read == []
     monkeypatch.setattr("safetensors.torch.load_file", lambda path: {"emb_params": torch.zeros(())})
@@ -356,7 +356,7 @@ def test_a_controlnet_in_one_file_steers(model, folder, control_components, tmp_
 
 def test_what_a_checkpoint_wears_counts_in_the_memory_budget(model):
     """A VAE goes like everything else when another comes; a LoRA is never held."""
-    model._loader = loading.Loader("cpu", budget_bytes=1)
+    model._loader = loader.Loader("cpu", budget_bytes=1)
     model.generate(settings(vae="folder", lora="kohya"))
     assert [key[0] for key in model.loader._held] == ["checkpoint", "vae"]
     model.generate(settings(vae="ldm"))

@@ -11,7 +11,7 @@ from annotators.canny import Canny
 from annotators.depth import Depth, to_grey
 from annotators.pose import Pose, draw_skeleton
 from errors import Cancelled, ModelUnavailable, NothingFound
-from training.toyworld import render
+from toyworld import render
 
 COCO = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),

@@ -11,138 +11,33 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FACTS = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
-FACTS += ["prompts", "safetensors_header", "model_folders", "catalogue"]
-PARTS = [
-    *("video_io", "annotators", "annotators.*", "director", "chat_model", "language_model"),
-    *("loading", "single_files", "adapters"),
-    *("pipelines.attention", "pipelines.motion", "pipelines.predictors", "pipelines.denoising"),
-    *("pipelines.noise", "pipelines.video"),
-]
-MODES = [
-    "pipelines.trained_video",
-    "pipelines.text_to_video",
-    "pipelines.text_to_video_xl",
-    "pipelines.controlnet",
-    "pipelines.pix2pix",
-]
-# Each module (a pattern) and the modules of the project that it may import: section 3 of the design. The first row
-# that fits counts. Being a package's __init__ gives no right to anything.
+# Each package, or module at the root, and what else of the project it may import; its own modules it always may. The
+# first row that fits counts. A lower layer stands above a higher one, and imports nothing of it.
+LAYERS = ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director", "toyworld"]
 MAY_IMPORT = {
-    "settings": [],
-    "parsing": ["settings", "errors"],
     "errors": [],
-    "registry": [],
-    "prompts": [],
-    "engines": ["model_folders"],
-    "safetensors_header": ["errors"],
-    "model_folders": ["errors", "safetensors_header"],
-    "catalogue": ["errors", "registry", "prompts", "model_folders", "safetensors_header"],
     "utils": ["errors"],
-    "video_io": ["errors", "video_comment"],
-    "video_comment": ["errors"],
-    "annotators": [],
-    "annotators.*": ["annotators.base", "errors", "utils"],
-    "director": ["errors"],
-    "chat_model": ["errors", "utils", "director", "model_folders"],
-    "language_model": ["errors", "director", "chat_model"],
-    "pipelines": [],
-    "pipelines.attention": [],
-    "pipelines.motion": [],
-    "pipelines.predictors": ["pipelines.denoising"],
-    "pipelines.denoising": ["pipelines.attention"],
-    "pipelines.noise": [],
-    "pipelines.video": [
-        *("errors", "director"),
-        *(f"pipelines.{name}" for name in ("attention", "denoising", "motion", "noise")),
-    ],
-    "pipelines.text_to_video": [*FACTS, *PARTS],
-    "pipelines.text_to_video_xl": [*FACTS, *PARTS, "pipelines.text_to_video"],
-    "pipelines.trained_video": [*FACTS, *PARTS, "pipelines.text_to_video"],
-    "pipelines.controlnet": [*FACTS, *PARTS],
-    "pipelines.pix2pix": [*FACTS, *PARTS],
-    "families": ["utils"],
-    "memory": [],
-    "single_files": ["errors", "utils", "safetensors_header"],
-    "adapters": ["errors", "registry", "prompts", "single_files", "safetensors_header"],
-    "loading": [*("registry", "errors", "utils", "families", "memory"), *("model_folders", "single_files", "adapters")],
-    "reporting": ["errors", "settings"],
-    "compare_settings": ["settings", "director", "evaluation.clip_scores"],
-    "drawers": [
-        *("compare_settings", "diffusers_engine", "director", "engines", "errors", "inputs", "model", "model_folders"),
-        *("operator_options", "parsing", "reporting", "settings", "video_io"),
-    ],
-    # The measures are used by the program as well; they know nothing of it, see the rows of evaluation.
-    "comparison": [
-        *("compare_settings", "director", "drawers", "engines", "errors", "memory", "model", "prompts", "utils"),
-        *("report_clips", "reporting", "results", "evaluation", "evaluation.*"),
-        *("training.toyworld.clips", "training.toyworld.scene"),
-        "pipelines.trained_video",
-    ],
-    "compare_command": [
-        *("catalogue", "compare_settings", "comparison", "director", "errors", "job_request", "model"),
-        *("operator_options", "parsing", "report", "evaluation.prompt_lists"),
-    ],
-    "compare_tab": [
-        *("compare_settings", "engines", "errors", "job_runner", "jobs", "parsing", "report", "settings", "tabs"),
-        *("ui", "views", "evaluation.clip_scores"),
-    ],
-    "app_compare": ["compare_tab"],
-    "diffusers_call": ["engines", "errors", "reporting"],
-    "diffusers_engine": [
-        *("engines", "errors", "loading", "memory", "utils", "reporting", "model_folders", "diffusers_call"),
-        "safetensors_header",
-    ],
-    "inputs": [*FACTS, "video_io", "annotators.*", "director", "reporting"],
-    "modes": [*FACTS, *PARTS, *MODES, "inputs"],
-    "model": [*FACTS, *PARTS, *MODES, "modes", "inputs", "reporting"],
-    "operator_options": ["settings", "catalogue", "errors", "director", "language_model", "model_folders", "engines"],
-    "jobs": ["settings"],
-    "serve": ["errors", "report"],
-    "views": [],
-    "results": ["evaluation.statistics"],
-    "report": ["results", "views", "report_*", "evaluation.statistics"],
-    "report_plots": ["results", "report_tables", "evaluation.statistics"],
-    "report_tables": ["results", "evaluation.statistics"],
-    "report_*": ["results", "views"],
-    "storyboard_table": ["director", "errors"],
-    "ui": ["settings", "parsing", "errors", "jobs", "views"],
-    "job_runner": ["ui", "jobs", "views", "settings", "parsing", "errors", "storyboard_table"],
-    "storyboard_panel": ["ui", "views", "settings", "errors", "director", "storyboard_table"],
-    "tabs": ["ui", "job_runner", "jobs", "settings", "director", "storyboard_panel"],
-    "app_*": ["tabs", "settings"],
-    "app": ["app_*", "tabs", "model", "comparison", "serve", "operator_options", "errors", "video_io", "director"],
-    "job_request": ["settings", "parsing", "catalogue", "operator_options", "errors", "video_io", "director"],
-    "inference": [
-        "compare_command",
-        "inputs",
-        "prompts",
-        "job_request",
-        "settings",
-        "operator_options",
-        "errors",
-        "model",
-        "video_io",
-        "director",
-    ],
-    "evaluation.metrics": [],
-    "evaluation.statistics": [],
-    "evaluation.clip_scores": ["annotators.base", "errors", "utils"],
-    **{
-        f"evaluation.{name}": ["evaluation.*", "training.toyworld.*"]
-        for name in ("tracking", "toyworld", "prompt_lists")
-    },
-    # Beside the program: they may use all of it, and it uses of them what stands above.
-    **{name: ["*"] for name in ("training*", "evaluation*", "benchmarks*", "notebooks*", "tests*")},
+    "settings": ["errors"],
+    "media": ["errors"],
+    "pipelines": ["errors", "utils"],
+    "model_manager": ["errors", "utils", "settings"],
+    "annotators": ["errors", "utils"],
+    "director": ["errors", "utils", "model_manager"],
+    "toyworld": ["errors", "utils", "media", "annotators"],
+    "generation": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director"],
+    "model": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "generation"],
+    "evaluation": [*LAYERS, "generation", "model"],
+    "comparison": [*LAYERS, "generation", "model", "evaluation"],
+    "cli": [*LAYERS, "generation", "model", "evaluation", "comparison"],
+    "web": [*LAYERS, "generation", "model", "evaluation", "comparison"],
+    "app_*": ["settings", "web"],
+    "inference": ["cli", "errors"],
+    "app": ["app_*", "web"],
 }
-# A tab that runs alone is a page of one tab.
-MAY_IMPORT_WHEN_RUN = {"app_*": ["app"]}
-LIGHT = ["settings", "parsing", "errors", "registry", "utils", "families", "memory"]
-LIGHT += ["compare_settings", "compare_command"]
-LIGHT += ["video_io", "video_comment", "inference", "job_request", "director", "chat_model", "language_model"]
-LIGHT += ["prompts", "safetensors_header", "model_folders", "catalogue", "single_files", "adapters", "loading"]
-LIGHT += ["engines", "diffusers_call", "diffusers_engine"]
-LIGHT += [f"annotators.{name}" for name in ("base", "canny", "depth", "pose")]
+BESIDE = ["training", "benchmarks", "tests"]  # may import everything; no row names them
+# They can be imported in a moment: a mistake in an option is told before PyTorch is read.
+LIGHT_PACKAGES = ["errors", "utils", "settings", "media", "model_manager", "annotators", "director", "cli", "inference"]
+LIGHT = [f"comparison.{name}" for name in ("settings", "engine_specs", "diffusers_call", "diffusers_engine")]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 
 
@@ -186,75 +81,111 @@ def project_imports(tree: ast.AST, module: str, known: dict[str, Path]) -> set[s
     return found - {module}
 
 
-def row(table: dict[str, list[str]], module: str) -> list[str] | None:
-    """The first row whose pattern fits the module."""
-    return next((allowed for pattern, allowed in table.items() if fnmatchcase(module, pattern)), None)
+def room(module: str) -> str:
+    """The package of a module, or the module itself at the root."""
+    return module.partition(".")[0]
+
+
+def allowed_imports(module: str) -> list[str] | None:
+    """The row of a module's package, its own package first; None where no row fits."""
+    row = next((row for pattern, row in MAY_IMPORT.items() if fnmatchcase(room(module), pattern)), None)
+    if room(module) in BESIDE:
+        return ["*"]
+    return None if row is None else [room(module), *row]
 
 
 def forbidden_imports(source: str, module: str, known: dict[str, Path]) -> set[str]:
-    """What the source of a module imports although no row says that it may."""
-    tree = ast.parse(source)
-    guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
-    when_run = project_imports(ast.Module(guarded, []), module, known)
-    tree.body = [node for node in tree.body if node not in guarded]
-    allowed = row(MAY_IMPORT, module) or []
-    allowed_when_run = [*allowed, *(row(MAY_IMPORT_WHEN_RUN, module) or [])]
-    return {
-        name
-        for names, patterns in ((project_imports(tree, module, known), allowed), (when_run, allowed_when_run))
-        for name in names
-        if not any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
+    """Modules that the source of a module imports although no row says that it may."""
+    found = project_imports(ast.parse(source), module, known)
+    return {name for name in found if not any(fnmatchcase(room(name), row) for row in allowed_imports(module) or [])}
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Nodes along one circle of a graph, the first one again at the end; empty where there is none."""
+    finished: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        found: list[str] = []
+        if node not in finished:
+            found = next(filter(None, (walk(other, [*path, node]) for other in sorted(arrows.get(node, ())))), [])
+            finished.add(node)
+        return found
+
+    return next(filter(None, (walk(node, []) for node in sorted(arrows))), [])
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_only_what_its_row_allows(module):
     """Lower layers never import higher ones, so that each can be read and tested without what is above it."""
-    assert row(MAY_IMPORT, module) is not None, f"{module} has no row: say in MAY_IMPORT what it may import"
+    assert allowed_imports(module) is not None, f"{room(module)} has no row: say in MAY_IMPORT what it may import"
     assert forbidden_imports(MODULES[module].read_text("utf-8"), module, MODULES) == set()
+
+
+def test_no_imports_run_in_a_circle():
+    """Neither packages nor the modules inside one need each other both ways, not even in functions."""
+    arrows = {
+        name: project_imports(ast.parse(path.read_text("utf-8")), name, MODULES) for name, path in MODULES.items()
+    }
+    assert circle(arrows) == []
+    rooms: dict[str, set[str]] = {}
+    for name, others in arrows.items():
+        rooms.setdefault(room(name), set()).update({room(other) for other in others} - {room(name)})
+    assert circle(rooms) == []
+
+
+def test_the_rows_are_few_and_none_gives_the_training_away():
+    """The table is read at one look, and the program runs without what trained its checkpoints."""
+    assert len(MAY_IMPORT) <= 20
+    assert not {name for row in MAY_IMPORT.values() for name in row} & set(BESIDE)
+
+
+@pytest.mark.parametrize(
+    ("arrows", "found"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b", "c"}, "b": {"c"}}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
+    ],
+)
+def test_a_circle_is_seen(arrows, found):
+    """A diamond is no circle."""
+    assert circle(arrows) == found
 
 
 @pytest.mark.parametrize(
     ("module", "source", "forbidden"),
     [
-        ("parsing", "import errors", set()),
+        ("settings.parsing", "import errors", set()),
         ("settings", "def late():\n    import model", {"model"}),
-        ("errors", "from parsing import parse as read", {"parsing"}),
-        ("pipelines.motion", "from .attention import x", {"pipelines.attention"}),
-        ("pipelines.motion", "from . import attention", {"pipelines.attention"}),
-        ("pipelines.motion", "import torch, numpy, pipelines.attention", {"pipelines.attention"}),
-        ("pipelines.denoising", "from pipelines import attention, motion", {"pipelines.motion"}),
+        ("errors", "from settings.parsing import parse as read", {"settings.parsing"}),
+        ("pipelines.motion", "from .attention import x", set()),
+        ("pipelines.motion", "from ..media import video_io", {"media.video_io"}),
+        ("media.video_io", "import torch, numpy, pipelines.attention", {"pipelines.attention"}),
+        ("media.video_io", "from pipelines import attention, motion", {"pipelines.attention", "pipelines.motion"}),
         ("pipelines.text_to_video", "from pipelines.attention import x\nimport utils", set()),
-        ("pipelines.text_to_video", "if True:\n    from pipelines.pix2pix import x", {"pipelines.pix2pix"}),
-        ("model", "from training.toyworld import scene", {"training.toyworld.scene"}),
+        ("pipelines.text_to_video", "if True:\n    from media.video_io import x", {"media.video_io"}),
+        ("model", "from training.toyworld import denoiser", {"training.toyworld.denoiser"}),
         ("app_pose", "import model", {"model"}),
-        ("app_pose", "if __name__ == '__main__':\n    import model, app", {"model"}),
-        ("training.toyworld.scene", "import model", set()),
+        ("app_pose", "if __name__ == '__main__':\n    import web, app", {"app"}),
+        ("training.toyworld.denoiser", "import model", set()),
     ],
 )
 def test_a_forbidden_import_is_seen(module, source, forbidden):
     """The reader of imports is not fooled by functions, packages, several names or relative forms."""
-    names = [
-        "settings",
-        "parsing",
-        "errors",
-        "utils",
-        "model",
-        "app",
-        "app_pose",
-        "training.toyworld",
-        "training.toyworld.scene",
-    ]
-    names += [f"pipelines.{name}" for name in ("attention", "motion", "denoising", "text_to_video", "pix2pix")]
-    known = {name: Path(f"{name.replace('.', '/')}.py") for name in names} | {
-        "pipelines": Path("pipelines/__init__.py")
-    }
+    names = ["settings", "settings.parsing", "errors", "utils", "media", "media.video_io", "model", "app", "app_pose"]
+    names += ["web", "training", "training.toyworld", "training.toyworld.denoiser", "pipelines"]
+    names += [f"pipelines.{name}" for name in ("attention", "motion", "text_to_video")]
+    known = {name: Path(f"{name.replace('.', '/')}.py") for name in names}
+    packages = ("settings", "media", "pipelines", "web", "training", "training.toyworld")
+    known |= {name: Path(f"{name.replace('.', '/')}/__init__.py") for name in packages}
     assert forbidden_imports(source, module, known) == forbidden
 
 
 def test_importing_does_nothing_heavy():
     """Facts, parts and the command line start in a moment: a mistake in an option is told before PyTorch is read."""
-    present = [name for name in LIGHT if name in MODULES]
+    present = [name for name in MODULES if room(name) in LIGHT_PACKAGES or name in LIGHT]
     code = f"import sys\nimport {', '.join(present)}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import registry
-import single_files
-from catalogue import Extras, read_catalogue
 from errors import ModelUnavailable
-from model_folders import is_hub_id, name_of
-from prompts import mentions, with_placeholders, with_trigger
+from generation.prompts import mentions, with_placeholders, with_trigger
+from model_manager import builtin_models, single_file
+from model_manager.catalogue import Extras, read_catalogue
+from model_manager.discovery import is_hub_id, name_of
 from settings import TextToVideoSettings
 
 CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": (2, 4, 3, 3)}
@@ -68,7 +67,10 @@ def test_the_folders_of_other_programs_are_offered_as_they_are(tmp_path, layout,
     fill(tmp_path, layout)
     before = sorted(tmp_path.rglob("*"))
     found = read_catalogue(extras=Extras(roots=[str(tmp_path / below)]))
-    assert set(found.models) - {row.name for row in registry.BUILT_IN} == {"realistic.safetensors", "flat.safetensors"}
+    assert set(found.models) - {row.name for row in builtin_models.BUILT_IN} == {
+        "realistic.safetensors",
+        "flat.safetensors",
+    }
     assert (set(found.loras), set(found.vaes), set(found.embeddings)) == (
         {"style", "subject"},
         {"soft"},
@@ -89,10 +91,13 @@ def test_a_controlnet_at_hand_serves_every_stable_diffusion_1(tmp_path):
     }
     fill(tmp_path, files)
     rows = read_catalogue(extras=Extras(roots=[str(tmp_path)])).models
-    served = rows[registry.STABLE_DIFFUSION.name].controlnets
+    served = rows[builtin_models.STABLE_DIFFUSION.name].controlnets
     assert Path(served["canny"]).name == "control_v11p_sd15_canny.safetensors"
-    assert (served["depth"], served["pose"]) == (registry.CONTROLNETS["depth"], registry.CONTROLNETS["pose"])
-    assert rows["toyworld"] is registry.TOYWORLD
+    assert (served["depth"], served["pose"]) == (
+        builtin_models.CONTROLNETS["depth"],
+        builtin_models.CONTROLNETS["pose"],
+    )
+    assert rows["toyworld"] is builtin_models.TOYWORLD
 
 
 def test_what_cannot_be_used_is_left_out_with_a_line_in_the_log(tmp_path, caplog):
@@ -110,7 +115,7 @@ def test_what_cannot_be_used_is_left_out_with_a_line_in_the_log(tmp_path, caplog
     with caplog.at_level(logging.WARNING):
         found = read_catalogue(extras=Extras(roots=[str(tmp_path)]))
     assert list(found.loras) == ["good"]
-    assert not set(found.models) - {row.name for row in registry.BUILT_IN}
+    assert not set(found.models) - {row.name for row in builtin_models.BUILT_IN}
     for name in ("half.safetensors is not whole", "empty.safetensors cannot be read", "old.pt is not a .safetensors"):
         assert name in caplog.text
     assert "inpainting.safetensors is not a checkpoint" in caplog.text
@@ -172,10 +177,13 @@ def test_a_client_chooses_by_name_and_gets_nothing_else(tmp_path):
     asked = TextToVideoSettings(
         prompt="a fox", negative_prompt="easynegative!", lora="style", lora_scale=0.5, vae="soft"
     )
-    row = found.dress(registry.TOYWORLD, asked)
+    row = found.dress(builtin_models.TOYWORLD, asked)
     assert (row.lora.name, row.lora.scale, row.vae) == ("style", 0.5, str(tmp_path / "models/VAE/soft.safetensors"))
     assert list(row.embeddings) == ["EasyNegative"]
-    assert found.dress(registry.TOYWORLD, TextToVideoSettings(prompt="an easynegatively fox")) == registry.TOYWORLD
+    assert (
+        found.dress(builtin_models.TOYWORLD, TextToVideoSettings(prompt="an easynegatively fox"))
+        == builtin_models.TOYWORLD
+    )
     for name in ("zz", "../style", "/etc/passwd", str(tmp_path / "models/Lora/style.safetensors"), "a/b"):
         with pytest.raises(ModelUnavailable, match=r"^lora: must be empty or one of style, subject$"):
             found.dress(row, TextToVideoSettings(prompt="x", lora=name))
@@ -188,7 +196,7 @@ def test_many_names_do_not_make_a_long_message(tmp_path):
     fill(tmp_path, {f"{number:03}.safetensors": LORA for number in range(40)})
     with pytest.raises(ModelUnavailable, match=r"011 and 28 more$"):
         read_catalogue(extras=Extras(loras=[str(tmp_path)])).dress(
-            registry.TOYWORLD, TextToVideoSettings(prompt="x", lora="zz")
+            builtin_models.TOYWORLD, TextToVideoSettings(prompt="x", lora="zz")
         )
 
 
@@ -218,13 +226,13 @@ def test_of_a_repository_the_one_file_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
     fill(tmp_path, {"style.safetensors": LORA})
-    assert single_files.fetched("a/b", "usual.safetensors") == tmp_path / "style.safetensors"
-    assert single_files.fetched("a/b/other.safetensors", "usual.safetensors") == tmp_path / "other.safetensors"
+    assert single_file.fetched("a/b", "usual.safetensors") == tmp_path / "style.safetensors"
+    assert single_file.fetched("a/b/other.safetensors", "usual.safetensors") == tmp_path / "other.safetensors"
     fill(tmp_path, {"more.safetensors": LORA})
     with pytest.raises(ModelUnavailable, match=r"a/b holds 2 .safetensors files: name one, as a/b/name.safetensors"):
-        single_files.fetched("a/b", "usual.safetensors")
+        single_file.fetched("a/b", "usual.safetensors")
     fill(tmp_path, {"usual.safetensors": LORA})
-    assert single_files.fetched("a/b", "usual.safetensors") == tmp_path / "usual.safetensors"
+    assert single_file.fetched("a/b", "usual.safetensors") == tmp_path / "usual.safetensors"
 
 
 def test_names_are_what_people_call_their_files():

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import yaml
 
-import compare_command
 import inference
-from catalogue import read_catalogue
-from compare_command import DEFAULT_ENGINES, read_compare_job
+from cli import compare
+from cli.compare import DEFAULT_ENGINES, read_compare_job
 from errors import Cancelled, ModelUnavailable
 from evaluation.prompt_lists import GENERAL, read_prompts
-from parsing import to_json
-from video_io import read_metadata, write_video
+from media.video_io import read_metadata, write_video
+from model_manager.catalogue import read_catalogue
+from settings.parsing import to_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -192,5 +192,5 @@ def test_help_says_what_there_is(capsys):
         inference.main(["compare", "--help"])
     assert left.value.code == 0
     said = capsys.readouterr().out
-    assert compare_command.OUTPUT_FOLDER.name in said
+    assert compare.OUTPUT_FOLDER.name in said
     assert "``" not in said

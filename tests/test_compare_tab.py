@@ -17,16 +17,16 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app_compare
-import serve
-from compare_tab import STOPPED, Compared, ComparePanel, Comparer, engines_offered
-from comparison import prepare
-from engines import ENGINES
+from comparison.engine_specs import ENGINES
+from comparison.runner import prepare
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
-from operator_options import pipelines_offered
-from registry import ModelRow, models
-from tabs import Server
-from views import NOTHING_KEPT
+from model_manager.builtin_models import ModelRow, models
+from model_manager.options import pipelines_offered
+from web import server as serve
+from web.compare_tab import STOPPED, Compared, ComparePanel, Comparer, engines_offered
+from web.html import NOTHING_KEPT
+from web.tabs import Server
 
 TWO = ["text2video-zero: toyworld", "direct: toyworld"]
 ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_frames": 4, "fps": 8}

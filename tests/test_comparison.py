@@ -7,18 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compare_settings import ComparisonSettings
-from comparison import Comparison, Stage, measured, prepare
-from drawers import Drawn, OwnDrawer
+from comparison.engines import Drawn, OwnDrawer
+from comparison.report.page import write_report
+from comparison.results import MEASURES, EngineResult, Results
+from comparison.runner import Comparison, Stage, measured, prepare
+from comparison.settings import ComparisonSettings
 from errors import Cancelled, InvalidSettings, ModelUnavailable
 from evaluation.clip_scores import VIT_B_32
 from evaluation.prompt_lists import toyworld_motion_prompts, toyworld_prompts
+from media.video_io import probe, write_video
 from model import Model
-from parsing import validate
-from report import write_report
-from results import MEASURES, EngineResult, Results
-from training.toyworld.render import render
-from video_io import probe, write_video
+from settings.parsing import validate
+from toyworld.render import render
 
 PROMPTS = ("a red circle", "a blue star")
 

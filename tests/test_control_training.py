@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from annotators.depth import Depth
-from loading import Loader, load_network
+from model_manager.loader import Loader, load_network
+from toyworld.edits import ATTRIBUTES
+from toyworld.render import render
+from toyworld.scene import BLOB, HELD_OUT_PAIRS, clashes
 from training.toyworld import control, control_data, estimator
 from training.toyworld.denoiser import Course
-from training.toyworld.edits import ATTRIBUTES
-from training.toyworld.render import render
-from training.toyworld.scene import BLOB, HELD_OUT_PAIRS, clashes
 
 COURSE = Course(2, batch=2)
 

@@ -16,13 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-import diffusers_engine
-from diffusers_call import as_video, fitting_length
-from diffusers_engine import DiffusersVideo, why_not
-from engines import ENGINES, DiffusersPipeline
+from comparison import diffusers_engine
+from comparison.diffusers_call import as_video, fitting_length
+from comparison.diffusers_engine import DiffusersVideo, why_not
+from comparison.engine_specs import ENGINES, DiffusersPipeline
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable
-from loading import from_folder_or_hub
-from memory import networks_of, weights_bytes
+from model_manager.loader import from_folder_or_hub
+from model_manager.memory import networks_of, weights_bytes
 from tests import foreign
 
 SMALL = {"height": 16, "width": 16, "num_inference_steps": 2, "guidance_scale": 3.0}

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-import registry
-from director import load_storyboard, storyboard
+from director.storyboard import load_storyboard, storyboard
 from errors import DirectorError, InvalidSettings, InvalidStoryboard
 from evaluation import storyboards
 from model import Model
-from parsing import from_json, to_json
+from model_manager import builtin_models
 from pipelines.attention import CrossFrame
 from pipelines.video import RunOptions
 from settings import DirectorSettings
-from storyboard_panel import Storyboarder, storyboard_panel
-from storyboard_table import as_text, read_rows, resized, rows_of, shown_rows
-from training.toyworld.render import render
+from settings.parsing import from_json, to_json
+from toyworld.render import render
+from web.storyboard import Storyboarder, storyboard_panel
+from web.storyboard_table import as_text, read_rows, resized, rows_of, shown_rows
 
 FRAMES = 4
 DIFFERENT = ("a red circle", "", "a blue star", "a green square")
@@ -253,7 +253,7 @@ def test_a_saved_storyboard_loads_with_its_number_of_frames(board, tmp_path, mon
     board, _ = board
     path = tmp_path / "mine.yaml"
     path.write_text("frames: 3\nprompts:\n  0: \"a: 'dog'\"\n  2: a cat\n")
-    monkeypatch.setattr("storyboard_panel.uploaded", lambda name, file: path)
+    monkeypatch.setattr("web.storyboard.uploaded", lambda name, file: path)
     answer = board.load({"path": "x"}, 8)
     assert prompts_in(board, answer) == ["a: 'dog'", "", "a cat"]
     assert answer[board.frames] == 3
@@ -301,7 +301,7 @@ def test_stable_diffusion_xl_is_directed_as_well(xl_pipeline):
 def test_every_frame_gets_the_trigger_words():
     """What a checkpoint's row adds to a prompt it adds to each one that is written, and blends stay blends."""
     model = Model(device="cpu")
-    style = replace(registry.TOYWORLD, name="styled", trigger="a drawing of")
+    style = replace(builtin_models.TOYWORLD, name="styled", trigger="a drawing of")
     model.rows = {**model.rows, "styled": style}
     told = []
 

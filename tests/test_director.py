@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from director import Between, blend, direct, load_storyboard, save_storyboard, storyboard
+from director.storyboard import Between, blend, direct, load_storyboard, save_storyboard, storyboard
 from errors import DirectorError, InvalidStoryboard
 
 RED, BLUE, GREEN = "a red circle", "a blue circle", "a green circle"

@@ -5,8 +5,8 @@ import inspect
 import diffusers
 import pytest
 
-from engines import ENGINES, engine_by_name
-from parsing import parse
+from comparison.engine_specs import ENGINES, engine_by_name
+from settings.parsing import parse
 
 OWN = [name for name, engine in ENGINES.items() if engine.settings is not None]
 OTHERS = [name for name, engine in ENGINES.items() if engine.pipeline is not None]

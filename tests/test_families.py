@@ -9,16 +9,14 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
-import families
-import loading
-import registry
 from errors import ModelUnavailable
-from families import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, class_of
-from loading import load_components
 from model import Model
-from parsing import parse
+from model_manager import builtin_models, checkpoint_formats, loader
+from model_manager.checkpoint_formats import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, class_of
+from model_manager.loader import load_components
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.text_to_video_xl import TextToVideoXLPipeline
+from settings.parsing import parse
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +69,12 @@ def test_what_an_empty_negative_prompt_means_belongs_to_the_checkpoint(model):
 @pytest.mark.parametrize(("mode", "purpose"), [("control", "control"), ("pix2pix", "editing")])
 def test_other_modes_refuse_stable_diffusion_xl(model, mode, purpose, monkeypatch):
     """One line that says what to choose, before anything else is fetched, and the next job runs."""
-    monkeypatch.setattr(loading, "load_network", lambda *_: pytest.fail("fetched a network for nothing"))
+    monkeypatch.setattr(loader, "load_network", lambda *_: pytest.fail("fetched a network for nothing"))
     changes = {"control": {"control": "canny", "source_is_control": True}}.get(mode, {})
     if mode == "pix2pix":
         row = model.rows["xl"]
-        model.rows["xl"] = registry.ModelRow(row.name, row.label, row.source, "", edits=True)
-        monkeypatch.setattr(loading.Loader, "components", lambda self, row: load_components(row, "cpu"))
+        model.rows["xl"] = builtin_models.ModelRow(row.name, row.label, row.source, "", edits=True)
+        monkeypatch.setattr(loader.Loader, "components", lambda self, row: load_components(row, "cpu"))
     with pytest.raises(ModelUnavailable, match=f"no {purpose} with those here: choose a Stable Diffusion 1.x") as told:
         model.generate(settings(mode, **changes), source=np.zeros((3, 64, 64, 3), np.uint8))
     assert "\n" not in str(told.value)
@@ -87,7 +85,7 @@ def test_the_built_in_row_offers_no_control(model):
     """Known before seven gigabytes are fetched."""
     with pytest.raises(ModelUnavailable, match="no ControlNet for canny that fits Stable Diffusion XL"):
         model.generate(
-            settings("control", control="canny", model=registry.STABLE_DIFFUSION_XL.name),
+            settings("control", control="canny", model=builtin_models.STABLE_DIFFUSION_XL.name),
             source=np.zeros((3, 64, 64, 3), np.uint8),
         )
 
@@ -112,8 +110,8 @@ def test_a_single_file_is_read_by_the_class_of_its_family(tmp_path, monkeypatch,
 
     monkeypatch.setattr(f"diffusers.{reader}.from_single_file", from_single_file)
     with pytest.raises(ModelUnavailable, match="could not be read"):
-        load_components(registry.ModelRow("single", "single", str(path), ""), "cpu")
-    assert read == {reader: {"dtype": torch.float32} | families.FAMILIES[reader].options}
+        load_components(builtin_models.ModelRow("single", "single", str(path), ""), "cpu")
+    assert read == {reader: {"dtype": torch.float32} | checkpoint_formats.FAMILIES[reader].options}
 
 
 def test_a_hub_id_is_read_by_the_class_it_names(monkeypatch, folders):
@@ -129,7 +127,7 @@ def test_a_hub_id_is_read_by_the_class_it_names(monkeypatch, folders):
 
     monkeypatch.setattr("diffusers.StableDiffusionXLPipeline.from_pretrained", from_pretrained)
     with pytest.raises(ModelUnavailable, match="was found, but is not"):
-        load_components(registry.STABLE_DIFFUSION_XL, "cpu")
+        load_components(builtin_models.STABLE_DIFFUSION_XL, "cpu")
     assert read == [("stabilityai/stable-diffusion-xl-base-1.0", "fp16")]
 
 
@@ -142,7 +140,7 @@ def test_other_kinds_are_named_in_the_refusal(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("diffusers.DiffusionPipeline.load_config", lambda source, **_: {"_class_name": kind})
     for source in (str(tmp_path), "somebody/something"):
         with pytest.raises(ModelUnavailable, match=f"is a {kind}; this program takes Stable Diffusion 1.x, 2.x and XL"):
-            load_components(registry.ModelRow("other", "other", source, ""), "cpu")
+            load_components(builtin_models.ModelRow("other", "other", source, ""), "cpu")
 
 
 def test_a_checkpoint_with_another_kind_of_noise_is_refused(xl_components, tmp_path):
@@ -152,10 +150,10 @@ def test_a_checkpoint_with_another_kind_of_noise_is_refused(xl_components, tmp_p
     )
     StableDiffusionXLPipeline(**{**xl_components, "vae": vae}).save_pretrained(tmp_path)
     with pytest.raises(ModelUnavailable, match="another kind of noise"):
-        load_components(registry.ModelRow("other", "other", str(tmp_path), ""), "cpu")
+        load_components(builtin_models.ModelRow("other", "other", str(tmp_path), ""), "cpu")
 
 
 def test_every_family_is_read_by_a_class_that_names_it():
     """The table and the classes that it names agree."""
     for family in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL):
-        assert families.FAMILIES[family.reader] is family
+        assert checkpoint_formats.FAMILIES[family.reader] is family

@@ -14,12 +14,12 @@ import yaml
 from safetensors.numpy import save_file
 
 import inference
-import job_request
-from catalogue import read_catalogue
+from cli import options as job_request
 from errors import Cancelled, GenerationFailed
-from parsing import to_json
+from media.video_io import read_metadata, write_video
+from model_manager.catalogue import read_catalogue
 from settings import TextToVideoSettings
-from video_io import read_metadata, write_video
+from settings.parsing import to_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -340,7 +340,7 @@ def test_a_job_that_breaks_down_tells_why(model, monkeypatch, capsys):
 
 def test_a_full_disk_is_one_line(monkeypatch, capsys):
     """Minutes of work are lost, but at least it is clear to what, and no half of a video is left."""
-    monkeypatch.setattr("video_io.os.replace", raiser(OSError(28, "No space left on device")))
+    monkeypatch.setattr("media.video_io.os.replace", raiser(OSError(28, "No space left on device")))
     assert_refused(capsys, ["x", "-o", "x.mp4"], "cannot write x.mp4: No space left on device")
     assert os.listdir() == []
 
@@ -389,7 +389,7 @@ def test_a_second_interrupt_does_not_wait(model, monkeypatch):
 
 def test_an_interrupt_while_writing_leaves_nothing(monkeypatch):
     """The frames are done, but half a file is worth nothing."""
-    monkeypatch.setattr("video_io.os.replace", raiser(KeyboardInterrupt()))
+    monkeypatch.setattr("media.video_io.os.replace", raiser(KeyboardInterrupt()))
     assert inference.main(["x", "-o", "x.mp4"]) == 130
     assert os.listdir() == []
 
@@ -493,7 +493,7 @@ def test_a_language_model_writes_the_frames_before_the_video_is_made(model, monk
         asked.append((options.base_url, options.model, options.key))
         return lambda messages: '{"frames": ["a dog sits", "a dog runs"]}'
 
-    monkeypatch.setattr("operator_options.connect", connect)
+    monkeypatch.setattr("model_manager.options.connect", connect)
     monkeypatch.setenv("T2V_LLM_KEY", "sk-secret")
     options = ["--llm", "http://127.0.0.1:1/v1", "--llm-model", "small", "-o", "x.mp4"]
     assert inference.main(["direct", "a dog", "--frames", "2", *options]) == 0

@@ -19,10 +19,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import chat_model
-from director import MAX_TEXT_CHARS, direct
+from director import local_llm
+from director.remote_llm import LanguageModelOptions, connect, local, remote
+from director.storyboard import MAX_TEXT_CHARS, direct
 from errors import DirectorError, InvalidSettings, ModelUnavailable, UserError
-from language_model import LanguageModelOptions, connect, local, remote
 
 KEY = "sk-a-key-that-nobody-may-see"
 MESSAGES = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "Größe 🎈?"}]
@@ -395,8 +395,8 @@ def set_template(folder, template):
 
 def test_a_local_model_is_loaded_when_first_asked_and_then_kept(chat_folder, monkeypatch):
     loads = []
-    load = chat_model.load_chat_model
-    monkeypatch.setattr(chat_model, "load_chat_model", lambda *named: loads.append(named) or load(*named))
+    load = local_llm.load_chat_model
+    monkeypatch.setattr(local_llm, "load_chat_model", lambda *named: loads.append(named) or load(*named))
     complete = local(str(chat_folder), max_new_tokens=8)
     assert loads == []
     first = complete(MESSAGES)
@@ -415,7 +415,7 @@ def test_a_local_model_stops_in_time(chat_folder):
 
 
 def test_options_without_an_address_are_a_local_model(chat_folder, monkeypatch):
-    monkeypatch.setattr("language_model.local", lambda model, device: lambda messages: f"{model} on {device}")
+    monkeypatch.setattr("director.remote_llm.local", lambda model, device: lambda messages: f"{model} on {device}")
     assert connect(LanguageModelOptions(None, "tiny"))(MESSAGES) == "tiny on cpu"
 
 

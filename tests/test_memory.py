@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-import loading
-import memory
 import model as facade
 from errors import GenerationFailed
-from memory import MemoryPlan, load_of, make_plan, networks_of, placed, tighter
 from model import Model
-from parsing import parse
+from model_manager import loader, memory
+from model_manager.builtin_models import ModelRow
+from model_manager.memory import MemoryPlan, load_of, make_plan, networks_of, placed, tighter
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
-from registry import ModelRow
+from settings.parsing import parse
 
 GB = 10**9
 
@@ -236,9 +235,9 @@ def model(components, tmp_path):
 def card(monkeypatch):
     """The processor plays a graphics card with so many bytes free."""
     free = {"bytes": 100 * GB}
-    for module in (loading, memory, facade):
+    for module in (loader, memory, facade):
         monkeypatch.setattr(module, "is_shared", lambda device: False)
-    monkeypatch.setattr(loading, "free_card_bytes", lambda device: free["bytes"])
+    monkeypatch.setattr(loader, "free_card_bytes", lambda device: free["bytes"])
     return free
 
 
@@ -266,7 +265,7 @@ def test_what_others_hold_goes_before_a_job_has_to_be_frugal(model, card, monkey
     """A checkpoint that nobody uses is let go; then this one fits."""
     model.generate(settings(model="other"))
     assert len(model.loader._held) == 1
-    monkeypatch.setattr(loading, "free_card_bytes", lambda device: (100 * GB) // len(model.loader._held) ** 9)
+    monkeypatch.setattr(loader, "free_card_bytes", lambda device: (100 * GB) // len(model.loader._held) ** 9)
     monkeypatch.setattr(model.loader, "budget_bytes", GB)
     clip = model.generate(settings(num_frames=2))
     assert clip.notes == ()
@@ -277,9 +276,9 @@ def test_weights_larger_than_the_free_memory_wait_in_main_memory(components, car
     """Loading must not fill a card to the brim, nor fail, for what will take turns there anyway."""
     asked = []
     network = type("Network", (), {"to": lambda self, device: asked.append(device) or self})()
-    assert loading.settle(network, [components["unet"]], "cpu") is network
+    assert loader.settle(network, [components["unet"]], "cpu") is network
     card["bytes"] = 1000
-    assert loading.settle(network, [components["unet"]], "cpu") is network
+    assert loader.settle(network, [components["unet"]], "cpu") is network
     assert asked == ["cpu"]
 
 

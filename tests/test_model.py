@@ -8,15 +8,15 @@ import pytest
 import torch
 from diffusers import PNDMScheduler
 
-import registry
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable, UserError
-from loading import reachable
+from generation.modes import build_scheduler
+from media.video_io import read_metadata
 from model import Model
-from modes import build_scheduler
-from parsing import from_json, parse
+from model_manager import builtin_models
+from model_manager.loader import reachable
 from pipelines.text_to_video import TextToVideoPipeline
+from settings.parsing import from_json, parse
 from utils import choose_dtype
-from video_io import read_metadata
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def test_open_settings_are_filled_in_from_the_checkpoint(model):
     """Size, window, chunk and model of the clip are concrete, so it can be made again elsewhere."""
     done = model.generate(settings()).settings
     assert (done.width, done.height, done.model) == (128, 128, "tiny")
-    assert done.motion_window == registry.PAPER_WINDOW
+    assert done.motion_window == builtin_models.PAPER_WINDOW
     assert done.chunk_size == 3
 
 
@@ -170,7 +170,7 @@ def test_a_clip_in_bfloat16_is_nearly_the_clip_in_float32(model, checkpoint, mon
     """Everything between text and pixels works in it, a first frame's encoding included."""
     picture = np.full((128, 128, 3), 90, np.uint8)
     whole = model.generate(settings(), first_frame=picture).frames.astype(int)
-    monkeypatch.setattr("loading.choose_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("model_manager.loader.choose_dtype", lambda device: torch.bfloat16)
     half = Model(models=[str(checkpoint)], device="cpu").generate(settings(), first_frame=picture).frames
     assert np.abs(half - whole).mean() < 4
 
@@ -310,5 +310,5 @@ def test_the_default_is_the_toy_world_without_a_graphics_card(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     row, why = Model().default()
-    assert row is registry.TOYWORLD
+    assert row is builtin_models.TOYWORLD
     assert "CUDA" in why

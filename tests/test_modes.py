@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-import loading
-import registry
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
-from inputs import fit_picture
-from loading import Loader
+from generation.modes import MODES
+from generation.sources import fit_picture
+from media.video_io import read_metadata, write_video
 from model import Model
-from modes import MODES
-from parsing import from_json, parse
+from model_manager import builtin_models
+from model_manager import loader as loading
+from model_manager.builtin_models import ModelRow
+from model_manager.loader import Loader
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
-from registry import ModelRow
 from settings import EditSettings
-from video_io import read_metadata, write_video
+from settings.parsing import from_json, parse
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_an_editing_checkpoint_that_the_operator_names_edits(folders, tmp_path):
     (tmp_path / "mine" / "model_index.json").write_text(
         '{"_class_name": "StableDiffusionInstructPix2PixPipeline"}', "utf-8"
     )
-    rows = registry.models([str(tmp_path / "mine"), str(folders / "tiny")])
+    rows = builtin_models.models([str(tmp_path / "mine"), str(folders / "tiny")])
     assert (rows["mine"].edits, rows["tiny"].edits) == (True, False)
 
 

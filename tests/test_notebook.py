@@ -21,13 +21,13 @@ import pytest
 from fakes import FakeModel
 from PIL import Image
 
-import registry
-import serve
+from media.video_io import write_video
+from model_manager import builtin_models
 from settings import TextToVideoSettings, field_facts
-from training.toyworld.render import render
-from training.toyworld.scene import Object, Scene
-from training.toyworld.sequences import moving
-from video_io import write_video
+from toyworld.render import render
+from toyworld.scene import Object, Scene
+from toyworld.sequences import moving
+from web import server
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = json.loads((ROOT / "notebooks" / "text2video_zero.ipynb").read_text(encoding="utf-8"))
@@ -115,18 +115,20 @@ def say_installed(monkeypatch, versions: dict[str, str]) -> None:
 @pytest.fixture
 def toyworld(monkeypatch, tmp_path):
     """The toy world; a control that it has not learnt yet has a new ControlNet, which changes nothing."""
-    missing = {"depth", "canny"} - set(registry.TOYWORLD.controlnets)
+    missing = {"depth", "canny"} - set(builtin_models.TOYWORLD.controlnets)
     if missing:
         from diffusers import ControlNetModel, UNet2DConditionModel
 
-        unet = UNet2DConditionModel.from_pretrained(registry.TOYWORLD.source, subfolder="unet", use_safetensors=True)
+        unet = UNet2DConditionModel.from_pretrained(
+            builtin_models.TOYWORLD.source, subfolder="unet", use_safetensors=True
+        )
         fresh = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 4))
         fresh.save_pretrained(tmp_path / "controlnet")
-    learnt = dict(registry.TOYWORLD.controlnets) | dict.fromkeys(missing, str(tmp_path / "controlnet"))
-    row = dataclasses.replace(registry.TOYWORLD, controlnets=learnt)
-    others = (other for other in registry.BUILT_IN if other is not registry.TOYWORLD)
-    monkeypatch.setattr(registry, "BUILT_IN", (row, *others))
-    monkeypatch.setattr(registry, "TOYWORLD", row)
+    learnt = dict(builtin_models.TOYWORLD.controlnets) | dict.fromkeys(missing, str(tmp_path / "controlnet"))
+    row = dataclasses.replace(builtin_models.TOYWORLD, controlnets=learnt)
+    others = (other for other in builtin_models.BUILT_IN if other is not builtin_models.TOYWORLD)
+    monkeypatch.setattr(builtin_models, "BUILT_IN", (row, *others))
+    monkeypatch.setattr(builtin_models, "TOYWORLD", row)
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_every_form_field_holds_a_value_of_its_kind():
         else:
             kind = re.match(r'\{type:"(\w+)"', form)[1]
             assert type(value) is FORMS[kind]
-    painters = [row.name for row in registry.BUILT_IN if not row.edits and not row.trained_on_videos]
+    painters = [row.name for row in builtin_models.BUILT_IN if not row.edits and not row.trained_on_videos]
     assert json.loads(PARAMETERS["MODEL"][1].partition(" {")[0]) == ["auto", *painters]
 
 
@@ -236,7 +238,7 @@ def test_as_it_comes_it_shares_the_page_with_a_new_password(notebook, tmp_path, 
         opened.append(address)
         return page.share_url
 
-    monkeypatch.setattr(serve, "start", start)
+    monkeypatch.setattr(server, "start", start)
     say_installed(monkeypatch, PINS)
     book = notebook(OUTPUT=str(tmp_path / "made"))
     book.run(*CODE)
@@ -247,7 +249,7 @@ def test_as_it_comes_it_shares_the_page_with_a_new_password(notebook, tmp_path, 
     assert min(map(len, told)) >= 16
     assert {(address.host, address.port, address.share) for address in opened} == {("127.0.0.1", 7860, True)}
     assert [prompt for what, prompt in model.log if what == "start"] == [
-        registry.TOYWORLD.examples[0],
+        builtin_models.TOYWORLD.examples[0],
         PARAMETERS["DEPTH_PROMPT"][0],
         PARAMETERS["EDGES_PROMPT"][0],
     ]

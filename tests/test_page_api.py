@@ -21,12 +21,12 @@ from fakes import ENDLESS, FakeModel
 from gradio_client import Client
 
 import app_text_to_video
-import serve
-import views
 from errors import InvalidVideo, UserError
-from parsing import to_json
 from settings import TextToVideoSettings
-from tabs import Server, create_demo, words_html
+from settings.parsing import to_json
+from web import html as views
+from web import server as serve
+from web.tabs import Server, create_demo, words_html
 
 NAN, INFINITY = float("nan"), float("inf")
 ORDINARY = {

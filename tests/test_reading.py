@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import video_io
 from errors import InvalidPicture, InvalidVideo
-from video_io import VideoFacts, fit_size, probe, read_picture, read_video, write_video
+from media import video_io
+from media.video_io import VideoFacts, fit_size, probe, read_picture, read_video, write_video
 
 FPS = 4
 BT601 = ["-vf", "scale=out_color_matrix=bt601"]  # what decoders take for granted where no matrix is declared

@@ -8,13 +8,12 @@ from unittest import mock
 import pytest
 
 import app
-import compare_command
-import job_request
-import registry
-from comparison import prepare
+from cli import compare, options
+from comparison.runner import prepare
 from model import Model
+from model_manager import builtin_models
 from settings import TextToVideoSettings
-from training import video_diffusion
+from training.video_diffusion import __main__ as video_diffusion
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +29,7 @@ COMPARE = [line for line in INFERENCE if line.startswith("python inference.py co
 def test_comparisons_are_understood(line, monkeypatch):
     """Options, files and the engines' own settings."""
     monkeypatch.chdir(ROOT)
-    job = compare_command.read_compare_job(shlex.split(line)[3:])
+    job = compare.read_compare_job(shlex.split(line)[3:])
     assert len(prepare(job.settings, Model(device="cpu")).drawers) == len(job.settings.engines)
 
 
@@ -38,8 +37,8 @@ def test_comparisons_are_understood(line, monkeypatch):
 def test_command_lines_are_understood(line, monkeypatch):
     """Every option exists and every value is in bounds; videos that a line before has written count as read."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(job_request, "_read_video", lambda path: {"prompt": "a red circle"})
-    job = job_request.read_job(shlex.split(line)[2:])
+    monkeypatch.setattr(options, "_read_video", lambda path: {"prompt": "a red circle"})
+    job = options.read_job(shlex.split(line)[2:])
     assert job.settings.prompt
     assert job.output is None or job.output.suffix in (".mp4", ".gif")
 
@@ -104,4 +103,4 @@ def test_the_models_named_are_those_of_the_registry():
     """The table in the README and the list on the page are the same, row by row and in no other place."""
     table = README.partition("## Models")[2].partition("\n\n")[2].partition("\n\n")[0]
     names = re.findall(r"`([^`]+)`", "".join(line.split("|")[1] for line in table.splitlines()))
-    assert names == [row.name for row in registry.BUILT_IN]
+    assert names == [row.name for row in builtin_models.BUILT_IN]

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comparison.report.clips import easing
+from comparison.report.page import clips_html, markdown_table, plots_html, strip_of, table_html, write_report
+from comparison.report.plots import cut, ticks
+from comparison.results import EngineResult, Made, Results
 from evaluation.statistics import MIN_PROMPTS
-from report import clips_html, markdown_table, plots_html, strip_of, table_html, write_report
-from report_clips import easing
-from report_plots import cut, ticks
-from results import EngineResult, Made, Results
 
 PROMPTS = ("a red circle", "<script>alert(1)</script> & a star")
 MANY = tuple(f"prompt {index}" for index in range(MIN_PROMPTS))

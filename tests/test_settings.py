@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from errors import InvalidSettings
-from operator_options import EXTRAS
-from parsing import from_json, parse, read_mapping, to_json
+from model_manager.options import EXTRAS
 from settings import MAX_SEED, TextToVideoSettings, check_pixels
+from settings.parsing import from_json, parse, read_mapping, to_json
 
 NAN, INFINITY = float("nan"), float("inf")
 EVERYTHING = {

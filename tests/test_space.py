@@ -12,10 +12,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import app
-import loading
-import serve
 import utils
 from model import Model
+from model_manager import loader
+from web import server
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,8 +77,8 @@ def test_the_pins_leave_room_for_what_a_space_adds():
 def served(monkeypatch):
     """What ``app.main`` would have served; loading a checkpoint fails the test."""
     served = []
-    monkeypatch.setattr(serve, "serve", lambda page, address, readable: served.append((page, address)))
-    monkeypatch.setattr(loading, "load_components", lambda *given: pytest.fail("a checkpoint was loaded at boot"))
+    monkeypatch.setattr(server, "serve", lambda page, address, readable: served.append((page, address)))
+    monkeypatch.setattr(loader, "load_components", lambda *given: pytest.fail("a checkpoint was loaded at boot"))
     monkeypatch.setattr(sys, "argv", ["app.py"])
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", app.OPTIONS_VARIABLE):
         monkeypatch.delenv(name, raising=False)

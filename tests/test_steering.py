@@ -7,10 +7,10 @@ import pytest
 
 from evaluation import steering
 from evaluation.poses import fit_figure, joints_right, keypoints, visible
+from toyworld.detector import detect
+from toyworld.render import KEYPOINTS, render
+from toyworld.scene import Figure, Object, Scene, pose
 from training.toyworld import control_data
-from training.toyworld.detector import detect
-from training.toyworld.render import KEYPOINTS, render
-from training.toyworld.scene import Figure, Object, Scene, pose
 
 PERSON = Figure("blue", "black", 0.5, 0.52, 0.7)
 BEACH = Scene("sand", figures=(PERSON,))

@@ -15,11 +15,11 @@ import app_depth
 import app_pix2pix
 import app_pose
 import app_text_to_video
-import serve
-from job_runner import JobRunner
+from media.video_io import probe
 from settings import ControlSettings
-from tabs import EXAMPLES, Server, Tab, create_demo
-from video_io import probe
+from web import server as serve
+from web.generate import JobRunner
+from web.tabs import EXAMPLES, Server, Tab, create_demo
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
 

@@ -9,10 +9,10 @@ import pytest
 
 from evaluation import prompt_lists, toyworld
 from evaluation.tracking import fit_motion
-from training.toyworld.detector import detect
-from training.toyworld.render import render
-from training.toyworld.scene import BACKGROUNDS, COLOURS, HELD_OUT_PAIRS, POSITIONS, SHAPES, Figure, Object, Scene
-from training.toyworld.sequences import acting, changing, moving, turning
+from toyworld.detector import detect
+from toyworld.render import render
+from toyworld.scene import BACKGROUNDS, COLOURS, HELD_OUT_PAIRS, POSITIONS, SHAPES, Figure, Object, Scene
+from toyworld.sequences import acting, changing, moving, turning
 
 RED_CIRCLE = Object("circle", "red", 0.3, 0.5, 0.2)
 GRASS = Scene("grass", (RED_CIRCLE,), texture_seed=3)

@@ -6,13 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.toyworld import sequences
-from training.toyworld.captions import caption
-from training.toyworld.data import HELD_OUT_SEED, scene_at
-from training.toyworld.detector import detect
-from training.toyworld.measure import detector_accuracy
-from training.toyworld.render import KEYPOINTS, render
-from training.toyworld.scene import (
+from toyworld import sequences
+from toyworld.captions import caption
+from toyworld.detector import detect
+from toyworld.render import KEYPOINTS, render
+from toyworld.scene import (
     ACTIONS,
     BACKGROUNDS,
     COLOURS,
@@ -24,6 +22,8 @@ from training.toyworld.scene import (
     pose,
     position_word,
 )
+from training.toyworld.data import HELD_OUT_SEED, scene_at
+from training.toyworld.measure import detector_accuracy
 
 BALL = Scene("grass", (Object("circle", "red", 0.3, 0.5, 0.2),))
 PERSON = Scene("sand", figures=(Figure("blue", "black", 0.5, 0.52, 0.7),))

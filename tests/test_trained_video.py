@@ -14,14 +14,14 @@ import torch
 from diffusers import TextToVideoSDPipeline
 
 import app
-import registry
 from errors import Cancelled, InvalidSettings, ModelUnavailable
 from model import Model
+from model_manager import builtin_models
 from pipelines.trained_video import Passage, TrainedVideoPipeline, skip_silent_entry
 from pipelines.video import RunOptions
 from settings import ControlSettings, DirectorSettings, TextToVideoSettings
-from tabs import Tab
 from tests.foreign import modelscope_parts
+from web.tabs import Tab
 
 FRAMES = 5
 
@@ -113,7 +113,7 @@ def model(parts, tmp_path):
     theirs_of(parts).save_pretrained(tmp_path / "video")
     assert json.loads((tmp_path / "video" / "model_index.json").read_text())["_class_name"] == "TextToVideoSDPipeline"
     model = Model(device="cpu")
-    row = replace(registry.TOYWORLD, name="video", label="Video", source=str(tmp_path / "video"))
+    row = replace(builtin_models.TOYWORLD, name="video", label="Video", source=str(tmp_path / "video"))
     model.rows = {**model.rows, "video": row}
     return model
 
@@ -180,10 +180,10 @@ class Trap:
 def test_a_folder_says_of_itself_that_it_was_trained_on_videos(parts, tmp_path):
     """So tabs in which it can do nothing do not offer it."""
     folder = saved(parts, tmp_path / "mine")
-    row = registry.models([str(folder)])["mine"]
+    row = builtin_models.models([str(folder)])["mine"]
     offering = [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(row)]
     assert offering == ["Text to video"]
-    assert [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(registry.MODELSCOPE)] == offering
+    assert [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(builtin_models.MODELSCOPE)] == offering
 
 
 def test_a_model_is_loaded_before_its_job_and_let_go_after_it(parts, tmp_path):

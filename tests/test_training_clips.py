@@ -11,10 +11,10 @@ import imageio_ffmpeg
 import numpy as np
 from fakes import drifting
 
-from training.clips import Shape, find_clips, load_latents, read_ahead, read_clip
-from training.toyworld.clips import DIRECTIONS, HAPPENINGS, TRAINING_CLIPS, describe, happening_at, held_out
+from media.video_io import write_video
+from toyworld.clips import DIRECTIONS, HAPPENINGS, TRAINING_CLIPS, describe, happening_at, held_out
 from training.toyworld.data import HELD_OUT_SEED
-from video_io import write_video
+from training.video_diffusion.dataset import Shape, find_clips, load_latents, read_ahead, read_clip
 
 
 def test_captions_come_from_texts_beside_and_tables(tmp_path):

@@ -18,14 +18,13 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from errors import UserError
+from generation.modes import build_scheduler
+from generation.prompts import file_name
+from media.video_io import write_video
 from model import Model
-from modes import build_scheduler
-from prompts import file_name
 from settings import Scheduler, TextToVideoSettings
-from training.clips import LatentClips
 from training.command_line import LARGEST_SEED
-from training.text_encoders import load_text_encoder
-from training.video_diffusion import (
+from training.video_diffusion.__main__ import (
     build_network,
     ending_in_noise,
     load_base,
@@ -34,7 +33,17 @@ from training.video_diffusion import (
     share_among_processes,
     token_ids,
 )
-from training.video_learning import (
+from training.video_diffusion.dataset import LatentClips
+from training.video_diffusion.network import (
+    build_video_unet,
+    is_temporal,
+    ready_to_train,
+    start_from_image,
+    whole_again,
+)
+from training.video_diffusion.samples import running_mean
+from training.video_diffusion.text_encoders import load_text_encoder
+from training.video_diffusion.trainer import (
     CaptionedVideoNetwork,
     Teacher,
     VideoCourse,
@@ -44,9 +53,6 @@ from training.video_learning import (
     optimizer_for,
     target_and_weight,
 )
-from training.video_network import build_video_unet, is_temporal, ready_to_train, start_from_image, whole_again
-from training.video_review import running_mean
-from video_io import write_video
 
 TOYWORLD = "checkpoints/toyworld"
 

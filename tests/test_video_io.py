@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import video_io
 from errors import InvalidVideo
-from video_io import read_metadata, write_video
+from media import video_io
+from media.video_io import read_metadata, write_video
 
 HOSTILE_TEXTS = {
     "settings": json.dumps({"prompt": 'a "red" circle; grass = green # not \\ blue', "seed": 7}),

@@ -15,8 +15,9 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
 from torch.nn import functional
 
+from toyworld.captions import caption
+from toyworld.scene import Scene
 from training.toyworld.autoencoder import encode_pool, fingerprint
-from training.toyworld.captions import caption
 from training.toyworld.control_data import (
     CONTROLS,
     EDIT,
@@ -29,7 +30,6 @@ from training.toyworld.control_data import (
 )
 from training.toyworld.data import MASK_CELLS, SIZE_PX, Pool
 from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
-from training.toyworld.scene import Scene
 
 logger = logging.getLogger("training.toyworld.control")
 EMPTY_TEXT_SHARE = 0.15  # the first ControlNets learned with 0.3, and often draw another background than the text says

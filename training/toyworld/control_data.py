@@ -8,19 +8,11 @@ import numpy as np
 
 from annotators.canny import Canny
 from annotators.pose import draw_skeleton
+from toyworld.edits import edit
+from toyworld.render import keypoints as figure_keypoints
+from toyworld.render import object_layers, render
+from toyworld.scene import BLOB, Object, Scene, random_background, random_figure, random_object, random_pair
 from training.toyworld.data import CHUNK, SHAPES, SIZE_PX, Pool, coarse_mask, load_arrays
-from training.toyworld.edits import edit
-from training.toyworld.render import keypoints as figure_keypoints
-from training.toyworld.render import object_layers, render
-from training.toyworld.scene import (
-    BLOB,
-    Object,
-    Scene,
-    random_background,
-    random_figure,
-    random_object,
-    random_pair,
-)
 
 CONTROLS = ("canny", "depth", "pose")
 EDIT = "edit"

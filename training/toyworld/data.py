@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.toyworld.render import Rendering, render
-from training.toyworld.scene import Scene, random_scene
+from toyworld.render import Rendering, render
+from toyworld.scene import Scene, random_scene
 from utils import granted_cores
 
 logger = logging.getLogger(__name__)

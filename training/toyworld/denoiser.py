@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from toyworld.captions import caption
 from training.loop import ExponentialAverage, Stateful, run_steps
-from training.toyworld.captions import caption
 from training.toyworld.data import MASK_CELLS, Pool, scene_at
 from training.toyworld.text import WIDTH, tokenize
 

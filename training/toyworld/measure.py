@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from toyworld.captions import caption
+from toyworld.detector import detect
+from toyworld.render import render
+from toyworld.scene import BLOB, HELD_OUT_PAIRS, Scene, random_background, random_object
 from training.toyworld.autoencoder import psnr
-from training.toyworld.captions import caption
 from training.toyworld.card import model_card
 from training.toyworld.data import HELD_OUT_SEED, scene_at
-from training.toyworld.detector import detect
-from training.toyworld.render import render
-from training.toyworld.scene import BLOB, HELD_OUT_PAIRS, Scene, random_background, random_object
 from training.toyworld.text import as_pixels
 
 logger = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from toyworld.captions import caption
+from toyworld.scene import ACTIONS, BACKGROUNDS, BLOB, COLOURS, POSITIONS, SHAPES, SIZES, Scene
 from training.loop import run_steps
-from training.toyworld.captions import caption
 from training.toyworld.data import SIZE_PX, Pool, scene_at
-from training.toyworld.scene import ACTIONS, BACKGROUNDS, BLOB, COLOURS, POSITIONS, SHAPES, SIZES, Scene
 
 logger = logging.getLogger(__name__)
 MAX_TOKENS = 32

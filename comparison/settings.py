@@ -1,0 +1,131 @@
+"""What a comparison asks for: prompts, engines, seeds; in a file a mapping, on the page a control each."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from director.storyboard import moments_of
+from evaluation.clip_scores import VIT_B_32
+from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_printable
+
+MAX_PROMPTS, MAX_SEEDS, MAX_ENGINES = 200, 20, 12
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
+
+
+class EngineChoice(BaseModel):
+    """A row of ``engines.ENGINES``, or a Hub id or folder of a diffusers pipeline; what it is called in the report; and
+    settings that are its own, such as ``model`` or ``motion_field``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    engine: str = Field(min_length=1, max_length=300)
+    label: str | None = Field(None, min_length=1, max_length=100)
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        """A name alone, or a mapping in which the settings stand beside it."""
+        if isinstance(value, str):
+            return {"engine": value}
+        if not isinstance(value, Mapping) or "engine" not in value:
+            raise ValueError("each must be a name, or a mapping with 'engine: name' and settings of its own")
+        check_printable(str(value.get("label", "")))
+        own = {name: each for name, each in value.items() if name in ("engine", "label")}
+        return own | {"settings": {str(name): each for name, each in value.items() if name not in own}}
+
+
+class ComparisonSettings(Settings):
+    """The same prompts and seeds for every engine, so that nothing but the engine differs."""
+
+    mode: ClassVar[str] = "compare"
+
+    prompts: tuple[Prompt, ...] = Field(
+        min_length=1,
+        max_length=MAX_PROMPTS,
+        description="What the videos show; every engine draws each of them. In a file also toyworld, toyworld-motion "
+        "or general, the lists in evaluation/.",
+        json_schema_extra=about("Prompts"),
+    )
+    engines: tuple[EngineChoice, ...] = Field(
+        min_length=1,
+        max_length=MAX_ENGINES,
+        description="What draws them, one after the other.",
+        json_schema_extra=about("Engines"),
+    )
+    seeds: tuple[Whole, ...] = Field(
+        (0,),
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description="Every prompt is drawn once with each.",
+        json_schema_extra=about("Seeds"),
+    )
+    num_frames: Whole | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Length of every video; an engine that cannot draw exactly so many draws the next it can. Empty "
+        "takes each engine's own, of this program's 8.",
+        json_schema_extra=about("Frames", "frames"),
+    )
+    fps: Whole = Field(
+        8,
+        ge=1,
+        le=60,
+        description="Playback speed of this program's videos; pipelines of diffusers have speeds of their own.",
+        json_schema_extra=about("Frame rate", "frames per second"),
+    )
+    width: Size | None = Field(
+        None, description="Empty takes each engine's own.", json_schema_extra=about("Width", "pixels", advanced=True)
+    )
+    height: Size | None = Field(
+        None, description="Empty takes each engine's own.", json_schema_extra=about("Height", "pixels", advanced=True)
+    )
+    clip: str | None = Field(
+        None,
+        min_length=1,
+        max_length=300,
+        description="A CLIP network by Hub id or folder, to score how well videos fit their text; true in a file is "
+        f"{VIT_B_32}. Empty leaves these scores out.",
+        json_schema_extra=about("CLIP network", advanced=True),
+    )
+
+    @field_validator("prompts")
+    @classmethod
+    def _texts(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        for prompt in prompts:
+            if not moments_of(prompt):
+                raise ValueError("one is empty: write a sentence, for example 'a red circle on green grass'")
+            check_printable(prompt)
+        return without_repeats(prompts)
+
+    @field_validator("prompts", "engines", "seeds", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """One thing is a list of one."""
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("seeds")
+    @classmethod
+    def _in_range(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 <= seed <= MAX_SEED for seed in seeds):
+            raise ValueError(f"must be from 0 to {MAX_SEED}")
+        return without_repeats(seeds)
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _default_network(cls, value: Any) -> Any:
+        return {True: VIT_B_32, False: None}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        labels = [choice.label for choice in self.engines if choice.label is not None]
+        if len(set(labels)) < len(labels):
+            raise ValueError("engines: two have the same label")
+        return self
+
+
+def without_repeats(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Each once, in order."""
+    return tuple(dict.fromkeys(values))

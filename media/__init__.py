@@ -1,0 +1,1 @@
+"""Pictures and videos on disk, and the record of settings inside them."""

@@ -1,0 +1,316 @@
+"""Writes videos with facts about themselves inside, and reads videos and pictures that anyone may have made.
+
+It knows frames and files, and nothing of models or settings. The first bytes of a file decide what it is and its name
+decides nothing: ffmpeg is told the container, opens that one local file, and is stopped where a file asks for more
+pixels, memory or time than any honest one.
+"""
+
+import errno
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
+
+from errors import InvalidPicture, InvalidVideo, UserError
+from media.metadata import as_comment, as_ffmetadata, insert_gif_comment, read_comment
+
+SUFFIXES = (".mp4", ".gif")
+FASTEST_GIF_FPS = 50  # delays are whole hundredths of a second, and players slow down what is below two of them
+MAX_PIXELS = 4096 * 4096  # of one frame or picture
+MIN_SIDE_PX = 16
+MAX_PICTURE_BYTES = 100_000_000
+MAX_FITTED_PX, MIN_FITTED_PX = 2048, 64  # the longest side that fit_size keeps; the shortest it gives
+TIMEOUT_S = 60.0  # for one run of ffmpeg over a file of a stranger
+
+# At crf 16 flat shapes keep clean edges. The colour matrix is used and declared: players guess where it is not.
+_H264 = (
+    "-vf",
+    "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd,"
+    "setparams=color_primaries=bt709:color_trc=bt709",
+    *("-pix_fmt", "yuv420p", "-c:v", "libx264", "-profile:v", "high", "-crf", "16", "-movflags", "+faststart"),
+    *("-f", "mp4"),
+)
+# One palette for all frames, or colours flicker; an ordered pattern, because error diffusion crawls over still areas.
+_GIF = (
+    *("-vf", "split[a][b];[a]palettegen=reserve_transparent=0[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"),
+    *("-loop", "0", "-f", "gif"),
+)
+
+# How a file begins, by the name that ffmpeg or Pillow has for its kind.
+_VIDEOS = {
+    "mov": rb"....(?:ftyp|moov|mdat|wide|free|skip)",
+    "matroska": rb"\x1aE\xdf\xa3",
+    "avi": rb"RIFF....AVI ",
+    "gif": rb"GIF8[79]a",
+}
+_PICTURES = {"PNG": rb"\x89PNG\r\n\x1a\n", "JPEG": rb"\xff\xd8\xff", "WEBP": rb"RIFF....WEBP"}
+_TURNS = {  # by EXIF's orientation; 1 is upright
+    **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE},
+    **{6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
+}
+# Limits on what a file can ask for: the packets of a first look alone can turn 6 MB into 3 GB, an index likewise.
+_UNTRUSTED = (
+    *("-protocol_whitelist", "file", "-max_pixels", str(MAX_PIXELS), "-max_alloc", str(1 << 28)),
+    *("-max_streams", "32", "-probesize", "200000"),
+)
+_FIRST_FRAME = rb"#tb 0: (\d+)/(\d+)\n.*#dimensions 0: (\d+)x(\d+)\n#sar 0: (\d+)/(\d+)\n0,"  # in a list of checksums
+_UNREADABLE = "is damaged, incomplete or of an unknown kind: save it again as"
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video is before it is decoded.
+
+    Args:
+        width: pixels as displayed: rotation and the shape of the pixels applied.
+        height: pixels as displayed.
+        fps: frames per second, the finest where they vary; always above zero.
+        seconds: how long the container says it is; None where it does not say.
+    """
+
+    width: int
+    height: int
+    fps: float
+    seconds: float | None
+
+
+def write_video(path: Path, frames: np.ndarray, fps: int, metadata: Mapping[str, str]) -> Path:
+    """Write an MP4 (H.264, exact size) or a looping GIF, by the suffix, and return the path.
+
+    The file appears under its name only when it is whole; until then, and after any failure, what was there stays.
+
+    Args:
+        frames: uint8 (frames, height, width, 3).
+        fps: frames per second; a GIF is never faster than 50.
+        metadata: any texts by name; ``read_metadata`` gives them back exactly.
+
+    Raises:
+        ValueError: frames of another type or shape, an odd size for MP4, or another suffix.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path).absolute()
+    suffix = path.suffix.lower()
+    _check(suffix, frames, fps)
+    comment = as_comment(metadata)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".video-") as folder:
+        unfinished = Path(folder) / f"video{suffix}"
+        if suffix == ".gif":
+            _run_ffmpeg(frames, min(fps, FASTEST_GIF_FPS), [*_GIF, str(unfinished)])
+            insert_gif_comment(unfinished, comment)
+        else:
+            tags = Path(folder) / "tags.txt"
+            tags.write_bytes(as_ffmetadata(comment))
+            tagged = ["-f", "ffmetadata", "-i", str(tags), "-map", "0:v", "-map_metadata", "1"]
+            _run_ffmpeg(frames, fps, [*tagged, *_H264, str(unfinished)])
+        os.replace(unfinished, path)
+    return path
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata inside an MP4 or GIF of this program, found in time and memory that the file cannot stretch.
+
+    Raises InvalidVideo, in one line without the path, where the file is no whole video or carries none.
+    """
+    with _opened(path, InvalidVideo) as file:
+        return read_comment(file)
+
+
+def probe(path: Path) -> VideoFacts:
+    """The facts of an MP4, MOV, WebM, MKV, AVI or GIF; one frame is decoded, because what a header says may be untrue.
+
+    Raises InvalidVideo, in one line without the path, where this is no such video or its frames are too large or small.
+    """
+    first_frame = ["-map", "0:V:0", "-frames:v", "1", "-f", "framecrc", "pipe:1"]
+    decoded = _read_with_ffmpeg(path, first_frame)
+    told = _read_with_ffmpeg(path, [], level="info").stderr
+    header = re.search(_FIRST_FRAME, decoded.stdout, re.DOTALL)
+    if header is None:
+        if too_large := re.search(rb"Picture size (\d+)x(\d+) exceeds", told):
+            _check_size(int(too_large[1]), int(too_large[2]), InvalidVideo)
+        if b"matches no streams" in decoded.stderr:
+            raise InvalidVideo("this file has no video track: choose one with moving pictures")
+        raise InvalidVideo(f"this video {_UNREADABLE} MP4 (H.264)")
+    step, steps_per_second, width, height, pixel_width, pixel_height = map(int, header.groups())
+    if pixel_width and pixel_height:
+        width = round(width * pixel_width / pixel_height)
+    _check_size(width, height, InvalidVideo)
+    duration = re.search(rb"\n  Duration: (\d+):(\d\d):(\d\d\.\d+)", told)
+    seconds = 3600 * int(duration[1]) + 60 * int(duration[2]) + float(duration[3]) if duration else None
+    return VideoFacts(width, height, steps_per_second / step, seconds)
+
+
+def read_video(
+    path: Path, *, size: tuple[int, int], fps: float, num_frames: int, start_seconds: float = 0.0
+) -> np.ndarray:
+    """Frames of a video at another size and speed, in time and memory that depend only on what is asked for.
+
+    Args:
+        size: width and height to scale to, whatever the video's own.
+        fps: frames per second of the result; frames of the video are left out or repeated.
+        num_frames: how many at most; a video that ends earlier gives fewer.
+        start_seconds: where in the video to begin.
+
+    Returns:
+        uint8 (frames, height, width, 3), RGB, at least one frame.
+
+    Raises:
+        ValueError: a size, speed, number or start that only a mistake in the program asks for.
+        InvalidVideo: as ``probe``, and where the video ends before the start.
+    """
+    width, height = size
+    if min(width, height, num_frames) < 1 or not 0.01 <= fps <= 1000 or not 0 <= start_seconds < 1e6:
+        raise ValueError(f"size {size}, fps {fps}, num_frames {num_frames}, start_seconds {start_seconds}")
+    seconds = probe(path).seconds
+    # The last frame is passed on: rounding away what is shown for less than half a step would leave short clips empty.
+    speed = f"fps={fps:.6f}:eof_action=pass"
+    scaling = f"scale={width}:{height}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+    output = [
+        *("-map", "0:V:0", "-vf", f"{speed},{scaling}", "-fps_mode", "passthrough", "-frames:v", str(num_frames)),
+        *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
+    ]
+    done = _read_with_ffmpeg(path, output, before=["-ss", f"{start_seconds:.6f}"])
+    if done.returncode:
+        raise InvalidVideo(f"this video {_UNREADABLE} MP4 (H.264)")
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3).copy()  # bytes cannot be written to
+    if not len(frames):
+        length = "" if seconds is None else f" (it is {seconds:g} s long)"
+        raise InvalidVideo(f"this video shows nothing new after {start_seconds:g} s{length}: start earlier")
+    return frames
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A PNG, JPEG or WebP as it is displayed, turned as its EXIF says and laid on white: uint8 (height, width, 3), RGB.
+
+    Raises InvalidPicture, in one line without the path, where there is no such picture, or it is too large or small.
+    """
+    kind = _kind(path, _PICTURES, InvalidPicture("this file is not a picture: use PNG, JPEG or WebP"))
+    if Path(path).stat().st_size > MAX_PICTURE_BYTES:
+        raise InvalidPicture(f"this picture has more than {MAX_PICTURE_BYTES // 10**6} MB: save it smaller")
+    try:
+        with Image.open(path, formats=[kind]) as picture:
+            _check_size(*picture.size, InvalidPicture)
+            return _on_white(_turned(picture))
+    except Image.DecompressionBombError:
+        raise InvalidPicture(f"this picture has far more than {MAX_PIXELS} pixels: make it smaller") from None
+    except (OSError, ValueError, SyntaxError, EOFError):
+        raise InvalidPicture(f"this picture {_UNREADABLE} PNG or JPEG") from None
+
+
+def fit_size(width: int, height: int, *, side: int | None, multiple: int = 8) -> tuple[int, int]:
+    """The size nearest to a shape whose sides are multiples and at least 64.
+
+    Args:
+        side: the longest side of the result; None keeps the size as it is, up to 2048.
+        multiple: what both sides are rounded to; the shorter follows the rounded longer one.
+    """
+    longest = max(width, height)
+    wanted = min(longest, MAX_FITTED_PX // multiple * multiple) if side is None else side
+    scale = max(1, round(wanted / multiple)) * multiple / longest
+    least = -(-MIN_FITTED_PX // multiple)
+    fitted_width, fitted_height = (
+        max(least, round(length * scale / multiple)) * multiple for length in (width, height)
+    )
+    return fitted_width, fitted_height
+
+
+@contextmanager
+def _opened(path: Path, refusal: type[UserError]) -> Iterator[BinaryIO]:
+    """An ordinary file to read from; others, such as pipes, can make the opening wait for ever."""
+    path = Path(path)
+    if not path.is_file():
+        raise refusal("there is no such file")
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise refusal(f"the file cannot be read: {error.strerror}") from None
+
+
+def _kind(path: Path, beginnings: Mapping[str, bytes], otherwise: UserError) -> str:
+    """The name of the beginning that a file has; raises ``otherwise`` where it has none of them."""
+    with _opened(path, type(otherwise)) as file:
+        head = file.read(16)
+    for name, beginning in beginnings.items():
+        if re.match(beginning, head, re.DOTALL):
+            return name
+    raise otherwise
+
+
+def _check_size(width: int, height: int, refusal: type[UserError]) -> None:
+    """Raise where a frame or picture is too large to decode or too small to show anything."""
+    if width * height > MAX_PIXELS:
+        raise refusal(f"{width}x{height} is too large: scale it to at most {MAX_PIXELS} pixels, such as 4096x4096")
+    if min(width, height) < MIN_SIDE_PX:
+        raise refusal(f"{width}x{height} is too small: both sides must have at least {MIN_SIDE_PX} pixels")
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    """Upright, as EXIF says. Pillow's own function also writes EXIF anew, and fails where odd facts are in it."""
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _on_white(picture: Image.Image) -> np.ndarray:
+    """RGB over white; 16-bit greys, which Pillow would cut off at 255, keep their upper byte."""
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
+    if not picture.has_transparency_data:
+        return np.array(picture.convert("RGB"))
+    ground = Image.new("RGBA", picture.size, "white")
+    return np.array(Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB"))
+
+
+def _read_with_ffmpeg(
+    path: Path, output: Sequence[str], *, before: Sequence[str] = (), level: str = "fatal"
+) -> subprocess.CompletedProcess[bytes]:
+    """Let ffmpeg read one file as what it begins like; it is killed when the time is over or this process interrupted.
+
+    What it says stays here: there are paths in it, and a file can make it say gigabytes unless only ``fatal`` is told.
+    """
+    kind = _kind(path, _VIDEOS, InvalidVideo("this file is not a video: use MP4, MOV, WebM, MKV, AVI or GIF"))
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", level, *_UNTRUSTED, *before),
+        *("-f", kind, "-i", f"file:{Path(path).absolute()}", *output),
+    ]
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise InvalidVideo(f"this video took over {TIMEOUT_S:g} s to read: use a shorter or smaller one") from None
+
+
+def _check(suffix: str, frames: np.ndarray, fps: int) -> None:
+    """Raise ValueError for what only a mistake in the program asks for."""
+    if suffix not in SUFFIXES:
+        raise ValueError(f"a video's name ends in {' or '.join(SUFFIXES)}, not {suffix!r}")
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames must be uint8 (frames, height, width, 3), not {frames.dtype} {frames.shape}")
+    if suffix == ".mp4" and (frames.shape[1] % 2 or frames.shape[2] % 2):
+        raise ValueError(f"MP4 halves the colour planes: {frames.shape[2]}x{frames.shape[1]} must be even")
+    if fps < 1:
+        raise ValueError(f"fps must be at least 1, not {fps}")
+
+
+def _run_ffmpeg(frames: np.ndarray, fps: int, output: list[str]) -> None:
+    """Encode raw frames; the child is killed if this process is interrupted, and ends by itself if it is killed."""
+    height, width = frames.shape[1:3]
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"),
+        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"),
+        *("-framerate", str(fps), "-i", "pipe:0", *output),
+    ]
+    pixels = np.ascontiguousarray(frames).reshape(-1).data
+    done = subprocess.run(command, input=pixels, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        full = os.strerror(errno.ENOSPC) in said
+        raise OSError(errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC) if full else f"ffmpeg: {said}")

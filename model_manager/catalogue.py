@@ -1,0 +1,135 @@
+"""What the operator of this program offers beside its own models: checkpoints, LoRAs, VAEs, embeddings and ControlNets,
+by the names that a client may choose. Names are file names without folders, so that no client learns a path.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from errors import ModelUnavailable
+from generation.prompts import mentions
+from model_manager import builtin_models
+from model_manager.builtin_models import Lora, ModelRow
+from model_manager.discovery import (
+    CHECKPOINTS,
+    CONTROLNETS,
+    EMBEDDINGS,
+    LORAS,
+    VAES,
+    Kind,
+    name_of,
+    root_folder,
+    sources_in_root,
+    sources_of,
+)
+from model_manager.safetensors_header import read_shapes
+
+ROOTS_VARIABLE = "T2V_MODELS_ROOT"
+CONTROLS = {"canny": "canny", "depth": "depth", "openpose": "pose"}  # what a ControlNet's name tells, and the control
+TEXT_WIDTH = 768  # of Stable Diffusion 1.x
+SHOWN_NAMES = 12
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the operator names besides models: LoRAs, VAEs and embeddings (files, folders or Hub ids), and ``roots``,
+    the folders that another program keeps its models in."""
+
+    loras: Sequence[str] = ()
+    vaes: Sequence[str] = ()
+    embeddings: Sequence[str] = ()
+    roots: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything a client may choose from; each maps a name to where it comes from."""
+
+    models: Mapping[str, ModelRow]
+    loras: Mapping[str, str] = field(default_factory=dict)
+    vaes: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Mapping[str, str] = field(default_factory=dict)
+
+    def offered(self, setting: str) -> Mapping[str, str]:
+        """What ``model``, ``lora`` or ``vae`` may be."""
+        rows = {name: row.source for name, row in self.models.items()}
+        return {"model": rows, "lora": self.loras, "vae": self.vaes}[setting]
+
+    def dress(self, row: ModelRow, settings: Any) -> ModelRow:
+        """The row with what the settings choose and the prompts mention; raises ModelUnavailable for other names."""
+        text = f"{settings.prompt}\n{settings.negative_prompt}"
+        if settings.lora is not None:
+            row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
+        if settings.vae is not None:
+            row = replace(row, vae=self._chosen("vae", settings.vae))
+        return replace(
+            row, embeddings={name: source for name, source in self.embeddings.items() if mentions(text, name)}
+        )
+
+    def _chosen(self, setting: str, name: str) -> str:
+        offered = self.offered(setting)
+        if name not in offered:
+            more = f" and {len(offered) - SHOWN_NAMES} more" if len(offered) > SHOWN_NAMES else ""
+            names = ", ".join(list(offered)[:SHOWN_NAMES]) + more
+            raise ModelUnavailable(
+                f"{setting}: must be empty" + (f" or one of {names}" if offered else ": none is offered")
+            )
+        return offered[name]
+
+
+def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> Catalogue:
+    """What there is to offer: built in, named here, in environment variables, and in the folders of other programs.
+
+    Raises ModelUnavailable for what is named and is not there, not whole or a pickle; in folders such files are left
+    out with a line in the log.
+    """
+    extras = extras or Extras()
+    roots = [root_folder(root) for root in _listed(extras.roots, ROOTS_VARIABLE)]
+    checkpoints = [source for root in roots for source in sources_in_root(CHECKPOINTS, root)]
+    rows = _with_local_controlnets(builtin_models.models([*models, *checkpoints]), roots)
+    offered = {kind.noun: _named(kind, given, roots) for kind, given in (
+        (LORAS, extras.loras), (VAES, extras.vaes), (EMBEDDINGS, extras.embeddings)
+    )}  # fmt: skip
+    return Catalogue(rows, offered[LORAS.noun], offered[VAES.noun], offered[EMBEDDINGS.noun])
+
+
+def _listed(given: Sequence[str], variable: str) -> list[str]:
+    """What was given, and what the environment variable has, comma-separated."""
+    return [part.strip() for part in [*given, *os.environ.get(variable, "").split(",")] if part.strip()]
+
+
+def _named(kind: Kind, given: Sequence[str], roots: Iterable[Path]) -> dict[str, str]:
+    """Sources by name, those that the operator named one by one first."""
+    sources = [source for named in _listed(given, kind.variable) for source in sources_of(kind, named)]
+    sources += [source for root in roots for source in sources_in_root(kind, root)]
+    offered: dict[str, str] = {}
+    for source in dict.fromkeys(sources):
+        name, number = name_of(source), 2
+        while name in offered:
+            name, number = f"{name_of(source)} ({number})", number + 1
+        offered[name] = source
+    return offered
+
+
+def _with_local_controlnets(rows: dict[str, ModelRow], roots: Iterable[Path]) -> dict[str, ModelRow]:
+    """The rows, where those for Stable Diffusion 1.x take ControlNets from files at hand instead of the Hub."""
+    local: dict[str, str] = {}
+    for root in roots:
+        for source in sorted(sources_in_root(CONTROLNETS, root), key=lambda source: ("v11" not in source, source)):
+            control = next((kind for word, kind in CONTROLS.items() if word in name_of(source).lower()), None)
+            if control is not None and _of_first_stable_diffusion(Path(source)):
+                local.setdefault(control, source)
+    return {
+        name: replace(row, controlnets={**row.controlnets, **local})
+        if row.controlnets is builtin_models.CONTROLNETS
+        else row
+        for name, row in rows.items()
+    }
+
+
+def _of_first_stable_diffusion(controlnet: Path) -> bool:
+    """Whether a ControlNet reads text of the width that Stable Diffusion 1.x has."""
+    widths = {shape[-1] for name, shape in read_shapes(controlnet).items() if name.endswith("attn2.to_k.weight")}
+    return widths == {TEXT_WIDTH}

@@ -1,0 +1,50 @@
+"""Settings: one frozen, typed class per mode, declared once and read from page, command line, API and file."""
+
+from settings.base import GenerationSettings, MotionSettings, Settings
+from settings.fields import (
+    MAX_PIXELS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    MAX_STORYBOARD_CHARS,
+    TRAINING_TIMESTEPS,
+    Anchors,
+    AttentionBlocks,
+    Control,
+    DepthEstimator,
+    Scheduler,
+    Size,
+    Whole,
+    about,
+    check_pixels,
+    check_printable,
+    field_facts,
+)
+from settings.schema import MODES, ControlSettings, DirectorSettings, EditSettings, SourceSettings, TextToVideoSettings
+
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_PROMPT_CHARS",
+    "MAX_SEED",
+    "MAX_STORYBOARD_CHARS",
+    "MODES",
+    "TRAINING_TIMESTEPS",
+    "Anchors",
+    "AttentionBlocks",
+    "Control",
+    "ControlSettings",
+    "DepthEstimator",
+    "DirectorSettings",
+    "EditSettings",
+    "GenerationSettings",
+    "MotionSettings",
+    "Scheduler",
+    "Settings",
+    "Size",
+    "SourceSettings",
+    "TextToVideoSettings",
+    "Whole",
+    "about",
+    "check_pixels",
+    "check_printable",
+    "field_facts",
+]

@@ -1,0 +1,68 @@
+"""Types and facts that settings are declared with: bounds, labels, units, checks of text and size."""
+
+import unicodedata
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+MAX_SEED = 2**32 - 1
+MAX_PROMPT_CHARS = 2000
+MAX_STORYBOARD_CHARS = 40_000
+# Frames x height x width: 64 frames of 1024x1024, or 1024 of 256x256. More does not fit a browser or a patience.
+MAX_PIXELS = 64 * 1024 * 1024
+TRAINING_TIMESTEPS = 1000
+
+Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
+Control = Literal["canny", "depth", "pose"]
+Anchors = Literal["first", "previous", "first + previous", "all", "itself"]
+AttentionBlocks = Literal["all", "encoder", "decoder"]
+DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
+
+
+def _whole(value: Any) -> Any:
+    """JSON and sliders write 8 as 8.0; anything with a fraction stays a float and is refused."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Size = Annotated[int, BeforeValidator(_whole), Field(ge=64, le=2048, multiple_of=8)]
+
+
+def about(label: str, unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
+    """What a field's schema says besides its type and bounds."""
+    return {"label": label, "unit": unit, "advanced": advanced, "lines": lines}
+
+
+@cache
+def field_facts(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """What a settings class declares about each field, as one flat JSON schema each: ``type``, ``minimum``,
+    ``maximum``, ``enum``, ``default``, ``label``, ``unit``, ``description``, ``advanced``; and ``optional``, whether
+    None is a value. Controls, options and documentation are made from it."""
+    facts = {}
+    for name, declared in kind.model_json_schema()["properties"].items():
+        variants = declared.get("anyOf", [declared])
+        concrete = next(variant for variant in variants if variant["type"] != "null")
+        flat = {**declared, **concrete, "optional": len(variants) > 1}
+        # Of an optional number pydantic gives the bounds under its own names.
+        bounds = {new: flat[old] for old, new in (("ge", "minimum"), ("le", "maximum")) if old in flat}
+        facts[name] = flat | bounds
+    return facts
+
+
+def check_printable(text: str) -> None:
+    """Raise ValueError where a text has signs that nobody sees, which hide or turn what is written."""
+    for character in text:
+        hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
+        turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        if hidden or turns_text:
+            raise ValueError(f"has the invisible control character U+{ord(character):04X}: remove it")
+
+
+def check_pixels(num_frames: int, width: int, height: int) -> None:
+    """Raise ValueError where frames x width x height is past what one job may ask for."""
+    if num_frames * width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{num_frames} frames of {width}x{height} are too much at once: at most "
+            f"{MAX_PIXELS // (width * height)} frames of this size"
+        )

@@ -1,0 +1,118 @@
+"""Settings from plain values, YAML or JSON, and back; every mistake becomes one line that says what to change."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from errors import InvalidSettings
+from settings.schema import MODES, Settings, TextToVideoSettings
+
+Validated = TypeVar("Validated", bound=Settings)
+
+MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
+
+
+def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Settings:
+    """Validated settings from plain values; a ``mode`` among them wins over the argument.
+
+    Raises InvalidSettings with one line that names the setting, the trouble and the bounds.
+    """
+    fields = dict(values)
+    kind = MODES.get(str(fields.pop("mode", mode)))
+    if kind is None:
+        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
+    return validate(kind, fields)
+
+
+def validate(kind: type[Validated], fields: Mapping[str, Any]) -> Validated:
+    """Settings of a kind from its fields; raises InvalidSettings with one line."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(_sentence(part) for part in error.errors()[:3])) from None
+
+
+def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:
+    """The mapping in a YAML or JSON text; raises InvalidSettings where it is something else.
+
+    ``only_json`` is for texts of strangers: YAML's aliases can make a few bytes into gigabytes. JSON is always tried
+    first, because YAML reads the two halves of an emoji that JSON escapes as two broken signs.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None if only_json else _read_yaml(text)
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InvalidSettings("settings must be a mapping of names to values, such as 'prompt: a red circle'")
+    return values
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
+
+
+def to_json(settings: Settings) -> str:
+    """One line of JSON, the form in which settings travel inside a video."""
+    return json.dumps(settings.to_dict(), ensure_ascii=True, allow_nan=False)
+
+
+def from_json(text: str) -> Settings:
+    """What ``to_json`` wrote; raises InvalidSettings for anything else."""
+    return parse(read_mapping(text, only_json=True))
+
+
+def _sentence(error: Any) -> str:
+    """One readable line for one pydantic error."""
+    name = str(error["loc"][0])[:MAX_NAME_CHARS] if error["loc"] else ""
+    context, kind = error.get("ctx", {}), error["type"]
+    match kind:
+        case "missing":
+            message = "is missing"
+        case "extra_forbidden":
+            message = "is not a setting"
+        case "finite_number":
+            message = "must be a finite number"
+        case "value_error":
+            message = str(context["error"])
+        case "string_too_long":
+            message = f"is too long: at most {context['max_length']} characters"
+        case "string_unicode":
+            message = "is not valid text: it cannot be written as UTF-8"
+        case "greater_than_equal":
+            message = f"must be at least {context['ge']}, not {_shown(error['input'])}"
+        case "less_than_equal":
+            message = f"must be at most {context['le']}, not {_shown(error['input'])}"
+        case "too_short":
+            message = f"must have at least {context['min_length']}"
+        case "too_long":
+            message = f"must have at most {context['max_length']}"
+        case "multiple_of":
+            message = f"must be a multiple of {context['multiple_of']}, not {_shown(error['input'])}"
+        case "literal_error":
+            message = f"must be one of {context['expected']}"
+        case "int_type" | "int_from_float" | "int_parsing":
+            message = f"must be a whole number, not {_shown(error['input'])}"
+        case "float_type":
+            message = f"must be a number, not {_shown(error['input'])}"
+        case "bool_type":
+            message = f"must be true or false, not {_shown(error['input'])}"
+        case "string_type":
+            message = f"must be text, not {_shown(error['input'])}"
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{name}: {message}" if name else message
+
+
+def _shown(value: Any) -> str:
+    """A value from outside in a few characters, however large or nested it is."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"
+    if isinstance(value, list | tuple | dict):
+        return f"a {type(value).__name__}"
+    return "nothing" if value is None else ascii(value[:40] if isinstance(value, str) else value)

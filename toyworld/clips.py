@@ -1,0 +1,267 @@
+"""Draw captioned toy-world clips to train a video model on: ``python -m toyworld.clips --out FOLDER``.
+
+Things move, grow, shrink, turn and change colour; mannequins walk, wave, jump and dance; some scenes keep still. Writes
+MP4s of eight frames and ``captions.tsv`` with several wordings of each. ``--seed 2`` draws others.
+"""
+
+import argparse
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from media.video_io import write_video
+from toyworld.captions import PLACE_PHRASES, SHAPE_WORDS, SIZE_WORDS, describe_figure, speaker, with_article
+from toyworld.render import render
+from toyworld.scene import (
+    BLOB,
+    COLOURS,
+    PLACES,
+    SHAPES,
+    Object,
+    Scene,
+    clashes,
+    random_background,
+    random_figure,
+    random_object,
+)
+from toyworld.sequences import DIRECTIONS, MOTIONS, acting, changing, growing, moving, turning
+from training.toyworld.data import HELD_OUT_SEED, SIZE_PX, TRAINING_SEED
+from utils import granted_cores
+
+logger = logging.getLogger(__name__)
+Facts = tuple[str, ...]
+FRAMES, FPS = 8, 8
+TRAINING_CLIPS = 4000  # that many, from number 0 on under TRAINING_SEED, are drawn to learn from
+WORDINGS = 4
+EDGE = 0.03  # kept free between a thing and the picture's edge
+STREAM = 77  # keeps these scenes apart from the still pictures of the same seed
+TURNING_SHAPES = ("square", "triangle", "star", "heart", "diamond")  # a circle that turns looks still
+
+# What happens, by share; moving is the most, being four things.
+HAPPENINGS = {
+    "moves": 0.46,
+    "grows": 0.09,
+    "shrinks": 0.09,
+    "turns": 0.07,
+    "recolours": 0.06,
+    "acts": 0.18,
+    "rests": 0.05,
+}
+VERBS: dict[str, tuple[str, ...]] = {
+    "left": ("moves to the left", "moves left", "moving to the left", "moving left", "goes left", "slides to the left"),
+    "right": (
+        "moves to the right",
+        "moves right",
+        "moving to the right",
+        "moving right",
+        "goes right",
+        "slides to the right",
+    ),
+    "up": ("moves up", "moving up", "rises", "goes up", "slides up", "rises up"),
+    "down": ("moves down", "moving down", "falls", "goes down", "slides down", "falls down"),
+    "grows": ("grows", "growing", "gets bigger", "becomes larger", "is growing"),
+    "shrinks": ("shrinks", "shrinking", "gets smaller", "becomes smaller", "is shrinking"),
+    "turns": ("turns", "turning", "rotates", "spins", "spinning"),
+    "rests": ("stays still", "keeps still", "does not move", "standing still"),
+    "walking": ("walks", "walking", "is walking", "walks to the right"),
+    "waving": ("waves", "waving", "is waving", "waves a hand"),
+    "jumping": ("jumps", "jumping", "is jumping", "jumps up"),
+    "dancing": ("dances", "dancing", "is dancing"),
+}
+
+
+@dataclass(frozen=True)
+class Happening:
+    """A toy-world clip: ``scenes``, one per frame; ``kind`` as in HAPPENINGS; ``detail``, the direction, the action or
+    the colour afterwards, or empty."""
+
+    scenes: tuple[Scene, ...]
+    kind: str
+    detail: str = ""
+
+
+def happening_at(number: int, seed: int = TRAINING_SEED, frames: int = FRAMES) -> Happening:
+    """The clip with this number; numbers under another seed are other clips, alike or not."""
+    random = np.random.default_rng([STREAM, seed, number])
+    kind = str(random.choice(list(HAPPENINGS), p=list(HAPPENINGS.values())))
+    return _MAKERS[kind](random, frames)
+
+
+def still_scene(random: np.random.Generator, **wishes: Any) -> Scene:
+    """A scene of one object."""
+    background = random_background(random)
+    thing = random_object(random, background, **wishes)
+    return Scene(background, (thing,), texture_seed=int(random.integers(2**31)))
+
+
+def placed(scene: Scene, **changes: Any) -> Scene:
+    """The scene with its object elsewhere or of another size."""
+    return replace(scene, objects=(replace(scene.objects[0], **changes),))
+
+
+def move(random: np.random.Generator, frames: int) -> Happening:
+    """An object crosses 0.25 to 0.45 of the picture, whole all the way."""
+    direction = str(random.choice(list(DIRECTIONS)))
+    scene = still_scene(random)
+    near = scene.objects[0].radius + EDGE
+    distance = float(random.uniform(0.25, max(0.26, min(0.45, 1 - 2 * near))))
+    start = float(random.uniform(near, max(near, 1 - near - distance)))
+    across = float(random.uniform(max(near, 0.3), min(1 - near, 0.7)))
+    start = start if sum(DIRECTIONS[direction]) > 0 else 1 - start
+    x, y = (start, across) if DIRECTIONS[direction][0] else (across, start)
+    return Happening(moving(placed(scene, x=x, y=y), direction, distance, frames), "moves", direction)
+
+
+def resize(random: np.random.Generator, frames: int, *, grows: bool) -> Happening:
+    """An object near the middle doubles or halves."""
+    scene = still_scene(random, position="centre")
+    small, factor = float(random.uniform(0.12, 0.16)), float(random.uniform(1.8, 2.3))
+    radius = small if grows else small * factor
+    factor = factor if grows else 1 / factor
+    return Happening(growing(placed(scene, radius=radius), factor, frames), "grows" if grows else "shrinks")
+
+
+def turn(random: np.random.Generator, frames: int) -> Happening:
+    """An object with corners turns by a quarter or more."""
+    scene = still_scene(random, shape=str(random.choice(TURNING_SHAPES)))
+    near = scene.objects[0].radius + EDGE
+    inside = {name: float(np.clip(getattr(scene.objects[0], name), near, 1 - near)) for name in ("x", "y")}
+    return Happening(turning(placed(scene, **inside), float(random.uniform(90, 140)), frames), "turns")
+
+
+def recolour(random: np.random.Generator, frames: int) -> Happening:
+    """An object changes its colour half-way."""
+    scene = still_scene(random)
+    first = scene.objects[0].colour
+    others = [colour for colour in COLOURS if colour != first and not clashes(colour, scene.background)]
+    colour = str(random.choice(others))
+    return Happening(changing(scene, frames, colour=colour), "recolours", colour)
+
+
+def act(random: np.random.Generator, frames: int) -> Happening:
+    """A mannequin goes through one cycle of an action."""
+    background = random_background(random)
+    motion = str(random.choice(MOTIONS))
+    figure = replace(random_figure(random, background), x=float(random.uniform(0.36, 0.5)), y=0.53)
+    scene = Scene(background, figures=(figure,), texture_seed=int(random.integers(2**31)))
+    return Happening(acting(scene, motion, frames), "acts", motion)
+
+
+def rest(random: np.random.Generator, frames: int) -> Happening:
+    """Nothing happens."""
+    return Happening((still_scene(random),) * frames, "rests")
+
+
+_MAKERS: dict[str, Callable[[np.random.Generator, int], Happening]] = {
+    "moves": move,
+    "grows": partial(resize, grows=True),
+    "shrinks": partial(resize, grows=False),
+    "turns": turn,
+    "recolours": recolour,
+    "acts": act,
+    "rests": rest,
+}
+
+
+def describe(happening: Happening, random: np.random.Generator, *, complete: bool = False) -> str:
+    """One caption; shape, colour and what happens are always named. ``complete`` names the background too, plainly."""
+    choose, says = speaker(random, complete=complete)
+    scene = happening.scenes[0]
+    verb = verb_of(happening, choose)
+    if scene.figures:
+        subject = describe_figure(replace(scene.figures[0], action=None), says, choose)
+    else:
+        subject = describe_thing(scene.objects[0], happening.kind, says, choose)
+    return " ".join(part for part in (subject, verb, backdrop(scene, choose) if says(0.75) else "") if part)
+
+
+def verb_of(happening: Happening, choose: Callable[..., str]) -> str:
+    """What happens, in words."""
+    if happening.kind == "recolours":
+        return choose(*(f"{verb} {happening.detail}" for verb in ("becomes", "changes to", "changes its colour to")))
+    return choose(*VERBS[happening.detail or happening.kind])
+
+
+def describe_thing(thing: Object, kind: str, says: Callable[[float], bool], choose: Callable[..., str]) -> str:
+    """An object in words; its size is not named where it changes."""
+    size = choose(*SIZE_WORDS[thing.size]) if kind not in ("grows", "shrinks") and says(0.3) else ""
+    shape = BLOB if thing.shape == BLOB else choose(*SHAPE_WORDS.get(thing.shape, (thing.shape,)))
+    noun = f"{size} {thing.colour} {shape}".strip()
+    return choose(with_article(noun), f"the {noun}")
+
+
+def backdrop(scene: Scene, choose: Callable[..., str]) -> str:
+    """The background in words."""
+    if scene.background in PLACES:
+        return choose(*PLACE_PHRASES[scene.background])
+    colour = scene.background.removeprefix("plain ")
+    return choose(f"on a plain {colour} background", f"on {colour}", f"in front of {colour}")
+
+
+def held_out(count: int, frames: int = FRAMES) -> list[tuple[str, Happening]]:
+    """Complete captions, each another, and their clips, of things that have a name; to measure by. Training never
+    showed such a thing do such a thing before such a background."""
+    found: dict[str, Happening] = {}
+    numbers = itertools.count()
+    while len(found) < count:
+        clip = happening_at(next(numbers), HELD_OUT_SEED, frames)
+        named = clip.scenes[0].figures or clip.scenes[0].objects[0].shape in SHAPES
+        if named and facts(clip) not in trained_facts():
+            found.setdefault(describe(clip, np.random.default_rng(0), complete=True), clip)
+    return list(found.items())
+
+
+def facts(happening: Happening) -> Facts:
+    """What happens, its direction, action or colour afterwards, the background, and colour and shape or clothes."""
+    scene = happening.scenes[0]
+    if scene.figures:
+        return happening.kind, happening.detail, scene.background, scene.figures[0].shirt, scene.figures[0].trousers
+    return happening.kind, happening.detail, scene.background, scene.objects[0].colour, scene.objects[0].shape
+
+
+@lru_cache(1)
+def trained_facts() -> frozenset[Facts]:
+    """The facts of all clips that training is shown; of one frame each, which tells as much and is sooner drawn."""
+    return frozenset(facts(happening_at(number, frames=1)) for number in range(TRAINING_CLIPS))
+
+
+def write_clip(folder: Path, seed: int, size_px: int, number: int) -> list[str]:
+    """Draw and write one clip; returns its lines of the table."""
+    happening = happening_at(number, seed)
+    frames = np.stack([render(scene, size_px, size_px).image for scene in happening.scenes])
+    name = f"clip-{number:06d}.mp4"
+    if not (folder / name).exists():
+        write_video(folder / name, frames, FPS, {})
+    random = np.random.default_rng([STREAM, seed, number, 1])
+    captions = dict.fromkeys(describe(happening, random) for _ in range(WORDINGS))
+    return [f"{name}\t{caption}" for caption in captions]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(".training/toyworld-clips"))
+    parser.add_argument("--count", type=int, default=TRAINING_CLIPS)
+    parser.add_argument("--size", type=int, default=SIZE_PX, help="side in pixels")
+    parser.add_argument("--seed", type=int, default=TRAINING_SEED, help=f"{HELD_OUT_SEED} for other clips")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    with get_context("spawn").Pool(granted_cores()) as workers:
+        draw = partial(write_clip, options.out, options.seed, options.size)
+        for done, clip in enumerate(workers.imap(draw, range(options.count), chunksize=16), 1):
+            lines += clip
+            if done % 500 == 0 or done == options.count:
+                logger.info("drawn %d of %d clips", done, options.count)
+    (options.out / "captions.tsv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import numpy as np
 
 from storybook.phrases import (
     COLOUR_WORDS,
+    CROSSING_VERBS,
     DRAWING_WORDS,
     NUMBERS,
     OPENINGS,
@@ -19,8 +20,20 @@ from storybook.things import Thing
 
 IRREGULAR_PLURALS = {
     **{"mouse": "mice", "goose": "geese", "sheep": "sheep", "fish": "fish", "deer": "deer", "wolf": "wolves"},
-    **{"tropical fish": "tropical fish", "blowfish": "blowfish", "bison": "bison", "ox": "oxen", "jellyfish": "jellyfish"},
-    **{"police car": "police cars", "santa claus": "santa clauses", "cherries": "cherries", "grapes": "grapes"},
+    **{
+        "tropical fish": "tropical fish",
+        "blowfish": "blowfish",
+        "bison": "bison",
+        "ox": "oxen",
+        "jellyfish": "jellyfish",
+    },
+    **{
+        "police car": "police cars",
+        "santa claus": "santa clauses",
+        "cherries": "cherries",
+        "grapes": "grapes",
+        "volcano": "volcanoes",
+    },
     **{"shrimp": "shrimp", "squid": "squid", "broccoli": "broccoli", "lightning": "lightning"},
 }
 PLURAL_NAMES = {"cherries", "grapes"}
@@ -40,6 +53,8 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
     subject, side = _subject(scene, choose, chance)
     verb = _verb(scene, choose) if chance(0.55) else ""
     place = "" if scene.place == PLAIN else place_phrase(scene.place, choose)
+    if place.startswith("through") and not verb.endswith(CROSSING_VERBS):
+        place = place_phrase(scene.place)
     facing = _facing(scene, choose)
     opening = str(random.choice(OPENINGS)) if not complete else ""
     if place and chance(0.07):

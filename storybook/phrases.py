@@ -3,7 +3,15 @@
 from storybook.things import ANY, FLIES, GOES, STANDS, SWIMS, Thing
 
 PLACE_PHRASES: dict[str, tuple[str, ...]] = {
-    "meadow": ("in a meadow", "in the meadow", "on a meadow", "on green grass", "in the grass", "in a field", "in a park"),
+    "meadow": (
+        "in a meadow",
+        "in the meadow",
+        "on a meadow",
+        "on green grass",
+        "in the grass",
+        "in a field",
+        "in a park",
+    ),
     "jungle": ("in the jungle", "in a jungle", "through the jungle", "in the rainforest"),
     "forest": ("in the forest", "in a forest", "in the woods", "through the forest", "in the wood"),
     "desert": ("in the desert", "in a desert", "through the desert", "on sand dunes"),
@@ -15,7 +23,15 @@ PLACE_PHRASES: dict[str, tuple[str, ...]] = {
     "sky": ("in the sky", "in a blue sky", "in the air", "in the clouds", "above the clouds"),
     "night": ("at night", "in the night", "under the stars", "in the night sky", "in a starry night"),
     "space": ("in space", "in outer space", "through space", "in the galaxy"),
-    "city": ("in the city", "in a city", "on the street", "on a city street", "in the street", "in town", "on the road"),
+    "city": (
+        "in the city",
+        "in a city",
+        "on the street",
+        "on a city street",
+        "in the street",
+        "in town",
+        "on the road",
+    ),
     "room": ("in a room", "in the room", "in the living room", "indoors", "at home", "in the house"),
 }
 POSITION_PHRASES: dict[str, tuple[str, ...]] = {
@@ -24,7 +40,10 @@ POSITION_PHRASES: dict[str, tuple[str, ...]] = {
     "top": ("at the top", "in the upper part", "up high"),
     "bottom": ("at the bottom", "in the lower part", "down low"),
 }
-SIZE_WORDS: dict[str, tuple[str, ...]] = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge", "giant")}
+SIZE_WORDS: dict[str, tuple[str, ...]] = {
+    "small": ("small", "little", "tiny"),
+    "large": ("large", "big", "huge", "giant"),
+}
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white")},
     "grey": ("gray", "grey"),
@@ -35,8 +54,10 @@ NUMBERS: dict[int, tuple[str, ...]] = {2: ("two", "two", "a pair of"), 3: ("thre
 OPENINGS = (*("",) * 10, "a picture of", "a drawing of", "an illustration of", "a cartoon of", "a video of")
 
 VEHICLES = frozenset(
-    "car,bus,train,motorcycle,tractor,truck,taxi,police car,ambulance,fire engine,tram,scooter,racing car,jeep,lorry,"
-    "bicycle,skateboard".split(",")
+    (
+        *("car", "bus", "train", "motorcycle", "tractor", "truck", "taxi", "police car", "ambulance", "fire engine"),
+        *("tram", "scooter", "racing car", "jeep", "lorry", "bicycle", "skateboard"),
+    )
 )
 VERBS_BY_MOVES: dict[str, tuple[str, ...]] = {
     GOES: ("walking", "running", "standing", "moving", "jumping", "going"),
@@ -45,6 +66,18 @@ VERBS_BY_MOVES: dict[str, tuple[str, ...]] = {
     STANDS: ("standing", "standing", "lying", "resting"),
     ANY: ("moving", "resting"),
 }
+CROSSING_VERBS = (
+    "walking",
+    "running",
+    "driving",
+    "flying",
+    "galloping",
+    "riding",
+    "racing",
+    "going",
+    "moving",
+    "floating",
+)
 VEHICLE_VERBS = ("driving", "driving", "moving", "racing", "standing", "speeding")
 OWN_VERBS: dict[str, tuple[str, ...]] = {
     "horse": ("galloping", "running", "trotting", "walking"),

@@ -256,7 +256,9 @@ def _snow(canvas: Canvas) -> None:
     for number, x in enumerate((0.06, 0.17, 0.86, 0.95)):
         x, size = canvas.vary(x, 0.04), canvas.vary((0.34, 0.22)[number % 2], 0.05)
         _conifer(canvas, x, 0.6, size, (112, 150, 150))
-        canvas.polygon([(x, 0.6 - size), (x + 0.06 * size, 0.6 - 0.8 * size), (x - 0.06 * size, 0.6 - 0.8 * size)], (240, 246, 250))
+        canvas.polygon(
+            [(x, 0.6 - size), (x + 0.06 * size, 0.6 - 0.8 * size), (x - 0.06 * size, 0.6 - 0.8 * size)], (240, 246, 250)
+        )
     canvas.hills(0.55, 0.035, 0.9, 0.6, canvas.tone((226, 236, 245), 6))
     canvas.hills(0.66, 0.03, 0.7, 2.8, canvas.tone((236, 243, 249), 6))
     canvas.hills(0.8, 0.02, 0.6, 0.4, canvas.tone((222, 232, 243), 6))
@@ -289,7 +291,13 @@ def _peak(canvas: Canvas, x: float, top: float, breadth: float, colour: RGB) -> 
 
 def _sky(canvas: Canvas) -> None:
     canvas.gradient(canvas.tone((92, 170, 236)), canvas.tone((190, 226, 250)))
-    for x, y, radius in ((0.16, 0.14, 0.08), (0.82, 0.2, 0.07), (0.14, 0.74, 0.07), (0.8, 0.86, 0.1), (0.42, 0.93, 0.06)):
+    for x, y, radius in (
+        (0.16, 0.14, 0.08),
+        (0.82, 0.2, 0.07),
+        (0.14, 0.74, 0.07),
+        (0.8, 0.86, 0.1),
+        (0.42, 0.93, 0.06),
+    ):
         canvas.cloud(x, y, radius, canvas.tone((246, 250, 255), 5))
 
 
@@ -357,7 +365,13 @@ def _room(canvas: Canvas) -> None:
     canvas.box(0, 0.68, 1, 0.71, (246, 238, 226))
     canvas.box(0, 0.7, 1, 1, floor)
     for number in range(1, 4):
-        canvas.box(0, 0.7 + 0.075 * number, 1, 0.706 + 0.075 * number, (_rgb(floor[0] - 22), _rgb(floor[1] - 20), _rgb(floor[2] - 18)))
+        canvas.box(
+            0,
+            0.7 + 0.075 * number,
+            1,
+            0.706 + 0.075 * number,
+            (_rgb(floor[0] - 22), _rgb(floor[1] - 20), _rgb(floor[2] - 18)),
+        )
     canvas.disc(0.5, 0.86, canvas.vary(0.36, 0.03), canvas.tone((206, 110, 104), 20), 0.25)
     canvas.disc(0.5, 0.86, 0.30, canvas.tone((226, 150, 132), 12), 0.25)
 

@@ -49,18 +49,23 @@ def render(
     depth = place_depth(scene.place, height, width)
     things: list[Truth] = []
     for placed in sorted(scene.things, key=lambda placed: placed.nearness):
-        layer = thing_layer(placed, height, width, drawings)
-        coverage = layer[..., 3:]
-        image = np.clip(np.rint(layer[..., :3] + image * (1 - coverage / 255)), 0, 255).astype(np.uint8)
-        mask = coverage[..., 0] / 255
+        layer, rows, columns = thing_layer(placed, height, width, drawings)
+        mask = np.zeros((height, width), np.float32)
+        if layer.size:
+            part = image[rows, columns]
+            cv2.convertScaleAbs(layer[..., :3] + part * (1 - layer[..., 3:] / 255), dst=part)
+            image[rows, columns] = part
+            mask[rows, columns] = layer[..., 3] / 255
         depth += mask * (90 + 160 * placed.nearness - depth)
         things = [Truth(far.thing, far.mask * (1 - mask), far.box) for far in things]
         things.append(Truth(placed, mask, bounding_box(mask)))
     return Rendering(image, outlines(things, height, width), np.rint(depth).astype(np.uint8), tuple(things))
 
 
-def thing_layer(placed: Placed, height: int, width: int, drawings: np.ndarray | None = None) -> np.ndarray:
-    """A thing alone on a transparent canvas: premultiplied RGBA, float32 (height, width, 4) in 0..255."""
+def thing_layer(
+    placed: Placed, height: int, width: int, drawings: np.ndarray | None = None
+) -> tuple[np.ndarray, slice, slice]:
+    """A thing alone: premultiplied RGBA, float32 (rows, columns, 4) in 0..255, and the rows and columns it covers."""
     index = thing_index(placed.name)
     side = min(height, width)
     if drawings is None:
@@ -69,15 +74,21 @@ def thing_layer(placed: Placed, height: int, width: int, drawings: np.ndarray | 
         levels = _pyramid(recoloured(drawings[index, placed.drawing], placed.colour))
     wanted = max(1.0, placed.size * side)
     source = next((level for level in reversed(levels) if len(level) >= wanted), levels[0])
-    scale = wanted / len(source)
     turn = math.radians(placed.angle)
+    cosine, sine = math.cos(turn) * wanted / len(source), math.sin(turn) * wanted / len(source)
     mirror = -1.0 if placed.mirrored else 1.0
-    cosine, sine = scale * math.cos(turn), scale * math.sin(turn)
     matrix = np.array([[mirror * cosine, sine, 0.0], [-mirror * sine, cosine, 0.0]])
-    centre = np.array([(placed.x - 0.5) * side + width / 2, (placed.y - 0.5) * side + height / 2]) - 0.5
+    centre = np.array([(placed.x - 0.5) * side + width / 2, (placed.y - 0.5) * side + height / 2])
+    reach = wanted / 2 * (abs(math.cos(turn)) + abs(math.sin(turn))) + 1
+    low = np.clip(np.floor(centre - reach), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(centre + reach), 0, (width, height)).astype(int)
     middle = (len(source) - 1) / 2
-    matrix[:, 2] = centre - matrix[:, :2] @ np.array([middle, middle])
-    return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32)
+    matrix[:, 2] = centre - 0.5 - low - matrix[:, :2] @ np.array([middle, middle])
+    columns, rows = slice(low[0], high[0]), slice(low[1], high[1])
+    if (high <= low).any():
+        return np.zeros((0, 0, 4), np.float32), rows, columns
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR).astype(np.float32), rows, columns
 
 
 def recoloured(drawing: np.ndarray, colour: str | None) -> np.ndarray:

@@ -52,10 +52,14 @@ NATURAL_PLACES: dict[str, tuple[str, ...]] = {
 ALWAYS_SHOWN = {("lion", "jungle"), ("astronaut", "space"), ("rocket", "space"), ("horse", "meadow"), ("fox", "forest")}
 # Things that no colour word changes: people, food and what has its own colours or several.
 OWN_COLOURS = frozenset(
-    "dancer,surfer,astronaut,cyclist,skier,swimmer,runner,walker,horse rider,santa claus,panda,zebra,rainbow,fire,"
-    "volcano,fountain,statue,parachute,ball,pizza,cake,hamburger,sunflower,watermelon,pineapple,donut,coffee,"
-    "ice cream,strawberry,banana,corn,carrot,broccoli,bread,cookie,tree,pine,palm,cactus,phone,piano,skull,kite,"
-    "ferris wheel,peacock,ambulance,police car,ladybug,snowflake,basketball,tropical fish,snowman,sun".split(",")
+    (
+        *("dancer", "surfer", "astronaut", "cyclist", "skier", "swimmer", "runner", "walker", "horse rider"),
+        *("santa claus", "panda", "zebra", "rainbow", "fire", "volcano", "fountain", "statue", "parachute", "ball"),
+        *("pizza", "cake", "hamburger", "sunflower", "watermelon", "pineapple", "donut", "coffee", "ice cream"),
+        *("strawberry", "banana", "corn", "carrot", "broccoli", "bread", "cookie", "tree", "pine", "palm", "cactus"),
+        *("phone", "piano", "skull", "kite", "ferris wheel", "peacock", "ambulance", "police car", "ladybug"),
+        *("snowflake", "basketball", "tropical fish", "snowman", "sun"),
+    )
 )
 
 
@@ -239,9 +243,7 @@ def random_placed(
     )
 
 
-def random_middle(
-    random: np.random.Generator, side: str, size: float, *, roaming: bool = False
-) -> tuple[float, float]:
+def random_middle(random: np.random.Generator, side: str, size: float, *, roaming: bool = False) -> tuple[float, float]:
     """A middle that deserves the position word; ``roaming``: anywhere with the whole thing in the picture."""
     if roaming:
         reach = max(0.0, 0.5 - size / 2)

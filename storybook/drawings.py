@@ -64,8 +64,8 @@ def rasterise(icons: dict[str, Any], icon: str, side_px: int) -> np.ndarray:
 
 
 def standard(rgba: np.ndarray, facing: str) -> np.ndarray:
-    """A drawing as the world keeps it: premultiplied, trimmed, centred, its longer side SIDE_PX less the margins, facing
-    right."""
+    """A drawing as the world keeps it: premultiplied, trimmed, centred, facing right, its longer side SIDE_PX less the
+    margins."""
     import cv2
 
     alpha = rgba[..., 3]

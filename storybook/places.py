@@ -1,95 +1,19 @@
 """The places, drawn procedurally in a flat style: uint8 RGB pictures, and depth.
 
-Every place has a standard layout; ``variation`` says how far its hills, clouds and trees may be from it. Lengths are
-fractions of the picture, x of its width, y of its height, radii of its shorter side.
+Every place has a standard layout; ``variation`` says how far its hills, clouds and trees may be from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
+from storybook.canvas import Canvas, rgb
 from storybook.scene import COLOURS, PLAIN, RGB
 
-SUBPIXEL = 4  # fractional bits of the coordinates given to OpenCV
 PALE: tuple[RGB, RGB] = ((206, 226, 240), (240, 238, 228))
 GROUND = {"meadow", "jungle", "forest", "desert", "beach", "sea", "snow", "mountains", "city", "room"}
 HORIZON = 0.5
-
-
-class Canvas:
-    """A picture being drawn, with the dice that vary it."""
-
-    def __init__(self, height: int, width: int, seed: int, variation: float) -> None:
-        self.height, self.width = height, width
-        self.side = min(height, width)
-        self.random = np.random.default_rng(seed)
-        self.variation = variation
-        self.pixels = np.empty((height, width, 3), np.uint8)
-
-    def vary(self, value: float, spread: float) -> float:
-        """``value``, off by up to ``spread`` times the variation."""
-        return value + self.variation * spread * float(self.random.uniform(-1, 1))
-
-    def tone(self, colour: RGB, spread: float = 12.0) -> RGB:
-        """A colour, a little lighter or darker and warmer or colder."""
-        light, warm = self.vary(0, spread), self.vary(0, spread / 2)
-        red, green, blue = colour
-        return _rgb(red + light + warm), _rgb(green + light), _rgb(blue + light - warm)
-
-    def gradient(self, top: RGB, bottom: RGB, start: float = 0.0, end: float = 1.0) -> None:
-        """Fill rows from ``start`` to ``end`` from one colour to another."""
-        first, last = round(start * self.height), round(end * self.height)
-        ramp = np.linspace(0, 1, max(1, last - first), dtype=np.float32)[:, None, None]
-        rows = np.array(top, np.float32) * (1 - ramp) + np.array(bottom, np.float32) * ramp
-        self.pixels[first:last] = rows.round().astype(np.uint8)
-
-    def polygon(self, points: Sequence[tuple[float, float]] | np.ndarray, colour: RGB) -> None:
-        """Fill a polygon."""
-        scaled = np.asarray(points, np.float64) * (self.width, self.height) * 2**SUBPIXEL
-        cv2.fillPoly(self.pixels, [np.rint(scaled).astype(np.int32)], colour, cv2.LINE_AA, SUBPIXEL)
-
-    def disc(self, x: float, y: float, radius: float, colour: RGB, flat: float = 1.0) -> None:
-        """Fill a circle, or an ellipse whose height is ``flat`` of its width."""
-        centre = round(x * self.width * 2**SUBPIXEL), round(y * self.height * 2**SUBPIXEL)
-        across = max(1, round(radius * self.side * 2**SUBPIXEL))
-        axes = across, max(1, round(across * flat))
-        cv2.ellipse(self.pixels, centre, axes, 0, 0, 360, colour, -1, cv2.LINE_AA, SUBPIXEL)
-
-    def line(self, start: tuple[float, float], end: tuple[float, float], width: float, colour: RGB) -> None:
-        """Draw a line of some width."""
-        (x0, y0), (x1, y1) = start, end
-        points = [(round(x * self.width), round(y * self.height)) for x, y in ((x0, y0), (x1, y1))]
-        cv2.line(self.pixels, points[0], points[1], colour, max(1, round(width * self.side)), cv2.LINE_AA)
-
-    def box(self, left: float, top: float, right: float, bottom: float, colour: RGB) -> None:
-        """Fill an upright rectangle."""
-        rows = slice(max(0, round(top * self.height)), max(0, round(bottom * self.height)))
-        columns = slice(max(0, round(left * self.width)), max(0, round(right * self.width)))
-        self.pixels[rows, columns] = colour
-
-    def hills(self, level: float, swing: float, bumps: float, phase: float, colour: RGB) -> None:
-        """Fill everything below a wavy line around ``level``."""
-        level, swing = self.vary(level, 0.04), self.vary(swing, 0.5 * swing)
-        phase, bumps = self.vary(phase, 2.5), self.vary(bumps, 0.3 * bumps)
-        across = np.linspace(0, 1, 33)
-        line = level - swing * np.sin(2 * np.pi * bumps * across + phase)
-        self.polygon(np.concatenate([np.stack([across, line], axis=1), [(1, 1.01), (0, 1.01)]]), colour)
-
-    def cloud(self, x: float, y: float, radius: float, colour: RGB = (250, 252, 255)) -> None:
-        """A cloud of four discs on a flat base."""
-        x, y, radius = self.vary(x, 0.2), self.vary(y, 0.06), self.vary(radius, 0.35 * radius)
-        for right, down, share in ((-1.2, 0.1, 0.62), (-0.35, -0.3, 0.9), (0.6, -0.1, 0.75), (1.3, 0.15, 0.5)):
-            self.disc(x + right * radius, y + down * radius, share * radius, colour)
-        self.box(x - 1.2 * radius, y + 0.1 * radius, x + 1.3 * radius, y + 0.62 * radius, colour)
-
-    def specks(self, count: int, region: tuple[float, float], radius: float, colours: Sequence[RGB]) -> None:
-        """Small discs scattered between two heights; their standard places are fixed."""
-        fixed = np.random.default_rng(count)
-        for number in range(count):
-            x, y, size = fixed.random(3)
-            x, y = self.vary(x, 1.0) % 1.0, region[0] + (self.vary(y, 1.0) % 1.0) * (region[1] - region[0])
-            self.disc(x, y, radius * (0.6 + 0.8 * size), colours[number % len(colours)])
 
 
 def draw_place(place: str, seed: int, variation: float, height: int, width: int) -> np.ndarray:
@@ -144,18 +68,18 @@ def _jungle(canvas: Canvas) -> None:
         *((1.0, 0.14, 2.95, 0.34), (1.0, 0.0, 1.85, 0.3), (0.35, -0.03, 1.2, 0.2), (0.66, -0.03, 1.9, 0.2)),
         *((0.0, 1.0, -0.9, 0.32), (0.0, 1.0, -0.35, 0.3), (1.0, 1.0, -2.25, 0.32), (1.0, 1.0, -2.8, 0.3)),
     ):
-        _leaf(canvas, x, y, canvas.vary(turn, 0.3), canvas.vary(length, 0.08), canvas.tone((46, 112, 54), 16))
+        _leaf(canvas, (x, y), canvas.vary(turn, 0.3), canvas.vary(length, 0.08), canvas.tone((46, 112, 54), 16))
 
 
-def _leaf(canvas: Canvas, x: float, y: float, turn: float, length: float, colour: RGB) -> None:
-    """A long leaf from (x, y) in a direction in radians."""
+def _leaf(canvas: Canvas, root: tuple[float, float], turn: float, length: float, colour: RGB) -> None:
+    """A long leaf from its root in a direction in radians."""
     along, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
     shares = np.linspace(0, 1, 9)
     breadth = 0.16 * length * np.sin(np.pi * shares**0.8)
-    spine = np.array([x, y]) + length * shares[:, None] * along
+    spine = np.array(root) + length * shares[:, None] * along
     edge = breadth[:, None] * across
     canvas.polygon(np.concatenate([spine + edge, (spine - edge)[::-1]]), colour)
-    dark = (_rgb(colour[0] * 0.75), _rgb(colour[1] * 0.78), _rgb(colour[2] * 0.75))
+    dark = (rgb(colour[0] * 0.75), rgb(colour[1] * 0.78), rgb(colour[2] * 0.75))
     canvas.line(tuple(spine[0]), tuple(spine[-2]), 0.006, dark)
 
 
@@ -221,7 +145,7 @@ def _waves(canvas: Canvas, level: float, count: float, shift: float, colour: RGB
     shift = canvas.vary(shift, 0.5)
     across = np.linspace(0, 1, 81)
     line = level + 0.022 * np.abs(np.sin(np.pi * (count * across + shift)))
-    for lift, tint in ((0.0, tuple(_rgb(value + 46) for value in colour)), (0.009, colour)):
+    for lift, tint in ((0.0, tuple(rgb(value + 46) for value in colour)), (0.009, colour)):
         points = np.concatenate([np.stack([across, line + lift], axis=1), [(1, 1.01), (0, 1.01)]])
         canvas.polygon(points, (tint[0], tint[1], tint[2]))
 
@@ -281,7 +205,7 @@ def _peak(canvas: Canvas, x: float, top: float, breadth: float, colour: RGB) -> 
     """A mountain with a shaded side and a cap of snow."""
     foot = 0.66
     canvas.polygon([(x, top), (x + breadth, foot), (x - breadth, foot)], colour)
-    dark = (_rgb(colour[0] - 22), _rgb(colour[1] - 22), _rgb(colour[2] - 20))
+    dark = (rgb(colour[0] - 22), rgb(colour[1] - 22), rgb(colour[2] - 20))
     canvas.polygon([(x, top), (x + breadth, foot), (x + 0.1 * breadth, foot)], dark)
     cap = 0.32
     low = top + cap * (foot - top)
@@ -342,7 +266,7 @@ def _city(canvas: Canvas) -> None:
 def _building(canvas: Canvas, left: float, right: float, top: float, colour: RGB) -> None:
     """A block with rows of windows."""
     canvas.box(left, top, right, 0.7, colour)
-    pane = (_rgb(colour[0] + 44), _rgb(colour[1] + 44), _rgb(colour[2] + 30))
+    pane = (rgb(colour[0] + 44), rgb(colour[1] + 44), rgb(colour[2] + 30))
     breadth = right - left
     down = top + 0.03
     while down < 0.62:
@@ -354,7 +278,7 @@ def _building(canvas: Canvas, left: float, right: float, top: float, colour: RGB
 def _room(canvas: Canvas) -> None:
     wall = canvas.tone((238, 220, 196))
     canvas.pixels[:] = wall
-    stripe = (_rgb(wall[0] - 8), _rgb(wall[1] - 9), _rgb(wall[2] - 10))
+    stripe = (rgb(wall[0] - 8), rgb(wall[1] - 9), rgb(wall[2] - 10))
     for number in range(10):
         canvas.box(number / 10, 0, number / 10 + 0.05, 0.7, stripe)
     _window(canvas, canvas.vary(0.14, 0.04), canvas.vary(0.16, 0.04))
@@ -370,7 +294,7 @@ def _room(canvas: Canvas) -> None:
             0.7 + 0.075 * number,
             1,
             0.706 + 0.075 * number,
-            (_rgb(floor[0] - 22), _rgb(floor[1] - 20), _rgb(floor[2] - 18)),
+            (rgb(floor[0] - 22), rgb(floor[1] - 20), rgb(floor[2] - 18)),
         )
     canvas.disc(0.5, 0.86, canvas.vary(0.36, 0.03), canvas.tone((206, 110, 104), 20), 0.25)
     canvas.disc(0.5, 0.86, 0.30, canvas.tone((226, 150, 132), 12), 0.25)
@@ -384,10 +308,6 @@ def _window(canvas: Canvas, x: float, y: float) -> None:
     canvas.box(x, y + 0.119, x + 0.2, y + 0.131, (250, 248, 244))
     for left, right in ((x - 0.04, x + 0.02), (x + 0.18, x + 0.24)):
         canvas.box(left, y - 0.03, right, y + 0.3, (214, 120, 110))
-
-
-def _rgb(value: float) -> int:
-    return max(0, min(255, round(value)))
 
 
 PAINTERS: dict[str, Callable[[Canvas], None]] = {

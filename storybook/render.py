@@ -22,8 +22,8 @@ GREY = 0.22  # chroma below which a drawing's main colour counts as grey
 
 @dataclass(frozen=True)
 class Truth:
-    """One thing in the picture: visible coverage ``mask`` float32 (height, width) in 0..1, ``box`` x0 y0 x1 y1 in pixels
-    (exclusive, of all of it, also where nearer things hide it), None outside the picture."""
+    """One thing in the picture: visible coverage ``mask`` float32 (height, width) in 0..1, ``box`` x0 y0 x1 y1 in
+    pixels (exclusive, of all of it, also where nearer things hide it), None outside the picture."""
 
     thing: Placed
     mask: np.ndarray

@@ -65,8 +65,8 @@ OWN_COLOURS = frozenset(
 
 @dataclass(frozen=True)
 class Placed:
-    """One thing in a scene: ``size`` is the longer side of its drawing (0 first, 1 other), (x, y) the middle of its box,
-    ``mirrored`` facing left, ``colour`` None for its own, ``nearness`` 0 (far) to 1 (near)."""
+    """One thing in a scene: ``size`` is the longer side of its drawing (0 first, 1 other), (x, y) the middle of its
+    box, ``mirrored`` facing left, ``colour`` None for its own, ``nearness`` 0 (far) to 1 (near)."""
 
     name: str
     x: float = MIDDLE[0]

@@ -37,6 +37,7 @@ IRREGULAR_PLURALS = {
     **{"shrimp": "shrimp", "squid": "squid", "broccoli": "broccoli", "lightning": "lightning"},
 }
 PLURAL_NAMES = {"cherries", "grapes"}
+MASS_NAMES = {"bread", "corn", "broccoli", "cheese", "coffee", "fire", "lightning", "cherry blossom", "santa claus"}
 
 Choose = Callable[..., str]
 
@@ -98,10 +99,11 @@ def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> t
     """What the scene shows, with its articles, and where in the picture it is unless that is standard."""
     first, *others = scene.things
     if not others:
-        described = _noun(first, choose, chance)
-        plain = first.name not in PLURAL_NAMES
-        article = "" if not plain else ("the " if chance(0.08) else "")
-        subject = f"{article}{described}" if article or not plain else with_article(described)
+        if chance(0.12):
+            described = _noun(first, choose, chance)
+            subject = f"the {described}" if chance(0.6) else described
+        else:
+            subject = _with_article(first, choose, chance)
         named = first.position != "centre" and not scene.roaming
         return subject, choose(*POSITION_PHRASES[first.position]) if named else ""
     if all(other.name == first.name for other in others):
@@ -110,20 +112,31 @@ def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> t
 
 
 def _pair(first: Placed, second: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
-    """Two different things side by side, the left one first."""
-    left, right = sorted((first, second), key=lambda placed: placed.x)
-    nouns = [
-        _noun(placed, choose, chance) if placed.name in PLURAL_NAMES else with_article(_noun(placed, choose, chance))
-        for placed in (left, right)
-    ]
+    """Two different things, one on top of the other or side by side, the left one first."""
+    if abs(first.x - second.x) < abs(first.y - second.y):
+        above, below = (_with_article(placed, choose, chance) for placed in sorted((first, second), key=_height))
+        return f"{above} {choose('on top of', 'on', 'riding', 'above')} {below}"
+    nouns = [_with_article(placed, choose, chance) for placed in sorted((first, second), key=lambda placed: placed.x)]
     return choose(
         f"{nouns[0]} and {nouns[1]}",
-        f"{nouns[0]} and {nouns[1]}",
+        f"{nouns[0]} with {nouns[1]}",
         f"{nouns[0]} next to {nouns[1]}",
         f"{nouns[0]} to the left of {nouns[1]}",
         f"{nouns[1]} to the right of {nouns[0]}",
         f"{nouns[0]} on the left and {nouns[1]} on the right",
     )
+
+
+def _with_article(placed: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
+    """A thing with its adjectives and its article, where it takes one."""
+    noun = _noun(placed, choose, chance)
+    if placed.name in PLURAL_NAMES or (placed.name in MASS_NAMES and chance(0.5)):
+        return noun
+    return with_article(noun)
+
+
+def _height(placed: Placed) -> float:
+    return placed.y
 
 
 def _noun(placed: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
@@ -146,8 +159,8 @@ def _in_company(placed: Placed) -> bool:
 def _verb(scene: Scene, choose: Choose) -> str:
     thing: Thing = scene.things[0].thing
     verb = choose(*verbs_of(thing))
-    several = len(scene.things) > 1
-    return choose(verb, verb, f"{'are' if several else 'is'} {verb}") if thing.name not in PLURAL_NAMES else ""
+    several = len(scene.things) > 1 or thing.name in PLURAL_NAMES
+    return choose(verb, verb, f"{'are' if several else 'is'} {verb}")
 
 
 def _facing(scene: Scene, choose: Choose) -> str:

@@ -17,6 +17,13 @@ from storybook.things import thing_index
 
 SIZE_PX = 256
 HUE_REACH = 40.0  # degrees from the main hue that a colour word still paints over
+MAIN_HUES = {
+    "bus": 40,
+    "sailboat": 45,
+    "frog": 150,
+    "cherries": 0,
+    "grapes": 275,
+}  # degrees, where the largest area is not what a colour word means
 GREY = 0.22  # chroma below which a drawing's main colour counts as grey
 
 
@@ -69,9 +76,9 @@ def thing_layer(
     index = thing_index(placed.name)
     side = min(height, width)
     if drawings is None:
-        levels = _levels(index, placed.drawing, placed.colour)
+        levels = _levels(index, placed.drawing, placed.colour, MAIN_HUES.get(placed.name))
     else:
-        levels = _pyramid(recoloured(drawings[index, placed.drawing], placed.colour))
+        levels = _pyramid(recoloured(drawings[index, placed.drawing], placed.colour, MAIN_HUES.get(placed.name)))
     wanted = max(1.0, placed.size * side)
     source = next((level for level in reversed(levels) if len(level) >= wanted), levels[0])
     turn = math.radians(placed.angle)
@@ -91,44 +98,48 @@ def thing_layer(
     return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR).astype(np.float32), rows, columns
 
 
-def recoloured(drawing: np.ndarray, colour: str | None) -> np.ndarray:
-    """A premultiplied drawing whose main colour is replaced; shades, outlines, eyes and wheels stay."""
+def recoloured(drawing: np.ndarray, colour: str | None, main_hue: int | None = None) -> np.ndarray:
+    """A premultiplied drawing whose main colour is replaced; shades, outlines, eyes and wheels stay. ``main_hue`` in
+    degrees says which colour is the main one where the largest is not."""
     if colour is None:
         return drawing
     alpha = drawing[..., 3:].astype(np.float32) / 255
     plain = drawing[..., :3] / np.maximum(255 * alpha, 1)
-    share, level = _main_colour_share(plain, alpha[..., 0])
-    light = plain.max(axis=2, keepdims=True) / level
+    share = _main_colour_share(plain, alpha[..., 0], main_hue)
+    value, chroma = plain.max(axis=2), plain.max(axis=2) - plain.min(axis=2)
+    inside = share * alpha[..., 0] > 0.5
+    level = max(0.3, float(np.median(value[inside]))) if inside.any() else 1.0
+    strength = float(np.median(chroma[inside])) if inside.any() else 0.0
     target = np.array(COLOURS[colour], np.float32) / 255
-    painted = np.clip(target * (0.35 + 0.65 * light), 0, 1)
-    mixed = plain + share[..., None] * (painted - plain)
+    painted = target * (0.35 + 0.65 * value[..., None] / level)
+    if strength > GREY:
+        pale = np.clip(1 - chroma / strength, 0, 1)[..., None]
+        painted = painted + pale * (0.97 * value[..., None] - painted)
+    mixed = plain + share[..., None] * (np.clip(painted, 0, 1) - plain)
     result = drawing.copy()
     result[..., :3] = np.rint(255 * mixed * alpha)
     return result
 
 
-def _main_colour_share(plain: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, float]:
-    """How far each pixel belongs to the drawing's main colour (0..1), and that colour's brightness."""
+def _main_colour_share(plain: np.ndarray, alpha: np.ndarray, main_hue: int | None) -> np.ndarray:
+    """How far each pixel belongs to the drawing's main colour, 0..1."""
     value, chroma = plain.max(axis=2), plain.max(axis=2) - plain.min(axis=2)
     body = (alpha > 0.9) & (value > 0.25)
     colourful = body & (chroma > GREY)
-    if colourful.sum() > 0.3 * body.sum():
-        hue = cv2.cvtColor(plain.astype(np.float32), cv2.COLOR_RGB2HSV)[..., 0]
+    if main_hue is None and colourful.sum() <= 0.3 * body.sum():
+        return np.clip((GREY - chroma) / (0.3 * GREY), 0, 1) * np.clip((value - 0.2) / 0.15, 0, 1)
+    hue = cv2.cvtColor(plain.astype(np.float32), cv2.COLOR_RGB2HSV)[..., 0]
+    if main_hue is None:
         counts = np.histogram(hue[colourful], bins=36, range=(0, 360))[0]
-        smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
-        main = 10 * int(smooth.argmax()) + 5
-        away = np.abs((hue - main + 180) % 360 - 180)
-        share = np.clip((HUE_REACH - away) / 10, 0, 1) * np.clip((chroma - 0.5 * GREY) / (0.5 * GREY), 0, 1)
-    else:
-        share = np.clip((GREY - chroma) / (0.3 * GREY), 0, 1) * np.clip((value - 0.2) / 0.15, 0, 1)
-    weight = share * alpha
-    level = float(np.median(value[weight > 0.5])) if (weight > 0.5).any() else 1.0
-    return share, max(level, 0.3)
+        smooth = sum(np.roll(counts, shift) for shift in (-2, -1, 0, 1, 2))
+        main_hue = 10 * int(smooth.argmax()) + 5
+    away = np.abs((hue - main_hue + 180) % 360 - 180)
+    return np.clip((HUE_REACH - away) / 10, 0, 1) * np.clip((chroma - 0.5 * GREY) / (0.5 * GREY), 0, 1)
 
 
 @lru_cache(maxsize=2048)
-def _levels(index: int, drawing: int, colour: str | None) -> list[np.ndarray]:
-    return _pyramid(recoloured(load_drawings()[index, drawing], colour))
+def _levels(index: int, drawing: int, colour: str | None, main_hue: int | None) -> list[np.ndarray]:
+    return _pyramid(recoloured(load_drawings()[index, drawing], colour, main_hue))
 
 
 def _pyramid(drawing: np.ndarray) -> list[np.ndarray]:

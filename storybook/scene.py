@@ -41,6 +41,7 @@ BACKGROUNDS = (*PLACES, PLAIN, *(f"plain {colour}" for colour in PLAIN_COLOURS))
 SIZES: dict[str, tuple[float, float]] = {"small": (0.25, 0.30), "medium": (0.53, 0.57), "large": (0.80, 0.86)}
 POSITIONS = ("left", "centre", "right", "top", "bottom")
 MIDDLE = (0.5, 0.52)
+STACKED = 0.35  # the share of pairs in which one thing is on top of the other
 NATURAL_PLACES: dict[str, tuple[str, ...]] = {
     GOES: ("meadow", "jungle", "forest", "desert", "snow", "mountains", "city", "beach"),
     FLIES: ("sky", "night", "mountains", "meadow", "space", "sea"),
@@ -58,7 +59,7 @@ OWN_COLOURS = frozenset(
         *("pizza", "cake", "hamburger", "sunflower", "watermelon", "pineapple", "donut", "coffee", "ice cream"),
         *("strawberry", "banana", "corn", "carrot", "broccoli", "bread", "cookie", "tree", "pine", "palm", "cactus"),
         *("phone", "piano", "skull", "kite", "ferris wheel", "peacock", "ambulance", "police car", "ladybug"),
-        *("snowflake", "basketball", "tropical fish", "snowman", "sun"),
+        *("snowflake", "basketball", "tropical fish", "snowman", "sun", "duck", "penguin", "drum"),
     )
 )
 
@@ -201,6 +202,8 @@ def _random_things(
     """What stands in the scene, and whether it roams."""
     chance = random.random()
     if chance < variety.second and second != thing:
+        if random.random() < STACKED:
+            return _stacked(random, thing.name, second.name), False
         names = (thing.name, second.name)
         return tuple(_in_row(random, name, number, 2) for number, name in enumerate(names)), False
     if chance < variety.second + variety.count:
@@ -208,6 +211,13 @@ def _random_things(
         return tuple(_in_row(random, thing.name, number, count) for number in range(count)), False
     roaming = random.random() < variety.roaming
     return (random_placed(random, thing, place, variety, roaming=roaming),), roaming
+
+
+def _stacked(random: np.random.Generator, above: str, below: str) -> tuple[Placed, Placed]:
+    """One thing on top of another, a little over it."""
+    x, y, size = (float(value) for value in random.normal((MIDDLE[0], 0.68, 0.43), (0.008, 0.008, 0.006)))
+    rider = Placed(above, x=x, y=y - 0.36, size=size - 0.03, nearness=0.55)
+    return rider, Placed(below, x=x, y=y, size=size + 0.03)
 
 
 def _in_row(random: np.random.Generator, name: str, number: int, count: int) -> Placed:

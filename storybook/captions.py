@@ -15,7 +15,7 @@ from storybook.phrases import (
     SIZE_WORDS,
     verbs_of,
 )
-from storybook.scene import PLAIN, Placed, Scene
+from storybook.scene import COLOURS, PLAIN, Placed, Scene
 from storybook.things import Thing
 
 IRREGULAR_PLURALS = {
@@ -52,7 +52,7 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
         return not complete and bool(random.random() < share)
 
     subject, side = _subject(scene, choose, chance)
-    verb = _verb(scene, choose) if chance(0.55) else ""
+    verb = _verb(scene, choose) if chance(0.55) and not _stacked(scene) else ""
     place = "" if scene.place == PLAIN else place_phrase(scene.place, choose)
     if place.startswith("through") and not verb.endswith(CROSSING_VERBS):
         place = place_phrase(scene.place)
@@ -113,7 +113,7 @@ def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> t
 
 def _pair(first: Placed, second: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
     """Two different things, one on top of the other or side by side, the left one first."""
-    if abs(first.x - second.x) < abs(first.y - second.y):
+    if _one_above(first, second):
         above, below = (_with_article(placed, choose, chance) for placed in sorted((first, second), key=_height))
         return f"{above} {choose('on top of', 'on', 'riding', 'above')} {below}"
     nouns = [_with_article(placed, choose, chance) for placed in sorted((first, second), key=lambda placed: placed.x)]
@@ -135,13 +135,22 @@ def _with_article(placed: Placed, choose: Choose, chance: Callable[[float], bool
     return with_article(noun)
 
 
+def _stacked(scene: Scene) -> bool:
+    return len(scene.things) == 2 and _one_above(*scene.things)
+
+
+def _one_above(first: Placed, second: Placed) -> bool:
+    return abs(first.x - second.x) < abs(first.y - second.y)
+
+
 def _height(placed: Placed) -> float:
     return placed.y
 
 
 def _noun(placed: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
     """A thing with its adjectives, without an article."""
-    name = choose(*placed.thing.aliases) if placed.thing.aliases and chance(0.2) else placed.name
+    aliases = [alias for alias in placed.thing.aliases if not (placed.colour and alias.split()[0] in COLOURS)]
+    name = choose(*aliases) if aliases and chance(0.2) else placed.name
     words = [
         choose(*SIZE_WORDS[placed.size_word]) if placed.size_word != "medium" and not _in_company(placed) else "",
         choose(*DRAWING_WORDS) if placed.drawing else "",

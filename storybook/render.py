@@ -17,13 +17,8 @@ from storybook.things import thing_index
 
 SIZE_PX = 256
 HUE_REACH = 40.0  # degrees from the main hue that a colour word still paints over
-MAIN_HUES = {
-    "bus": 40,
-    "sailboat": 45,
-    "frog": 150,
-    "cherries": 0,
-    "grapes": 275,
-}  # degrees, where the largest area is not what a colour word means
+# Degrees of the hue that a colour word means, where it is not that of the largest area.
+MAIN_HUES = {"bus": 40, "sailboat": 45, "frog": 150, "cherries": 0, "grapes": 275}
 GREY = 0.22  # chroma below which a drawing's main colour counts as grey
 
 
@@ -131,7 +126,7 @@ def _main_colour_share(plain: np.ndarray, alpha: np.ndarray, main_hue: int | Non
     hue = cv2.cvtColor(plain.astype(np.float32), cv2.COLOR_RGB2HSV)[..., 0]
     if main_hue is None:
         counts = np.histogram(hue[colourful], bins=36, range=(0, 360))[0]
-        smooth = sum(np.roll(counts, shift) for shift in (-2, -1, 0, 1, 2))
+        smooth = np.sum([np.roll(counts, shift) for shift in (-2, -1, 0, 1, 2)], axis=0)
         main_hue = 10 * int(smooth.argmax()) + 5
     away = np.abs((hue - main_hue + 180) % 360 - 180)
     return np.clip((HUE_REACH - away) / 10, 0, 1) * np.clip((chroma - 0.5 * GREY) / (0.5 * GREY), 0, 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from storybook.grammar import MASS_NAMES, PLURAL_NAMES, plural, with_article
 from storybook.phrases import (
     COLOUR_WORDS,
     CROSSING_VERBS,
@@ -17,27 +18,6 @@ from storybook.phrases import (
 )
 from storybook.scene import COLOURS, PLAIN, Placed, Scene
 from storybook.things import Thing
-
-IRREGULAR_PLURALS = {
-    **{"mouse": "mice", "goose": "geese", "sheep": "sheep", "fish": "fish", "deer": "deer", "wolf": "wolves"},
-    **{
-        "tropical fish": "tropical fish",
-        "blowfish": "blowfish",
-        "bison": "bison",
-        "ox": "oxen",
-        "jellyfish": "jellyfish",
-    },
-    **{
-        "police car": "police cars",
-        "santa claus": "santa clauses",
-        "cherries": "cherries",
-        "grapes": "grapes",
-        "volcano": "volcanoes",
-    },
-    **{"shrimp": "shrimp", "squid": "squid", "broccoli": "broccoli", "lightning": "lightning"},
-}
-PLURAL_NAMES = {"cherries", "grapes"}
-MASS_NAMES = {"bread", "corn", "broccoli", "cheese", "coffee", "fire", "lightning", "cherry blossom", "santa claus"}
 
 Choose = Callable[..., str]
 
@@ -75,24 +55,6 @@ def place_phrase(place: str, choose: Choose = lambda *options: options[0]) -> st
         f"on {colour}",
         f"in front of {with_article(colour)} wall",
     )
-
-
-def with_article(phrase: str) -> str:
-    """The phrase with its indefinite article."""
-    first = phrase.split()[0]
-    sounds_open = phrase[0] in "aeio" or first in ("umbrella",)
-    return f"{'an' if sounds_open else 'a'} {phrase}"
-
-
-def plural(name: str) -> str:
-    """More than one of a thing."""
-    if name in IRREGULAR_PLURALS:
-        return IRREGULAR_PLURALS[name]
-    if name.endswith(("s", "x", "ch", "sh")):
-        return f"{name}es"
-    if name.endswith("y") and name[-2] not in "aeiou":
-        return f"{name[:-1]}ies"
-    return f"{name}s"
 
 
 def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> tuple[str, str]:

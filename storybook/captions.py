@@ -32,7 +32,7 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
         return not complete and bool(random.random() < share)
 
     subject, side = _subject(scene, choose, chance)
-    verb = _verb(scene, choose) if chance(0.55) and not _stacked(scene) else ""
+    verb = _verb(scene, choose) if chance(0.55) and not scene.stacked else ""
     place = "" if scene.place == PLAIN else place_phrase(scene.place, choose)
     if place.startswith("through") and not verb.endswith(CROSSING_VERBS):
         place = place_phrase(scene.place)
@@ -70,15 +70,15 @@ def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> t
         return subject, choose(*POSITION_PHRASES[first.position]) if named else ""
     if all(other.name == first.name for other in others):
         return f"{choose(*NUMBERS[len(scene.things)])} {plural(first.name)}", ""
-    return _pair(first, others[0], choose, chance), ""
+    return _pair(scene, choose, chance), ""
 
 
-def _pair(first: Placed, second: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:
+def _pair(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> str:
     """Two different things, one on top of the other or side by side, the left one first."""
-    if _one_above(first, second):
-        above, below = (_with_article(placed, choose, chance) for placed in sorted((first, second), key=_height))
+    if scene.stacked:
+        above, below = (_with_article(placed, choose, chance) for placed in scene.things)
         return f"{above} {choose('on top of', 'on', 'riding', 'above')} {below}"
-    nouns = [_with_article(placed, choose, chance) for placed in sorted((first, second), key=lambda placed: placed.x)]
+    nouns = [_with_article(placed, choose, chance) for placed in sorted(scene.things, key=lambda placed: placed.x)]
     return choose(
         f"{nouns[0]} and {nouns[1]}",
         f"{nouns[0]} with {nouns[1]}",
@@ -95,18 +95,6 @@ def _with_article(placed: Placed, choose: Choose, chance: Callable[[float], bool
     if placed.name in PLURAL_NAMES or (placed.name in MASS_NAMES and chance(0.5)):
         return noun
     return with_article(noun)
-
-
-def _stacked(scene: Scene) -> bool:
-    return len(scene.things) == 2 and _one_above(*scene.things)
-
-
-def _one_above(first: Placed, second: Placed) -> bool:
-    return abs(first.x - second.x) < abs(first.y - second.y)
-
-
-def _height(placed: Placed) -> float:
-    return placed.y
 
 
 def _noun(placed: Placed, choose: Choose, chance: Callable[[float], bool]) -> str:

@@ -106,6 +106,14 @@ class Scene:
     variation: float = 0.0
     roaming: bool = False
 
+    @property
+    def stacked(self) -> bool:
+        """Whether the first of two things is on top of the second, rather than side by side."""
+        if len(self.things) != 2:
+            return False
+        first, second = self.things
+        return abs(first.x - second.x) < abs(first.y - second.y)
+
 
 @dataclass(frozen=True)
 class Variety:

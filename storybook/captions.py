@@ -22,8 +22,9 @@ from storybook.things import Thing
 Choose = Callable[..., str]
 
 
-def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False) -> str:
-    """One caption for ``scene``; ``complete`` takes the plainest words."""
+def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False, verb: str | None = None) -> str:
+    """One caption for ``scene``; ``complete`` takes the plainest words; ``verb`` says what is going on, else a verb of
+    the thing's own does, or none."""
 
     def choose(*options: str) -> str:
         return options[0] if complete else str(options[random.integers(len(options))])
@@ -32,7 +33,8 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
         return not complete and bool(random.random() < share)
 
     subject, side = _subject(scene, choose, chance)
-    verb = _verb(scene, choose) if chance(0.55) and not scene.stacked else ""
+    if verb is None:
+        verb = _verb(scene, choose) if chance(0.55) and not scene.stacked else ""
     place = "" if scene.place == PLAIN else place_phrase(scene.place, choose)
     if place.startswith("through") and not verb.endswith(CROSSING_VERBS):
         place = place_phrase(scene.place)

@@ -10,6 +10,7 @@ import numpy as np
 
 from storybook.canvas import Canvas, rgb
 from storybook.scene import COLOURS, PLAIN, RGB
+from storybook.scenery import building, conifer, leaf, peak, seaweed, waves, window
 
 PALE: tuple[RGB, RGB] = ((206, 226, 240), (240, 238, 228))
 GROUND = {"meadow", "jungle", "forest", "desert", "beach", "sea", "snow", "mountains", "city", "room"}
@@ -68,19 +69,7 @@ def _jungle(canvas: Canvas) -> None:
         *((1.0, 0.14, 2.95, 0.34), (1.0, 0.0, 1.85, 0.3), (0.35, -0.03, 1.2, 0.2), (0.66, -0.03, 1.9, 0.2)),
         *((0.0, 1.0, -0.9, 0.32), (0.0, 1.0, -0.35, 0.3), (1.0, 1.0, -2.25, 0.32), (1.0, 1.0, -2.8, 0.3)),
     ):
-        _leaf(canvas, (x, y), canvas.vary(turn, 0.3), canvas.vary(length, 0.08), canvas.tone((46, 112, 54), 16))
-
-
-def _leaf(canvas: Canvas, root: tuple[float, float], turn: float, length: float, colour: RGB) -> None:
-    """A long leaf from its root in a direction in radians."""
-    along, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
-    shares = np.linspace(0, 1, 9)
-    breadth = 0.16 * length * np.sin(np.pi * shares**0.8)
-    spine = np.array(root) + length * shares[:, None] * along
-    edge = breadth[:, None] * across
-    canvas.polygon(np.concatenate([spine + edge, (spine - edge)[::-1]]), colour)
-    dark = (rgb(colour[0] * 0.75), rgb(colour[1] * 0.78), rgb(colour[2] * 0.75))
-    canvas.line(tuple(spine[0]), tuple(spine[-2]), 0.006, dark)
+        leaf(canvas, (x, y), canvas.vary(turn, 0.3), canvas.vary(length, 0.08), canvas.tone((46, 112, 54), 16))
 
 
 def _forest(canvas: Canvas) -> None:
@@ -89,20 +78,13 @@ def _forest(canvas: Canvas) -> None:
         tint = canvas.tone(colour)
         for number in range(count):
             x = canvas.vary((number + 0.5) / count, 0.06)
-            _conifer(canvas, x, level + 0.02, canvas.vary(size, 0.1), tint)
+            conifer(canvas, x, level + 0.02, canvas.vary(size, 0.1), tint)
     canvas.hills(0.62, 0.012, 1.2, 0.3, canvas.tone((150, 170, 112)))
     canvas.hills(0.74, 0.015, 0.8, 2.0, canvas.tone((124, 146, 90)))
     for x in (0.03, 0.97):
         x = canvas.vary(x, 0.03)
         canvas.box(x - 0.03, 0, x + 0.03, canvas.vary(0.84, 0.03), canvas.tone((112, 84, 62)))
     canvas.specks(12, (0.78, 1.0), 0.012, ((108, 128, 76), (160, 130, 84)))
-
-
-def _conifer(canvas: Canvas, x: float, foot: float, size: float, colour: RGB) -> None:
-    """A fir's outline of three triangles."""
-    for top, bottom, breadth in ((0.0, 0.45, 0.13), (0.22, 0.72, 0.18), (0.48, 1.0, 0.23)):
-        high, low = foot - size * (1 - top), foot - size * (1 - bottom)
-        canvas.polygon([(x, high), (x + breadth * size, low), (x - breadth * size, low)], colour)
 
 
 def _desert(canvas: Canvas) -> None:
@@ -137,17 +119,7 @@ def _sea(canvas: Canvas) -> None:
     for number, (level, colour) in enumerate(
         ((0.5, (58, 134, 192)), (0.6, (48, 122, 182)), (0.71, (40, 110, 170)), (0.83, (32, 98, 158)))
     ):
-        _waves(canvas, canvas.vary(level, 0.02), 5 - number * 0.5, number * 0.37, canvas.tone(colour, 6))
-
-
-def _waves(canvas: Canvas, level: float, count: float, shift: float, colour: RGB) -> None:
-    """A row of scalloped waves with a light crest, down to the bottom."""
-    shift = canvas.vary(shift, 0.5)
-    across = np.linspace(0, 1, 81)
-    line = level + 0.022 * np.abs(np.sin(np.pi * (count * across + shift)))
-    for lift, tint in ((0.0, tuple(rgb(value + 46) for value in colour)), (0.009, colour)):
-        points = np.concatenate([np.stack([across, line + lift], axis=1), [(1, 1.01), (0, 1.01)]])
-        canvas.polygon(points, (tint[0], tint[1], tint[2]))
+        waves(canvas, canvas.vary(level, 0.02), 5 - number * 0.5, number * 0.37, canvas.tone(colour, 6))
 
 
 def _under_water(canvas: Canvas) -> None:
@@ -159,27 +131,17 @@ def _under_water(canvas: Canvas) -> None:
     canvas.pixels = cv2.addWeighted(plain, 0.82, canvas.pixels, 0.18, 0)
     canvas.hills(0.86, 0.025, 1.0, 0.4, canvas.tone((206, 190, 142)))
     for x, height in ((0.05, 0.34), (0.12, 0.24), (0.9, 0.3), (0.96, 0.2), (0.84, 0.16)):
-        _seaweed(canvas, canvas.vary(x, 0.03), canvas.vary(height, 0.08), canvas.tone((40, 140, 100), 20))
+        seaweed(canvas, canvas.vary(x, 0.03), canvas.vary(height, 0.08), canvas.tone((40, 140, 100), 20))
     for number in range(9):
         x, y = (0.16, 0.8)[number % 2], 0.1 + 0.075 * number
         canvas.disc(canvas.vary(x, 0.12), canvas.vary(y, 0.06), 0.008 + 0.003 * (number % 4), (200, 240, 246))
-
-
-def _seaweed(canvas: Canvas, x: float, height: float, colour: RGB) -> None:
-    """A wavy ribbon that grows from the sea floor."""
-    shares = np.linspace(0, 1, 17)
-    middle = x + 0.018 * np.sin(9 * shares + 40 * x)
-    breadth = 0.018 * (1 - 0.7 * shares)
-    down = 0.96 - height * shares
-    right, left = np.stack([middle + breadth, down], axis=1), np.stack([middle - breadth, down], axis=1)
-    canvas.polygon(np.concatenate([right, left[::-1]]), colour)
 
 
 def _snow(canvas: Canvas) -> None:
     canvas.gradient(canvas.tone((176, 202, 226), 8), canvas.tone((214, 228, 240), 8), 0, 0.65)
     for number, x in enumerate((0.06, 0.17, 0.86, 0.95)):
         x, size = canvas.vary(x, 0.04), canvas.vary((0.34, 0.22)[number % 2], 0.05)
-        _conifer(canvas, x, 0.6, size, (112, 150, 150))
+        conifer(canvas, x, 0.6, size, (112, 150, 150))
         canvas.polygon(
             [(x, 0.6 - size), (x + 0.06 * size, 0.6 - 0.8 * size), (x - 0.06 * size, 0.6 - 0.8 * size)], (240, 246, 250)
         )
@@ -195,22 +157,10 @@ def _mountains(canvas: Canvas) -> None:
     for x, top, breadth, colour in (
         *((0.5, 0.26, 0.34, (156, 168, 192)), (0.16, 0.16, 0.36, (128, 142, 170)), (0.85, 0.2, 0.36, (118, 134, 164))),
     ):
-        _peak(canvas, canvas.vary(x, 0.1), canvas.vary(top, 0.07), canvas.vary(breadth, 0.06), canvas.tone(colour))
+        peak(canvas, canvas.vary(x, 0.1), canvas.vary(top, 0.07), canvas.vary(breadth, 0.06), canvas.tone(colour))
     canvas.hills(0.6, 0.02, 1.1, 0.6, canvas.tone((128, 164, 112)))
     canvas.hills(0.7, 0.025, 0.7, 2.4, canvas.tone((110, 150, 96)))
     canvas.specks(9, (0.8, 1.0), 0.014, ((150, 154, 158), (128, 132, 138)))
-
-
-def _peak(canvas: Canvas, x: float, top: float, breadth: float, colour: RGB) -> None:
-    """A mountain with a shaded side and a cap of snow."""
-    foot = 0.66
-    canvas.polygon([(x, top), (x + breadth, foot), (x - breadth, foot)], colour)
-    dark = (rgb(colour[0] - 22), rgb(colour[1] - 22), rgb(colour[2] - 20))
-    canvas.polygon([(x, top), (x + breadth, foot), (x + 0.1 * breadth, foot)], dark)
-    cap = 0.32
-    low = top + cap * (foot - top)
-    points = [(x, top), (x + cap * breadth, low), (x + 0.15 * breadth, low - 0.03), (x, low + 0.015)]
-    canvas.polygon([*points, (x - 0.14 * breadth, low - 0.03), (x - cap * breadth, low)], (246, 249, 252))
 
 
 def _sky(canvas: Canvas) -> None:
@@ -254,7 +204,7 @@ def _city(canvas: Canvas) -> None:
     colours = ((170, 182, 200), (196, 168, 152), (150, 164, 186), (206, 192, 164))
     for number, top in enumerate(heights):
         left = number / len(heights)
-        _building(canvas, left, left + 1 / len(heights), canvas.vary(top, 0.12), canvas.tone(colours[number % 4]))
+        building(canvas, left, left + 1 / len(heights), canvas.vary(top, 0.12), canvas.tone(colours[number % 4]))
     canvas.box(0, 0.68, 1, 0.76, canvas.tone((196, 194, 190)))
     canvas.box(0, 0.75, 1, 1, canvas.tone((104, 108, 118)))
     shift = canvas.vary(0.0, 0.1)
@@ -263,25 +213,13 @@ def _city(canvas: Canvas) -> None:
         canvas.box(left, 0.875, left + 0.13, 0.895, (236, 232, 214))
 
 
-def _building(canvas: Canvas, left: float, right: float, top: float, colour: RGB) -> None:
-    """A block with rows of windows."""
-    canvas.box(left, top, right, 0.7, colour)
-    pane = (rgb(colour[0] + 44), rgb(colour[1] + 44), rgb(colour[2] + 30))
-    breadth = right - left
-    down = top + 0.03
-    while down < 0.62:
-        for share in (0.16, 0.58):
-            canvas.box(left + share * breadth, down, left + (share + 0.24) * breadth, down + 0.035, pane)
-        down += 0.065
-
-
 def _room(canvas: Canvas) -> None:
     wall = canvas.tone((238, 220, 196))
     canvas.pixels[:] = wall
     stripe = (rgb(wall[0] - 8), rgb(wall[1] - 9), rgb(wall[2] - 10))
     for number in range(10):
         canvas.box(number / 10, 0, number / 10 + 0.05, 0.7, stripe)
-    _window(canvas, canvas.vary(0.14, 0.04), canvas.vary(0.16, 0.04))
+    window(canvas, canvas.vary(0.14, 0.04), canvas.vary(0.16, 0.04))
     x, y = canvas.vary(0.72, 0.05), canvas.vary(0.14, 0.04)
     canvas.box(x, y, x + 0.18, y + 0.15, (150, 104, 70))
     canvas.box(x + 0.018, y + 0.018, x + 0.162, y + 0.132, canvas.tone((160, 196, 186), 25))
@@ -298,16 +236,6 @@ def _room(canvas: Canvas) -> None:
         )
     canvas.disc(0.5, 0.86, canvas.vary(0.36, 0.03), canvas.tone((206, 110, 104), 20), 0.25)
     canvas.disc(0.5, 0.86, 0.30, canvas.tone((226, 150, 132), 12), 0.25)
-
-
-def _window(canvas: Canvas, x: float, y: float) -> None:
-    """A window with four panes and curtains."""
-    canvas.box(x - 0.015, y - 0.015, x + 0.215, y + 0.265, (250, 248, 244))
-    canvas.box(x, y, x + 0.2, y + 0.25, (166, 214, 242))
-    canvas.box(x + 0.094, y, x + 0.106, y + 0.25, (250, 248, 244))
-    canvas.box(x, y + 0.119, x + 0.2, y + 0.131, (250, 248, 244))
-    for left, right in ((x - 0.04, x + 0.02), (x + 0.18, x + 0.24)):
-        canvas.box(left, y - 0.03, right, y + 0.3, (214, 120, 110))
 
 
 PAINTERS: dict[str, Callable[[Canvas], None]] = {

@@ -5,7 +5,6 @@ The sets are openly licensed (see the package's docstring); nothing of them is k
 """
 
 import argparse
-import io
 import json
 import logging
 import subprocess
@@ -51,8 +50,8 @@ def fetch_set(name: str, folder: Path) -> dict[str, Any]:
 
 def rasterise(icons: dict[str, Any], icon: str, side_px: int) -> np.ndarray:
     """One icon of a set, straight RGBA uint8 (side, side, 4)."""
+    import cv2
     import resvg_py
-    from PIL import Image
 
     name = icons.get("aliases", {}).get(icon, {}).get("parent", icon)
     entry = icons["icons"][name]
@@ -60,7 +59,8 @@ def rasterise(icons: dict[str, Any], icon: str, side_px: int) -> np.ndarray:
     left, top = entry.get("left", 0), entry.get("top", 0)
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left} {top} {width} {height}">{entry["body"]}</svg>'
     png = resvg_py.svg_to_bytes(svg_string=svg, width=side_px, height=side_px, skip_system_fonts=True)
-    return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))
+    decoded = cv2.imdecode(np.frombuffer(bytes(png), np.uint8), cv2.IMREAD_UNCHANGED)
+    return cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGBA)
 
 
 def standard(rgba: np.ndarray, facing: str) -> np.ndarray:

@@ -118,6 +118,18 @@ COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "black": ("black",),
 }
 DRAWING_WORDS = ("detailed", "different", "shaded")
+# In clips: the direction, or what happens.
+MOTION_WORDS: dict[str, tuple[str, ...]] = {
+    "left": ("moving to the left", "moving left", "going left"),
+    "right": ("moving to the right", "moving right", "going right"),
+    "up": ("moving up", "rising", "going up"),
+    "down": ("moving down", "falling", "going down"),
+    "grows": ("growing", "getting bigger", "coming closer"),
+    "shrinks": ("shrinking", "getting smaller", "going away"),
+    "turns": ("turning", "rotating", "spinning"),
+    "crosses": ("passing each other", "crossing"),
+    "rests": ("standing still", "keeping still"),
+}
 NUMBERS: dict[int, tuple[str, ...]] = {2: ("two", "two", "a pair of"), 3: ("three",)}
 OPENINGS = (*("",) * 10, "a picture of", "a drawing of", "an illustration of", "a cartoon of", "a video of")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from storybook.captions import caption
+from storybook.phrases import MOTION_WORDS
 from storybook.scene import MIDDLE, Placed, Scene, Variety, held_out_pair, random_place
 from storybook.things import FLIES, GOES, STANDS, SWIMS, all_things
 
@@ -17,17 +18,6 @@ MEDIUM = Placed("lion").size
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 EDGE = 0.03  # kept free between a thing and the picture's edge
 KINDS = {"moves": 0.5, "grows": 0.08, "shrinks": 0.08, "turns": 0.07, "crosses": 0.1, "acts": 0.12, "rests": 0.05}
-MOTION_WORDS: dict[str, tuple[str, ...]] = {
-    "left": ("moving to the left", "moving left", "going left"),
-    "right": ("moving to the right", "moving right", "going right"),
-    "up": ("moving up", "rising", "going up"),
-    "down": ("moving down", "falling", "going down"),
-    "grows": ("growing", "getting bigger", "coming closer"),
-    "shrinks": ("shrinking", "getting smaller", "going away"),
-    "turns": ("turning", "rotating", "spinning"),
-    "crosses": ("passing each other", "crossing"),
-    "rests": ("standing still", "keeping still"),
-}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from storybook.grammar import plural
 from storybook.phrases import (
     COLOUR_WORDS,
     DRAWING_WORDS,
+    MOTION_WORDS,
     NUMBERS,
     OPENINGS,
     PLACE_PHRASES,
@@ -58,7 +59,7 @@ def known_words() -> frozenset[str]:
     return frozenset(word for phrase in phrases for word in _words(phrase))
 
 
-_TABLES = (PLACE_PHRASES, POSITION_PHRASES, SIZE_WORDS, COLOUR_WORDS, NUMBERS)
+_TABLES = (PLACE_PHRASES, POSITION_PHRASES, SIZE_WORDS, COLOUR_WORDS, NUMBERS, MOTION_WORDS)
 
 
 def unknown_words(text: str) -> tuple[Unknown, ...]:

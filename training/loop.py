@@ -1,6 +1,7 @@
 """A training loop that can be killed: resumes where it stood, says how far it is and when it will be done."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,10 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class OutOfTime(Exception):
+    """A deadline came before the end of a course, whose state is kept."""
 
 
 class ExponentialAverage:
@@ -69,12 +74,14 @@ def run_steps(
     review_every_s: float = 600.0,
     device: str = "cpu",
     writes: bool = True,
+    deadline: float = math.inf,
 ) -> None:
     """Call ``step(index)`` up to ``steps`` times, keeping the state of ``parts`` in ``path``.
 
     ``step`` must depend on its index alone for its data and noise; then a killed run continues on the very
     course it would have taken. It returns numbers to log, which are averaged between two log lines. ``review``
     is called now and then, since the loss alone hides failure. Of several processes at the same steps one ``writes``.
+    No step begins after ``deadline`` (of ``time.monotonic``): then the state is kept and OutOfTime raised.
     """
     done = 0
     if path.exists():
@@ -92,7 +99,7 @@ def run_steps(
     saved, logged, reviewed = started, started, started
     sums: dict[str, float] = {}
     count = 0
-    while done < steps:
+    while done < steps and time.monotonic() < deadline:
         for name, value in step(done).items():
             sums[name] = sums.get(name, 0.0) + value
         done, count, now = done + 1, count + 1, time.monotonic()
@@ -116,3 +123,5 @@ def run_steps(
             reviewed = time.monotonic()
     if writes and done > first:
         save()
+    if done < steps:
+        raise OutOfTime(f"{path.stem}: {done} of {steps} steps")

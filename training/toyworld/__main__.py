@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -31,14 +32,14 @@ def text_half(clip: CLIPModel) -> CLIPTextModel:
     return encoder.eval()
 
 
-def assemble(autoencoder, text_encoder, tokenizer, unet) -> StableDiffusionPipeline:
-    """A plain Stable Diffusion pipeline of the four parts."""
+def assemble(autoencoder, text_encoder, tokenizer, unet, scheduler: Any = None) -> StableDiffusionPipeline:
+    """A plain Stable Diffusion pipeline of the parts; ``scheduler`` is the toy world's by default."""
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=build_scheduler(),
+        scheduler=scheduler or build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -5,12 +5,16 @@ which motion is written: objects keep colour and shape, and jump from place to p
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from einops import rearrange
 from torch import nn
+from torch.nn import functional
 
 from training.loop import ExponentialAverage, run_steps
 from training.toyworld.data import SIZE_PX, Pool
@@ -33,20 +37,20 @@ def build_autoencoder() -> AutoencoderKL:
     )
 
 
-def random_crops(pool: Pool, random: np.random.Generator, count: int) -> np.ndarray:
-    """uint8 (count, CROP_PX, CROP_PX, 3); two in three around something, since empty ground teaches little."""
-    crops = np.empty((count, CROP_PX, CROP_PX, 3), np.uint8)
-    room = SIZE_PX - CROP_PX
+def random_crops(pool: Pool, random: np.random.Generator, count: int, side_px: int = CROP_PX) -> np.ndarray:
+    """uint8 (count, side_px, side_px, 3); two in three around something, since empty ground teaches little."""
+    crops = np.empty((count, side_px, side_px, 3), np.uint8)
+    room = pool.images.shape[1] - side_px
+    cell = pool.images.shape[1] // pool.masks.shape[1]
     for slot, index in enumerate(random.integers(len(pool), size=count)):
         top, left = random.integers(0, room + 1, 2)
         if random.random() < 0.67:
             rows, columns = np.nonzero(pool.masks[index])
             pick = random.integers(len(rows))
-            cell = SIZE_PX // pool.masks.shape[1]
-            shift = random.integers(-CROP_PX // 2, CROP_PX // 2, 2)
+            shift = random.integers(-side_px // 2, side_px // 2, 2)
             centre = np.array([rows[pick], columns[pick]]) * cell + shift
-            top, left = np.clip(centre - CROP_PX // 2, 0, room)
-        crops[slot] = pool.images[index, top : top + CROP_PX, left : left + CROP_PX]
+            top, left = np.clip(centre - side_px // 2, 0, room)
+        crops[slot] = pool.images[index, top : top + side_px, left : left + side_px]
     return crops
 
 
@@ -56,40 +60,105 @@ def psnr(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return -10 * torch.log10(error.clamp(min=1e-10))
 
 
-def train_autoencoder(folder: Path, pool: Pool, steps: int, device: str, batch: int = 32) -> AutoencoderKL:
-    """The trained autoencoder with its ``scaling_factor`` set, averaged weights, evaluation mode."""
-    torch.manual_seed(0)
-    model = build_autoencoder().to(device)
+@dataclass(frozen=True)
+class Reconstruction:
+    """How an autoencoder is trained for ``steps``: ``divergence`` weighs the KL term; ``mosaic``: latents of the first
+    four pictures, averaged to half their size and laid side by side, decode to those pictures at half their size, so that
+    an average of latents means an average of pictures (Kouzelis et al. 2025); in the first ``guided`` steps the first
+    three latents are drawn to the picture's averaged colours, without which a narrow autoencoder may learn brightness
+    alone for long; ``compiled`` with torch.compile."""
+
+    steps: int
+    device: str = "cpu"
+    learning_rate: float = 2e-3
+    divergence: float = 1e-5
+    mosaic: bool = False
+    guided: int = 0
+    compiled: bool = False
+
+
+def as_mosaic(pictures: torch.Tensor) -> torch.Tensor:
+    """The first four of (n, c, h, w), each averaged to half its size, as the quarters of one: (1, c, h, w)."""
+    return rearrange(functional.avg_pool2d(pictures[:4], 2), "(b r q) c h w -> b c (r h) (q w)", r=2, q=2)
+
+
+def _forward(
+    model: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor, mosaic: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pictures through the autoencoder (with a mosaic of them after the others), their latents, the KL term per value."""
+    posterior = model.encode(images).latent_dist
+    latents = posterior.mean + posterior.std * noise
+    shown = torch.cat([latents, as_mosaic(latents)]) if mosaic else latents
+    return model.decode(shown).sample, posterior.mean, posterior.kl().mean() / posterior.mean[0].numel()
+
+
+def learn_to_reconstruct(
+    path: Path, model: AutoencoderKL, crops: Callable[[np.random.Generator], np.ndarray], course: Reconstruction
+) -> None:
+    """Train ``model`` in place on the pictures that ``crops`` gives, uint8 (n, side, side, 3); it ends with averaged
+    weights in evaluation mode. Resumes from ``path``."""
+    model.to(course.device)
     average = ExponentialAverage(model, 0.998)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.05)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=course.learning_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, course.learning_rate, total_steps=course.steps, pct_start=0.05
+    )
+    forward = _forward
+    if course.compiled:
+        model.to(memory_format=torch.channels_last)
+        forward = torch.compile(forward, dynamic=False)
 
     def step(index: int) -> dict[str, float]:
-        random = np.random.default_rng([4, index])
-        images = as_pixels(random_crops(pool, random, batch)).to(device)
+        images = as_pixels(crops(np.random.default_rng([4, index]))).to(course.device)
         noise = torch.Generator().manual_seed(index)
-        with torch.autocast(device, torch.bfloat16):
-            posterior = model.encode(images).latent_dist
-            drawn = torch.randn(posterior.mean.shape, generator=noise).to(device)
-            latents = posterior.mean + posterior.std * drawn
-            decoded = model.decode(latents).sample
-        error = decoded.float() - images
-        squared, divergence = error.square().mean(), posterior.kl().mean() / latents[0].numel()
-        (squared + 0.05 * error.abs().mean() + 1e-5 * divergence).backward()
+        size = [side // 2 ** (len(model.config.block_out_channels) - 1) for side in images.shape[2:]]
+        drawn = torch.randn((len(images), model.config.latent_channels, *size), generator=noise).to(course.device)
+        with torch.autocast(course.device, torch.bfloat16):
+            decoded, latents, divergence = forward(model, images, drawn, course.mosaic)
+        target = torch.cat([images, as_mosaic(images)]) if course.mosaic else images
+        error = decoded.float() - target
+        squared = error.square().mean()
+        loss = squared + 0.05 * error.abs().mean() + course.divergence * divergence
+        if index < course.guided:
+            colours = functional.interpolate(images, size=size, mode="area")
+            loss = loss + (1 - index / course.guided) * (latents[:, :3].float() - colours).square().mean()
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
         average.update(model)
-        return {"psnr": psnr(images, decoded.detach().float()).mean().item(), "kl": divergence.item()}
+        fidelity = psnr(target, decoded.detach().float())
+        seen = {"psnr": fidelity[: len(images)].mean().item(), "kl": divergence.item()}
+        return seen | ({"mosaic psnr": fidelity[-1].item()} if course.mosaic else {})
 
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
-    run_steps(folder / "autoencoder.pt", steps, parts, step, device=device)
+    run_steps(path, course.steps, parts, step, device=course.device)
     average.copy_to(model)
+    model.to(memory_format=torch.contiguous_format)
     model.eval()
+
+
+def set_scaling(model: AutoencoderKL, images: np.ndarray) -> None:
+    """Set the ``scaling_factor`` that gives latents of ``images`` a standard deviation of 1."""
     with torch.no_grad():
-        latents = model.encode(as_pixels(pool.images[:200]).to(device)).latent_dist.mean
+        latents = model.encode(as_pixels(images).to(model.device)).latent_dist.mean
     model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+
+
+def train_autoencoder(folder: Path, pool: Pool, steps: int, device: str, batch: int = 32) -> AutoencoderKL:
+    """The trained autoencoder with its ``scaling_factor`` set, averaged weights, evaluation mode."""
+    torch.manual_seed(0)
+    model = build_autoencoder()
+    learn_to_reconstruct(
+        folder / "autoencoder.pt",
+        model,
+        lambda random: random_crops(pool, random, batch),
+        Reconstruction(steps, device),
+    )
+    set_scaling(model, pool.images[:200])
     return model
 
 

@@ -82,7 +82,10 @@ def draw_chunk(kind: str, start: int) -> tuple[int, dict[str, np.ndarray]]:
         drawn = render(scene, SIZE_PX, SIZE_PX)
         if kind == "depth":
             arrays["control"][offset] = drawn.depth
-        arrays["images"][offset], arrays["masks"][offset] = drawn.image, coarse_mask(drawn)
+        arrays["images"][offset], arrays["masks"][offset] = (
+            drawn.image,
+            coarse_mask([truth.mask for truth in drawn.things]),
+        )
     return start, arrays
 
 

@@ -1,14 +1,14 @@
 """The pool of drawn pictures every stage learns from, kept on disk; captions are made anew at each use."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from toyworld.render import Rendering, render
+from toyworld.render import render
 from toyworld.scene import Scene, random_scene
 from utils import granted_cores
 
@@ -28,7 +28,7 @@ def scene_at(index: int, seed: int = TRAINING_SEED) -> Scene:
 
 @dataclass(frozen=True)
 class Pool:
-    """Drawn scenes 0..len: ``images`` uint8 (n, 128, 128, 3); ``masks`` uint8 (n, 32, 32), where things are."""
+    """Drawn scenes 0..len: ``images`` uint8 (n, side, side, 3); ``masks`` uint8 (n, 32, 32), where things are."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -42,14 +42,17 @@ def draw_chunk(start: int) -> tuple[int, dict[str, np.ndarray]]:
     arrays = {name: np.empty((CHUNK, *shape), np.uint8) for name, shape in SHAPES.items()}
     for offset in range(CHUNK):
         drawn = render(scene_at(start + offset), SIZE_PX, SIZE_PX)
-        arrays["images"][offset], arrays["masks"][offset] = drawn.image, coarse_mask(drawn)
+        arrays["images"][offset], arrays["masks"][offset] = (
+            drawn.image,
+            coarse_mask([truth.mask for truth in drawn.things]),
+        )
     return start, arrays
 
 
-def coarse_mask(drawn: Rendering) -> np.ndarray:
-    """Where things are, one value for every latent cell: uint8 (32, 32)."""
-    cell = SIZE_PX // MASK_CELLS
-    covered = np.max([truth.mask for truth in drawn.things], axis=0)
+def coarse_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Where any of ``masks`` (float (side, side) in 0..1) is, one value for every latent cell: uint8 (32, 32)."""
+    covered = np.max(masks, axis=0)
+    cell = len(covered) // MASK_CELLS
     return (255 * covered.reshape(MASK_CELLS, cell, MASK_CELLS, cell).max(axis=(1, 3))).astype(np.uint8)
 
 

@@ -22,6 +22,7 @@ from training.toyworld.text import WIDTH, tokenize
 
 EMPTY_CAPTION_SHARE = 0.12  # classifier-free guidance (Ho & Salimans 2022) needs captions left out in training
 OBJECT_WEIGHT = 3.0
+OUTLINES = 0.68  # the share of the way to noise where outlines are decided on 32x32 latents
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -35,6 +36,12 @@ def build_scheduler() -> DDIMScheduler:
         steps_offset=1,
         prediction_type="v_prediction",
     )
+
+
+def with_zero_terminal_snr(scheduler: Any) -> DDIMScheduler:
+    """The schedule stretched until nothing of the picture is left at its last timestep, where sampling then begins
+    (zero terminal SNR, arXiv 2305.08891, sections 3.1 and 3.3)."""
+    return DDIMScheduler.from_config(scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -59,12 +66,12 @@ def attend_plainly(model: Any) -> None:
 
 
 def is_finest(name: str) -> bool:
-    """Whether a processor is of self-attention at the finest level."""
+    """Return whether a processor is of self-attention at the finest level."""
     return name.startswith("up_blocks.3.") and ".attn1." in name
 
 
 def draw_timesteps(
-    count: int, training_timesteps: int, generator: torch.Generator, *, centre: float = 0.68
+    count: int, training_timesteps: int, generator: torch.Generator, *, centre: float = OUTLINES
 ) -> torch.Tensor:
     """Timesteps to learn at, int64 (count,): a quarter anywhere, the others around ``centre``, the share of the way to
     noise where outlines are decided; textures are learned soon enough."""
@@ -88,7 +95,9 @@ def cosine(steps: int, floor: float, warmup: int = 200):
 class Course:
     """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak and, as a share of it, at
     the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more offset per channel in the
-    noise; ``review`` is given the averaged model every ten minutes."""
+    noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep; ``centre`` is the share of the way to
+    noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is run_steps'; ``review`` is given the
+    averaged model every ten minutes."""
 
     steps: int
     learning_rate: float = 1.2e-3
@@ -97,6 +106,10 @@ class Course:
     device: str = "cpu"
     seed: int = 5
     offset_noise: float = 0.0
+    zero_terminal_snr: bool = False
+    centre: float = OUTLINES
+    compiled: bool = False
+    deadline: float = math.inf
     review: Callable[[Any], None] | None = None
 
 
@@ -135,9 +148,12 @@ def learn_velocity(
     device = course.device
     model.to(device)
     average = ExponentialAverage(model, 0.9985)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=course.learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=course.learning_rate, weight_decay=0.01, betas=(0.9, 0.99), fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(course.steps, course.floor))
-    scheduler = build_scheduler()
+    scheduler = with_zero_terminal_snr(build_scheduler()) if course.zero_terminal_snr else build_scheduler()
+    running = torch.compile(model, dynamic=False) if course.compiled else model
 
     def step(index: int) -> dict[str, float]:
         chosen = examples(np.random.default_rng([course.seed, index]))
@@ -146,14 +162,14 @@ def learn_velocity(
         noise = torch.randn(chosen.clean.shape, generator=generator)
         if course.offset_noise:
             noise += course.offset_noise * torch.randn((*noise.shape[:2], 1, 1), generator=generator)
-        timesteps = draw_timesteps(len(noise), scheduler.config.num_train_timesteps, generator)
+        timesteps = draw_timesteps(len(noise), scheduler.config.num_train_timesteps, generator, centre=course.centre)
         noisy = scheduler.add_noise(chosen.clean, noise, timesteps).to(device)
         target = scheduler.get_velocity(chosen.clean, noise, timesteps).to(device)
         picture = None if chosen.picture is None else chosen.picture.to(device)
         with torch.autocast(device, torch.bfloat16):
             with torch.no_grad():
                 states = encode_text(chosen.texts)
-            predicted = velocity(model, noisy, timesteps.to(device), states, picture)
+            predicted = velocity(running, noisy, timesteps.to(device), states, picture)
         loss = (weight.to(device) * (predicted.float() - target).square()).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -171,7 +187,7 @@ def learn_velocity(
     parts: dict[str, Stateful] = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
     review = course.review
     watch = None if review is None else lambda: review(averaged())
-    run_steps(path, course.steps, parts, step, device=device, review=watch)
+    run_steps(path, course.steps, parts, step, device=device, review=watch, deadline=course.deadline)
     return averaged()
 
 

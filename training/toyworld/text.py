@@ -7,6 +7,8 @@ which "left" and "right" would end up as nearly the same vector.
 
 import logging
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -107,9 +109,14 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     return tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
 
 
-def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """A small CLIP: text and image transformers of four layers, 128 wide."""
-    shared = {"hidden_size": WIDTH, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 4 * WIDTH}
+def build_clip(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPModel:
+    """A small CLIP: text and image transformers of four layers, with heads of 32 channels."""
+    shared = {
+        "hidden_size": width,
+        "num_hidden_layers": 4,
+        "num_attention_heads": width // 32,
+        "intermediate_size": 4 * width,
+    }
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     config = CLIPConfig(
         text_config=shared
@@ -118,10 +125,10 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
             "vocab_size": len(tokenizer),
             "max_position_embeddings": MAX_TOKENS,
             "pad_token_id": tokenizer.pad_token_id,
-            "projection_dim": WIDTH,
+            "projection_dim": width,
         },
-        vision_config=shared | {"image_size": SIZE_PX, "patch_size": 16, "projection_dim": WIDTH},
-        projection_dim=WIDTH,
+        vision_config=shared | {"image_size": SIZE_PX, "patch_size": 16, "projection_dim": width},
+        projection_dim=width,
     )
     return CLIPModel(config)
 
@@ -131,42 +138,66 @@ def as_pixels(images: np.ndarray) -> torch.Tensor:
     return rearrange(torch.from_numpy(np.ascontiguousarray(images)), "n h w c -> n c h w").float() / 127.5 - 1
 
 
-def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 192) -> tuple[CLIPTokenizer, CLIPModel]:
-    """The tokenizer and the trained CLIP, in float32 and evaluation mode; resumes from ``folder``."""
-    random = np.random.default_rng(0)
-    tokenizer = build_tokenizer([caption(scene_at(index), random) for index in range(6000)])
-    torch.manual_seed(0)
-    model = build_clip(tokenizer).to(device)
+@dataclass(frozen=True)
+class Described:
+    """Pictures, uint8 (n, SIZE_PX, SIZE_PX, 3), with a text for each, and perhaps more texts after those; ``truth``, int64
+    (texts, attributes), says what each describes, UNKNOWN where an attribute does not apply."""
+
+    images: np.ndarray
+    texts: list[str]
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClipCourse:
+    """How a CLIP is trained; of the ``watched`` attributes the log says how often the text half is right."""
+
+    steps: int
+    device: str = "cpu"
+    watched: tuple[str, ...] = ("position",)
+
+
+def learn_clip(
+    path: Path,
+    tokenizer: CLIPTokenizer,
+    model: CLIPModel,
+    examples: Callable[[np.random.Generator], Described],
+    classes: dict[str, int],
+    course: ClipCourse,
+) -> None:
+    """Train ``model`` in place, contrastively and to predict attributes with so many ``classes`` each; it ends in
+    evaluation mode. Resumes from ``path``."""
+    device, width = course.device, model.config.projection_dim
+    model.to(device)
     all_heads = {
-        half: nn.ModuleList(nn.Linear(WIDTH, len(options)) for options in ATTRIBUTES.values())
-        for half in ("text", "image")
+        half: nn.ModuleList(nn.Linear(width, count) for count in classes.values()) for half in ("text", "image")
     }
     heads = nn.ModuleDict(all_heads).to(device)
     optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=1e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=course.steps, pct_start=0.1)
 
     def step(index: int) -> dict[str, float]:
-        random = np.random.default_rng([3, index])
-        chosen = np.sort(random.choice(len(pool), batch, replace=False))
-        scenes = [scene_at(int(number)) for number in chosen]
-        tokens = tokenize(tokenizer, [caption(scene, random) for scene in scenes]).to(device)
-        truth = torch.tensor([attributes(scene) for scene in scenes], device=device)
+        shown = examples(np.random.default_rng([3, index]))
+        count = len(shown.images)
+        tokens = tokenize(tokenizer, shown.texts).to(device)
+        truth = torch.from_numpy(shown.truth).to(device)
         with torch.autocast(device, torch.bfloat16):
             text = model.text_model(tokens).pooler_output
-            image = model.vision_model(as_pixels(pool.images[chosen]).to(device)).pooler_output
-            text_features = nn.functional.normalize(model.text_projection(text), dim=-1)
+            image = model.vision_model(as_pixels(shown.images).to(device)).pooler_output
+            text_features = nn.functional.normalize(model.text_projection(text[:count]), dim=-1)
             image_features = nn.functional.normalize(model.visual_projection(image), dim=-1)
             logits = (model.logit_scale.exp().clamp(max=100) * text_features @ image_features.T).float()
             guesses = {
                 half: [head(pooled).float() for head in all_heads[half]]
                 for half, pooled in (("text", text), ("image", image))
             }
-        target = torch.arange(batch, device=device)
+        target = torch.arange(count, device=device)
         contrast = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
         losses = [
-            nn.functional.cross_entropy(guess, truth[:, column], ignore_index=UNKNOWN)
+            nn.functional.cross_entropy(guess, truth[: len(guess), column], ignore_index=UNKNOWN)
             for half in guesses.values()
             for column, guess in enumerate(half)
+            if (truth[: len(guess), column] != UNKNOWN).any()
         ]
         described = torch.stack(losses).sum()
         (contrast + 0.5 * described).backward()
@@ -174,15 +205,32 @@ def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 1
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        position = list(ATTRIBUTES).index("position")
-        known = truth[:, position] != UNKNOWN
-        right = guesses["text"][position].argmax(-1)[known] == truth[known, position]
-        return {
-            "contrast": contrast.item(),
-            "attributes": described.item(),
-            "position from text": right.float().mean().item(),
-        }
+        seen = {"contrast": contrast.item(), "attributes": described.item()}
+        for name in course.watched:
+            column = list(classes).index(name)
+            known = truth[:, column] != UNKNOWN
+            right = guesses["text"][column].argmax(-1)[known] == truth[known, column]
+            seen[f"{name} from text"] = right.float().mean().item()
+        return seen
 
     parts = {"model": model, "heads": heads, "optimizer": optimizer, "schedule": schedule}
-    run_steps(folder / "clip.pt", steps, parts, step, device=device)
-    return tokenizer, model.float().eval()
+    run_steps(path, course.steps, parts, step, device=device)
+    model.float().eval()
+
+
+def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 192) -> tuple[CLIPTokenizer, CLIPModel]:
+    """The tokenizer and the trained CLIP, in float32 and evaluation mode; resumes from ``folder``."""
+    random = np.random.default_rng(0)
+    tokenizer = build_tokenizer([caption(scene_at(index), random) for index in range(6000)])
+    torch.manual_seed(0)
+    model = build_clip(tokenizer)
+
+    def examples(random: np.random.Generator) -> Described:
+        chosen = np.sort(random.choice(len(pool), batch, replace=False))
+        scenes = [scene_at(int(number)) for number in chosen]
+        texts = [caption(scene, random) for scene in scenes]
+        return Described(pool.images[chosen], texts, np.array([attributes(scene) for scene in scenes]))
+
+    classes = {name: len(options) for name, options in ATTRIBUTES.items()}
+    learn_clip(folder / "clip.pt", tokenizer, model, examples, classes, ClipCourse(steps, device))
+    return tokenizer, model

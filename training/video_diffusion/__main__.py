@@ -26,6 +26,7 @@ from generation.prompts import file_name
 from media.video_io import write_video
 from training.command_line import above_zero, positive, seed, zero_or_above
 from training.toyworld.autoencoder import fingerprint
+from training.toyworld.denoiser import with_zero_terminal_snr
 from training.video_diffusion.dataset import LatentClips, Shape, load_latents
 from training.video_diffusion.network import (
     build_video_unet,
@@ -173,12 +174,10 @@ def load_base(source: str) -> Any:
 
 
 def ending_in_noise(scheduler: Any) -> DDIMScheduler:
-    """The schedule stretched until nothing of the clip is left at its last timestep, where sampling then begins
-    (zero terminal SNR, arXiv 2305.08891, sections 3.1 and 3.3); raises UserError for a base that predicts noise.
-    """
+    """The schedule with zero terminal SNR; raises UserError for a base that predicts noise."""
     if scheduler.config.prediction_type != "v_prediction":
         raise UserError("--zero-terminal-snr wants a base that predicts velocity: from noise alone, noise says nothing")
-    return DDIMScheduler.from_config(scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    return with_zero_terminal_snr(scheduler)
 
 
 def build_network(parts: Any, job: Job, device: str) -> CaptionedVideoNetwork:

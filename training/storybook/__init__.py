@@ -1,0 +1,1 @@
+"""Training of the storybook's networks: ``python -m training.storybook``."""

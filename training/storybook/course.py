@@ -67,8 +67,8 @@ ON_PROCESSOR = Plan(
     autoencoder=Reconstruction(1500, learning_rate=1e-3, divergence=1e-4, mosaic=True, guided=500),
     clip=ClipCourse(400, watched=WATCHED),
     phases=(
-        Phase("coarse", few(0), 8000, 900, batch=64, cells=16, learning_rate=1.2e-3, floor=0.6, centre=0.55),
-        Phase("fixed", few(0), 8000, 3000),
+        Phase("coarse", few(0), 6000, 900, batch=64, cells=16, learning_rate=1.2e-3, floor=0.6, centre=0.55),
+        Phase("fixed", few(0), 6000, 3000),
         Phase("sides", few(2), 8000, 1500, floor=0.3),
         Phase("words", few(3), 8000, 1500, learning_rate=7e-4, floor=0.0),
     ),

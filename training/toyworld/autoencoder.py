@@ -62,11 +62,11 @@ def psnr(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How an autoencoder is trained for ``steps``: ``divergence`` weighs the KL term; ``mosaic``: latents of the first
-    four pictures, averaged to half their size and laid side by side, decode to those pictures at half their size, so that
-    an average of latents means an average of pictures (Kouzelis et al. 2025); in the first ``guided`` steps the first
-    three latents are drawn to the picture's averaged colours, without which a narrow autoencoder may learn brightness
-    alone for long; ``compiled`` with torch.compile."""
+    """Options of an autoencoder's course of ``steps``: ``divergence`` weighs the KL term; ``mosaic``: latents of the
+    first four pictures, averaged to half their size and laid side by side, decode to those pictures at half their size,
+    so that an average of latents means an average of pictures (Kouzelis et al. 2025); in the first ``guided`` steps the
+    first three latents are drawn to the picture's averaged colours, without which a narrow autoencoder may learn
+    brightness alone for long; ``compiled`` with torch.compile."""
 
     steps: int
     device: str = "cpu"
@@ -85,7 +85,7 @@ def as_mosaic(pictures: torch.Tensor) -> torch.Tensor:
 def _forward(
     model: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor, mosaic: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pictures through the autoencoder (with a mosaic of them after the others), their latents, the KL term per value."""
+    """Pictures through the autoencoder (with a mosaic of them last), their latents, the KL term per value."""
     posterior = model.encode(images).latent_dist
     latents = posterior.mean + posterior.std * noise
     shown = torch.cat([latents, as_mosaic(latents)]) if mosaic else latents

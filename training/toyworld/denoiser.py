@@ -95,8 +95,8 @@ def cosine(steps: int, floor: float, warmup: int = 200):
 class Course:
     """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak and, as a share of it, at
     the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more offset per channel in the
-    noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep; ``centre`` is the share of the way to
-    noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is run_steps'; ``review`` is given the
+    noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep; ``centre`` is the share of the way
+    to noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is run_steps'; ``review`` is given the
     averaged model every ten minutes."""
 
     steps: int

@@ -140,8 +140,8 @@ def as_pixels(images: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Described:
-    """Pictures, uint8 (n, SIZE_PX, SIZE_PX, 3), with a text for each, and perhaps more texts after those; ``truth``, int64
-    (texts, attributes), says what each describes, UNKNOWN where an attribute does not apply."""
+    """Pictures, uint8 (n, SIZE_PX, SIZE_PX, 3), with a text for each, and perhaps more texts after those; ``truth``,
+    int64 (texts, attributes), says what each describes, UNKNOWN where an attribute does not apply."""
 
     images: np.ndarray
     texts: list[str]
@@ -150,7 +150,7 @@ class Described:
 
 @dataclass(frozen=True)
 class ClipCourse:
-    """How a CLIP is trained; of the ``watched`` attributes the log says how often the text half is right."""
+    """Options of a CLIP's course; of the ``watched`` attributes the log says how often the text half is right."""
 
     steps: int
     device: str = "cpu"

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Phase:
     """A stretch of the denoiser's course: a world that varies so much, ``scenes`` of it, ``steps`` of ``batch`` at
-    ``cells``, the learning rate falling from ``learning_rate`` to ``floor`` of it; ``centre`` as in Course."""
+    ``cells``, the learning rate falling from ``learning_rate`` to ``floor`` of it; the rest as in Course."""
 
     name: str
     variety: Variety
@@ -43,6 +43,7 @@ class Phase:
     learning_rate: float = 1e-3
     floor: float = 0.5
     centre: float = 0.66
+    warmup: int = 200
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,9 @@ ON_PROCESSOR = Plan(
     autoencoder=Reconstruction(1500, learning_rate=1e-3, divergence=1e-4, mosaic=True, guided=500),
     clip=ClipCourse(400, watched=WATCHED),
     phases=(
-        Phase("coarse", few(0), 6000, 900, batch=64, cells=16, learning_rate=1.2e-3, floor=0.6, centre=0.55),
-        Phase("fixed", few(0), 6000, 3000),
-        Phase("sides", few(2), 8000, 1500, floor=0.3),
-        Phase("words", few(3), 8000, 1500, learning_rate=7e-4, floor=0.0),
+        Phase("coarse", few(0), 6000, 320, 64, 16, learning_rate=1.2e-3, floor=0.6, centre=0.55, warmup=60),
+        Phase("fixed", few(0), 6000, 2400),
+        Phase("sides", few(2), 6000, 1800, floor=0.0),
     ),
 )
 
@@ -134,6 +134,7 @@ def train_phases(
                 learning_rate=phase.learning_rate,
                 floor=phase.floor,
                 centre=phase.centre,
+                warmup=phase.warmup,
                 seed=course.seed + number,
             )
             path = work / f"denoiser-{phase.name}.pt"

@@ -93,10 +93,10 @@ def cosine(steps: int, floor: float, warmup: int = 200):
 
 @dataclass(frozen=True)
 class Course:
-    """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak and, as a share of it, at
-    the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more offset per channel in the
-    noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep; ``centre`` is the share of the way
-    to noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is run_steps'; ``review`` is given the
+    """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak after ``warmup`` steps and,
+    as a share of it, at the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more
+    offset per channel in the noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep;
+    ``centre`` is the share of the way to noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is run_steps'; ``review`` is given the
     averaged model every ten minutes."""
 
     steps: int
@@ -109,6 +109,7 @@ class Course:
     zero_terminal_snr: bool = False
     centre: float = OUTLINES
     compiled: bool = False
+    warmup: int = 200
     deadline: float = math.inf
     review: Callable[[Any], None] | None = None
 
@@ -151,7 +152,7 @@ def learn_velocity(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=course.learning_rate, weight_decay=0.01, betas=(0.9, 0.99), fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(course.steps, course.floor))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(course.steps, course.floor, course.warmup))
     scheduler = with_zero_terminal_snr(build_scheduler()) if course.zero_terminal_snr else build_scheduler()
     running = torch.compile(model, dynamic=False) if course.compiled else model
 

@@ -19,12 +19,14 @@ import app_director
 import app_pix2pix
 import app_pose
 import app_text_to_video
+from comparison.options import add_engines, pipelines_offered
 from comparison.runner import prepare
+from director.options import add_language_model, language_model
 from director.storyboard import Complete
 from errors import UserError
 from media.video_io import read_metadata
 from model import Model
-from model_manager.options import add_extras, add_language_model, language_model, pipelines_offered, read_extras
+from model_manager.options import add_extras, read_extras
 from web import server as serve
 from web.tabs import EXAMPLES, Server
 
@@ -101,15 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a Hub id, a folder or a .safetensors file to offer as well, the first one by default; may be repeated",
     )
     add_extras(parser, command_line=False)
-    parser.add_argument(
-        "--engine",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a diffusers text-to-video pipeline to offer under Compare: a Hub id, a folder, or a name in "
-        "comparison/engine_specs.py; may be repeated; those names are offered by themselves where only this machine "
-        "reaches the page",
-    )
+    add_engines(parser)
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
     parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")

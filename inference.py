@@ -24,7 +24,7 @@ from director.storyboard import load_storyboard
 from errors import Cancelled, InvalidSettings, UserError
 from generation.prompts import file_name
 from media.video_io import SUFFIXES
-from model_manager.options import by_name
+from model_manager.offered_names import with_offered_names
 from settings import DirectorSettings
 
 BAR_CHARS, TERMINAL_CHARS, MESSAGE_CHARS = 24, 79, 500
@@ -56,7 +56,7 @@ def _run(job: Job) -> None:
 
     with _cancel_on_interrupt() as cancel:
         model = Model(models=job.models, device=job.device, extras=job.extras)
-        settings = by_name(job.settings, model.catalogue)
+        settings = with_offered_names(job.settings, model.catalogue)
         if job.complete is not None and isinstance(settings, DirectorSettings):
             settings = directed(settings, job.complete)
             for frame, prompt in enumerate(load_storyboard(settings.storyboard)):

@@ -14,21 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cli.options import OUTPUT_FOLDER, Parser, read_file
+from cli.options import OUTPUT_FOLDER, Parser, read_file, take_sources
 from comparison.settings import ComparisonSettings
+from director.options import add_language_model, language_model
 from director.storyboard import Complete
 from errors import Cancelled, InvalidSettings, UserError
 from model_manager.catalogue import Extras
-from model_manager.options import (
-    CHOSEN,
-    EXTRAS,
-    add_extras,
-    add_language_model,
-    as_extras,
-    language_model,
-    listed,
-    named,
-)
+from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
+from model_manager.options import EXTRAS, add_extras, as_extras
 from settings.parsing import validate
 
 DEFAULT_ENGINES = ("text2video-zero", "direct", "toyworld-video")  # what ships with this program
@@ -55,15 +48,15 @@ def read_compare_job(arguments: Sequence[str]) -> CompareJob:
     output = options.output or in_file
     if output is not None and not isinstance(output, str | Path):
         raise InvalidSettings("output: must be text")
-    offered = {key: listed(values, getattr(options, key), key) for key in ("models", *EXTRAS)}
+    offered = {key: take_sources(values, getattr(options, key), key) for key in ("models", *EXTRAS)}
     given = {"prompts": options.prompt, "engines": options.engine, "seeds": options.seed, "clip": options.clip}
     given |= {"num_frames": options.frames, "fps": options.fps}
     values |= {name: value for name, value in given.items() if value not in (None, [])}
     values["prompts"] = _prompts(values.get("prompts", ()))
     settings = validate(ComparisonSettings, {"engines": list(DEFAULT_ENGINES), **values})
     for choice in settings.engines:
-        for setting in CHOSEN:
-            offered[f"{setting}s"] += named(setting, choice.settings.get(setting))
+        for setting in NAMING_SETTINGS:
+            offered[f"{setting}s"] += sources_to_offer(setting, choice.settings.get(setting))
     models, extras = tuple(offered["models"]), as_extras(offered)
     folder = Path(output) if output else OUTPUT_FOLDER / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
     complete = language_model(options, from_environment=False)

@@ -9,20 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from director.options import add_language_model, language_model
 from director.storyboard import Complete, frames_of
 from errors import InvalidSettings, InvalidVideo
 from media.video_io import SUFFIXES, read_metadata
 from model_manager.catalogue import Extras
-from model_manager.options import (
-    CHOSEN,
-    EXTRAS,
-    add_extras,
-    add_language_model,
-    as_extras,
-    language_model,
-    listed,
-    named,
-)
+from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
+from model_manager.options import EXTRAS, add_extras, as_extras
 from settings import MODES, DirectorSettings, Settings, TextToVideoSettings, field_facts
 from settings.parsing import parse, read_mapping
 
@@ -63,17 +56,27 @@ def read_job(arguments: Sequence[str]) -> Job:
     given |= _storyboard(given)
     by_operator = {**from_file, **given, "mode": kind.mode}
     files = {name: by_operator.pop(name, None) for name in ("output", "source", "first_frame")}
-    offered = {key: listed(by_operator, getattr(options, key), key) for key in ("models", *EXTRAS)}
+    offered = {key: take_sources(by_operator, getattr(options, key), key) for key in ("models", *EXTRAS)}
     output = Path(options.output) if options.output is not None else _new_path(files["output"])
     source, first_frame = (_existing(name, getattr(options, name) or files[name]) for name in ("source", "first_frame"))
     settings = parse({**from_video, **by_operator})
-    for setting in CHOSEN:
-        offered[f"{setting}s"] += named(setting, by_operator.get(setting))
+    for setting in NAMING_SETTINGS:
+        offered[f"{setting}s"] += sources_to_offer(setting, by_operator.get(setting))
     complete = language_model(options, from_environment=False)
     if complete is not None and not isinstance(settings, DirectorSettings):
         raise InvalidSettings(f"--llm: a language model directs in mode {DirectorSettings.mode} alone")
     models, extras = tuple(offered["models"]), as_extras(offered)
     return Job(settings, models, extras, options.device, output, source, first_frame, complete)
+
+
+def take_sources(values: dict[str, Any], given: Sequence[str], key: str) -> list[str]:
+    """Return the sources that options give, and those that a file of settings has under ``key`` as a text or a list of
+    texts, which is removed from ``values``; raises InvalidSettings."""
+    sources = values.pop(key, None) or []
+    sources = [sources] if isinstance(sources, str) else sources
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise InvalidSettings(f"{key}: must be a text or a list of texts")
+    return [*given, *sources]
 
 
 def _storyboard(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from generation.sources import directed
 from media.video_io import write_video
 from model import Model
 from model_manager.discovery import public_name
-from model_manager.options import by_name, without_folders
+from model_manager.offered_names import with_offered_names, without_folders
 from settings import DirectorSettings, Settings, check_pixels
 from settings.parsing import parse
 
@@ -66,7 +66,7 @@ class OwnDrawer:
     def settings_of(self, prompt: str, seed: int) -> Settings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
         text = prompt if self._settings["mode"] == DirectorSettings.mode else as_sentence(prompt)
-        return by_name(parse({**self._settings, "prompt": text, "seed": seed}), self._model.catalogue)
+        return with_offered_names(parse({**self._settings, "prompt": text, "seed": seed}), self._model.catalogue)
 
     def load(self) -> None:
         """Raises UserError."""

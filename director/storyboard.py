@@ -7,9 +7,7 @@ written ones. Nothing here knows how a language model is reached (``complete`` i
 import json
 import re
 import unicodedata
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -48,16 +46,6 @@ Answer with JSON alone, of this form:
 {{"frames": ["a red ball at the left edge of a green lawn, watercolour", "a red ball in the middle of a green lawn, \
 watercolour", "a red ball at the right edge of a green lawn, watercolour"]}}
 with exactly {frames} texts."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """Where a frame stands: ``share`` (0 to 1) of the way from the written frame ``before`` to the written frame
-    ``after``; a written frame stands at itself."""
-
-    before: int
-    after: int
-    share: float
 
 
 def storyboard(text: str, frames: int) -> tuple[str, ...]:
@@ -101,24 +89,6 @@ def as_frame_prompts(written: Mapping[int, str], frames: int) -> tuple[str, ...]
         if len(prompt) > MAX_PROMPT_CHARS:
             raise InvalidStoryboard(f"the prompt of frame {frame} is too long: at most {MAX_PROMPT_CHARS} characters")
     return tuple(written.get(frame, "") for frame in range(frames))
-
-
-def blend(frame_prompts: Sequence[str]) -> tuple[Between, ...]:
-    """Between which written frames each frame is, and how far; beyond the first and the last, these hold.
-
-    The share eases in and out (3s^2 - 2s^3), so that a change has no corners. Raises InvalidStoryboard where nothing
-    is written.
-    """
-    written = [frame for frame, prompt in enumerate(frame_prompts) if prompt.strip()]
-    if not written:
-        raise InvalidStoryboard("the storyboard is empty: write the prompt of one frame at least")
-    course = []
-    for frame in range(len(frame_prompts)):
-        before = written[max(0, bisect_right(written, frame) - 1)]
-        after = written[min(len(written) - 1, bisect_left(written, frame))]
-        share = (frame - before) / (after - before) if before < after else 0.0
-        course.append(Between(before, after, 3 * share**2 - 2 * share**3))
-    return tuple(course)
 
 
 def direct(prompt: str, frames: int, complete: Complete, locked: Mapping[int, str] | None = None) -> tuple[str, ...]:

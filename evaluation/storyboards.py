@@ -18,8 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from director.storyboard import blend, storyboard
+from director.storyboard import storyboard
 from model import Model
+from pipelines.prompt_blending import blend_prompts
 from settings import DirectorSettings, Settings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.detector import Detection, Found, detect
@@ -82,7 +83,7 @@ class Board:
         """What each frame should show: the scene of the moment that it is nearest to."""
         prompts = storyboard(self.text, frames)
         order = [frame for frame, prompt in enumerate(prompts) if prompt]
-        nearest = [place.before if place.share < 0.5 else place.after for place in blend(prompts)]
+        nearest = [place.before if place.share < 0.5 else place.after for place in blend_prompts(prompts)]
         return tuple(self.moments[order.index(frame)] for frame in nearest)
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from diffusers.utils import BaseOutput
 
-from director.storyboard import blend
 from errors import Cancelled
 from pipelines.attention import CrossFrame, cross_frame_attention
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
 from pipelines.motion import warp
 from pipelines.noise import VideoNoise
+from pipelines.prompt_blending import blend_prompts
 
 
 @dataclass
@@ -291,7 +291,7 @@ def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, i
 def blended(frame_prompts: Sequence[str], encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """What is known of each text, (branches, ...), for each frame: (branches, frames, ...)."""
     frames = []
-    for moment in blend(frame_prompts):
+    for moment in blend_prompts(frame_prompts):
         before, after = (encoded[frame_prompts[frame]] for frame in (moment.before, moment.after))
         frames.append(before.lerp(after, moment.share))
     return torch.stack(frames, 1)

@@ -18,11 +18,11 @@ from gradio_client.exceptions import AppError
 
 import app_compare
 from comparison.engine_specs import ENGINES
+from comparison.options import pipelines_offered
 from comparison.runner import prepare
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
 from model_manager.builtin_models import ModelRow, models
-from model_manager.options import pipelines_offered
 from web import server as serve
 from web.compare_tab import STOPPED, Compared, ComparePanel, Comparer, engines_offered
 from web.html import NOTHING_KEPT

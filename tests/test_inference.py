@@ -493,7 +493,7 @@ def test_a_language_model_writes_the_frames_before_the_video_is_made(model, monk
         asked.append((options.base_url, options.model, options.key))
         return lambda messages: '{"frames": ["a dog sits", "a dog runs"]}'
 
-    monkeypatch.setattr("model_manager.options.connect", connect)
+    monkeypatch.setattr("director.options.connect", connect)
     monkeypatch.setenv("T2V_LLM_KEY", "sk-secret")
     options = ["--llm", "http://127.0.0.1:1/v1", "--llm-model", "small", "-o", "x.mp4"]
     assert inference.main(["direct", "a dog", "--frames", "2", *options]) == 0

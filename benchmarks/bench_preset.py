@@ -21,7 +21,8 @@ from benchmarks.measuring import conditions, in_turn, table
 from model import Model
 from model_manager.builtin_models import TOYWORLD
 from settings import TextToVideoSettings
-from training.toyworld.measure import ATTRIBUTES, Fidelity, captions_of, held_out_scenes
+from toyworld.splits import captions_of, held_out_scenes
+from training.toyworld.measure import ATTRIBUTES, Fidelity
 
 FRAMES = 8
 

@@ -20,17 +20,14 @@ import numpy as np
 
 from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
+from evaluation.sheets import contact_sheet, save_picture
 from evaluation.toyworld import TEMPLATE_ANGLES, shape_can_be_told
 from evaluation.tracking import everything
 from model import Model
 from model_manager import builtin_models
 from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
 from toyworld.captions import caption
-from toyworld.detector import Detection, detect, nearest_colour
-from toyworld.render import figure_layers, render
-from toyworld.scene import Figure, Scene
-from toyworld.sequences import MOTIONS, acting, growing, moving, turning
-from training.toyworld.control_data import (
+from toyworld.control_scenes import (
     CONTROLS,
     EDIT,
     HELD_OUT_SEED,
@@ -40,8 +37,11 @@ from training.toyworld.control_data import (
     near_and_far,
     scene_at,
 )
-from training.toyworld.data import SIZE_PX
-from training.toyworld.measure import contact_sheet, save_picture
+from toyworld.detector import Detection, detect, nearest_colour
+from toyworld.render import figure_layers, render
+from toyworld.scene import Figure, Scene
+from toyworld.sequences import MOTIONS, acting, growing, moving, turning
+from toyworld.splits import SIZE_PX
 
 TEXT, KINDS = "text", (*CONTROLS, EDIT)
 FRAMES = 4

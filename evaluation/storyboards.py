@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from director.storyboard import storyboard
+from evaluation.sheets import save_picture
 from model import Model
 from pipelines.prompt_blending import blend_prompts
 from settings import DirectorSettings, Settings, TextToVideoSettings
@@ -38,7 +39,6 @@ from toyworld.scene import (
     random_background,
     random_object,
 )
-from training.toyworld.measure import save_picture
 
 COURSES = ("position", "size", "colour", "shape", "background")
 IDENTITY = ("colour", "shape", "background")

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Each package, or module at the root, and what else of the project it may import; its own modules it always may. The
 # first row that fits counts. A lower layer stands above a higher one, and imports nothing of it.
 LAYERS = ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director", "toyworld"]
+LAYERS += ["storybook"]
 MAY_IMPORT = {
     "errors": [],
     "utils": ["errors"],
@@ -24,6 +25,7 @@ MAY_IMPORT = {
     "annotators": ["errors", "utils"],
     "director": ["errors", "utils", "model_manager"],
     "toyworld": ["errors", "utils", "media", "annotators"],
+    "storybook": ["errors", "utils", "media", "annotators"],
     "generation": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director"],
     "model": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "generation"],
     "evaluation": [*LAYERS, "generation", "model"],

@@ -32,7 +32,7 @@ from toyworld.scene import (
     random_object,
 )
 from toyworld.sequences import DIRECTIONS, MOTIONS, acting, changing, growing, moving, turning
-from training.toyworld.data import HELD_OUT_SEED, SIZE_PX, TRAINING_SEED
+from toyworld.splits import HELD_OUT_SEED, SIZE_PX, TRAINING_SEED
 from utils import granted_cores
 
 logger = logging.getLogger(__name__)

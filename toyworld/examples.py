@@ -11,10 +11,10 @@ import numpy as np
 
 from annotators.pose import draw_skeleton
 from media.video_io import write_video
+from toyworld.control_scenes import keypoints
 from toyworld.render import render
 from toyworld.scene import Figure, Object, Scene
 from toyworld.sequences import acting, growing, moving, turning
-from training.toyworld.control_data import keypoints
 
 SIDE_PX, FRAMES, FPS = 512, 24, 8
 PERSON = Scene("sand", figures=(Figure("blue", "black", 0.5, 0.52, 0.72),), texture_seed=3)

@@ -15,10 +15,12 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from evaluation.sheets import contact_sheet, save_picture
+from toyworld.splits import SIZE_PX, held_out_scenes
 from training.toyworld.autoencoder import encode_pool, train_autoencoder
-from training.toyworld.data import MASK_CELLS, SIZE_PX, load_pool
+from training.toyworld.data import MASK_CELLS, load_pool
 from training.toyworld.denoiser import Course, build_scheduler, text_states, train_denoiser
-from training.toyworld.measure import contact_sheet, held_out_scenes, measure, report, save_picture
+from training.toyworld.measure import measure, report
 from training.toyworld.text import save_tokenizer, train_clip
 
 logger = logging.getLogger("training.toyworld")

@@ -16,19 +16,12 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 from torch.nn import functional
 
 from toyworld.captions import caption
+from toyworld.control_scenes import CONTROLS, EDIT, edited_at, hidden, scene_at
 from toyworld.scene import Scene
+from toyworld.splits import SIZE_PX
 from training.toyworld.autoencoder import encode_pool, fingerprint
-from training.toyworld.control_data import (
-    CONTROLS,
-    EDIT,
-    ControlPool,
-    control_pictures,
-    edited_at,
-    hidden,
-    load_pool,
-    scene_at,
-)
-from training.toyworld.data import MASK_CELLS, SIZE_PX, Pool
+from training.toyworld.control_data import ControlPool, control_pictures, load_pool
+from training.toyworld.data import MASK_CELLS, Pool
 from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
 
 logger = logging.getLogger("training.toyworld.control")

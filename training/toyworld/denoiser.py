@@ -16,8 +16,9 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from toyworld.captions import caption
+from toyworld.splits import scene_at
 from training.loop import ExponentialAverage, Stateful, run_steps
-from training.toyworld.data import MASK_CELLS, Pool, scene_at
+from training.toyworld.data import MASK_CELLS, Pool
 from training.toyworld.text import WIDTH, tokenize
 
 EMPTY_CAPTION_SHARE = 0.12  # classifier-free guidance (Ho & Salimans 2022) needs captions left out in training

@@ -15,9 +15,9 @@ import transformers
 from torch import nn
 from torch.nn import functional
 
+from toyworld.splits import SIZE_PX
 from training.loop import ExponentialAverage, run_steps
 from training.toyworld.control_data import ControlPool, load_pool
-from training.toyworld.data import SIZE_PX
 from training.toyworld.denoiser import Course, cosine
 
 logger = logging.getLogger("training.toyworld.estimator")

@@ -6,18 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from toyworld.captions import caption
+from evaluation.sheets import contact_sheet, save_picture
 from toyworld.detector import detect
 from toyworld.render import render
-from toyworld.scene import BLOB, HELD_OUT_PAIRS, Scene, random_background, random_object
+from toyworld.scene import HELD_OUT_PAIRS, Scene
+from toyworld.splits import HELD_OUT_SEED, captions_of, held_out_scenes, scene_at
 from training.toyworld.autoencoder import psnr
 from training.toyworld.card import model_card
-from training.toyworld.data import HELD_OUT_SEED, scene_at
 from training.toyworld.text import as_pixels
 
 logger = logging.getLogger(__name__)
@@ -60,26 +59,6 @@ class Fidelity:
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
-
-
-def held_out_scenes(count: int, *, unseen_pairs: bool = False) -> list[Scene]:
-    """Scenes with one named shape that training never showed; ``unseen_pairs``: colour and shape never together."""
-    if unseen_pairs:
-        scenes = []
-        for index in range(count):
-            random = np.random.default_rng([HELD_OUT_SEED, 10**6 + index])
-            background = random_background(random)
-            scenes.append(Scene(background, (random_object(random, background, held_out=True),)))
-        return scenes
-    candidates = (scene_at(index, HELD_OUT_SEED) for index in range(20 * count + 100))
-    named = (scene for scene in candidates if len(scene.objects) == 1 and scene.objects[0].shape != BLOB)
-    return [scene for scene, _ in zip(named, range(count), strict=False)]
-
-
-def captions_of(scenes: list[Scene]) -> list[str]:
-    """The complete caption of each scene."""
-    random = np.random.default_rng(0)
-    return [caption(scene, random, complete=True) for scene in scenes]
 
 
 def draw(
@@ -142,28 +121,6 @@ def reconstruction_psnr(autoencoder: AutoencoderKL, count: int = 200) -> float:
         decoded = autoencoder.decode(autoencoder.encode(pixels).latent_dist.mean).sample
         values.append(psnr(pixels.float(), decoded.float()))
     return float(torch.cat(values).mean())
-
-
-def contact_sheet(images: np.ndarray, right: list[bool] | None = None, columns: int = 10) -> np.ndarray:
-    """The pictures in a grid, uint8 RGB; a red bar above those that are wrong somewhere."""
-    cells = []
-    for index, image in enumerate(images):
-        cell = np.pad(image, ((6, 2), (2, 2), (0, 0)), constant_values=255)
-        if right is not None and not right[index]:
-            cell[:5, 2:-2] = (220, 0, 0)
-        cells.append(cell)
-    while len(cells) % columns:
-        cells.append(np.full_like(cells[0], 255))
-    return np.concatenate(
-        [np.concatenate(cells[start : start + columns], axis=1) for start in range(0, len(cells), columns)]
-    )
-
-
-def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB pixels as a PNG or JPEG file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
-        raise OSError(f"cannot write {path.name}")
 
 
 def report(

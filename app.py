@@ -22,7 +22,7 @@ import app_text_to_video
 from comparison.options import add_engines, pipelines_offered
 from comparison.runner import prepare
 from director.options import add_language_model, language_model
-from director.storyboard import Complete
+from director.storyboard import ChatModel
 from errors import UserError
 from media.video_io import read_metadata
 from model import Model
@@ -41,7 +41,7 @@ def create_app(
     model: Model,
     output_dir: Path | None = None,
     tabs: Sequence[Any] = TABS,
-    complete: Complete | None = None,
+    chat_model: ChatModel | None = None,
     engines: Sequence[str] = (),
 ) -> gr.Blocks:
     """The whole page around one model, and a language model, where there is one; nothing is loaded before the first
@@ -49,8 +49,8 @@ def create_app(
     offered = model.catalogue
     server = Server(
         *(model.generate, model.rows, model.default, read_metadata, output_dir),
-        *(offered.loras, offered.vaes, offered.embeddings, complete),
-        *(partial(prepare, model=model, complete=complete), engines),
+        *(offered.loras, offered.vaes, offered.embeddings, chat_model),
+        *(partial(prepare, model=model, chat_model=chat_model), engines),
     )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER)
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None, tabs: Sequence[Any] = TABS) -> 
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))
-        complete = language_model(options, from_environment=True)
-        page = create_app(model, _writable(options.output_dir), tabs, complete, engines)
+        chat_model = language_model(options, from_environment=True)
+        page = create_app(model, _writable(options.output_dir), tabs, chat_model, engines)
         serve.serve(page, address, [EXAMPLES])
 
 

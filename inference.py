@@ -57,8 +57,8 @@ def _run(job: Job) -> None:
     with _cancel_on_interrupt() as cancel:
         model = Model(models=job.models, device=job.device, extras=job.extras)
         settings = with_offered_names(job.settings, model.catalogue)
-        if job.complete is not None and isinstance(settings, DirectorSettings):
-            settings = directed(settings, job.complete)
+        if job.chat_model is not None and isinstance(settings, DirectorSettings):
+            settings = directed(settings, job.chat_model)
             for frame, prompt in enumerate(load_storyboard(settings.storyboard)):
                 sys.stderr.write(f"frame {frame}: {_one_line(prompt)}\n")
         try:

@@ -17,7 +17,7 @@ from typing import Any
 from cli.options import OUTPUT_FOLDER, Parser, read_file, take_sources
 from comparison.settings import ComparisonSettings
 from director.options import add_language_model, language_model
-from director.storyboard import Complete
+from director.storyboard import ChatModel
 from errors import Cancelled, InvalidSettings, UserError
 from model_manager.catalogue import Extras
 from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
@@ -37,7 +37,7 @@ class CompareJob:
     extras: Extras
     device: str | None
     folder: Path
-    complete: Complete | None
+    chat_model: ChatModel | None
 
 
 def read_compare_job(arguments: Sequence[str]) -> CompareJob:
@@ -59,8 +59,8 @@ def read_compare_job(arguments: Sequence[str]) -> CompareJob:
             offered[f"{setting}s"] += sources_to_offer(setting, choice.settings.get(setting))
     models, extras = tuple(offered["models"]), as_extras(offered)
     folder = Path(output) if output else OUTPUT_FOLDER / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
-    complete = language_model(options, from_environment=False)
-    return CompareJob(settings, models, extras, options.device, folder, complete)
+    chat_model = language_model(options, from_environment=False)
+    return CompareJob(settings, models, extras, options.device, folder, chat_model)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,7 +102,7 @@ def run_comparison(
     from comparison.runner import prepare
     from model import Model
 
-    comparison = prepare(job.settings, Model(models=job.models, device=job.device, extras=job.extras), job.complete)
+    comparison = prepare(job.settings, Model(models=job.models, device=job.device, extras=job.extras), job.chat_model)
     results = comparison.results
     _check_folder(job.folder)
     try:

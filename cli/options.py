@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from director.options import add_language_model, language_model
-from director.storyboard import Complete, frames_of
+from director.storyboard import ChatModel, frames_of
 from errors import InvalidSettings, InvalidVideo
 from media.video_io import SUFFIXES, read_metadata
 from model_manager.catalogue import Extras
@@ -37,7 +37,7 @@ class Job:
     output: Path | None
     source: Path | None = None
     first_frame: Path | None = None
-    complete: Complete | None = None
+    chat_model: ChatModel | None = None
 
 
 def read_job(arguments: Sequence[str]) -> Job:
@@ -62,11 +62,11 @@ def read_job(arguments: Sequence[str]) -> Job:
     settings = parse({**from_video, **by_operator})
     for setting in NAMING_SETTINGS:
         offered[f"{setting}s"] += sources_to_offer(setting, by_operator.get(setting))
-    complete = language_model(options, from_environment=False)
-    if complete is not None and not isinstance(settings, DirectorSettings):
+    chat_model = language_model(options, from_environment=False)
+    if chat_model is not None and not isinstance(settings, DirectorSettings):
         raise InvalidSettings(f"--llm: a language model directs in mode {DirectorSettings.mode} alone")
     models, extras = tuple(offered["models"]), as_extras(offered)
-    return Job(settings, models, extras, options.device, output, source, first_frame, complete)
+    return Job(settings, models, extras, options.device, output, source, first_frame, chat_model)
 
 
 def take_sources(values: dict[str, Any], given: Sequence[str], key: str) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from comparison.diffusers_engine import DiffusersVideo
 from comparison.engine_specs import Engine
 from comparison.settings import ComparisonSettings, EngineChoice
-from director.storyboard import Complete, as_sentence
+from director.storyboard import ChatModel, as_sentence
 from errors import InvalidSettings, UserError
 from generation.progress import OnStep
 from generation.sources import directed
@@ -57,11 +57,11 @@ class Drawer(Protocol):
 class OwnDrawer:
     """Draws with this program's own modes, under ``settings`` without a prompt and a seed."""
 
-    def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, complete: Complete | None) -> None:
+    def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, chat_model: ChatModel | None) -> None:
         self._settings = {"fps": fps, **settings}
         self.settings = without_folders(self._settings, model.catalogue)
         self._model = model
-        self._complete = complete
+        self._chat_model = chat_model
 
     def settings_of(self, prompt: str, seed: int) -> Settings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
@@ -75,8 +75,8 @@ class OwnDrawer:
     def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
         """Raises UserError and Cancelled."""
         settings = self.settings_of(prompt, seed)
-        if self._complete is not None and isinstance(settings, DirectorSettings):
-            settings = directed(settings, self._complete)
+        if self._chat_model is not None and isinstance(settings, DirectorSettings):
+            settings = directed(settings, self._chat_model)
         clip = self._model.generate(settings, on_step=on_step, cancel=cancel)
         own = {name: value for name, value in clip.settings.to_dict().items() if name not in OF_ONE_CLIP}
         return Drawn(clip.frames, clip.fps, clip.save, own, clip.notes)
@@ -117,7 +117,7 @@ class DiffusersDrawer:
 
 
 def drawer_of(
-    choice: EngineChoice, engine: Engine, comparison: ComparisonSettings, model: Model, complete: Complete | None
+    choice: EngineChoice, engine: Engine, comparison: ComparisonSettings, model: Model, chat_model: ChatModel | None
 ) -> Drawer:
     """What draws with an engine; raises InvalidSettings for settings that it has not, with its name before them."""
     if engine.settings is None:
@@ -132,7 +132,7 @@ def drawer_of(
             raise InvalidSettings(f"{choice.label or choice.engine}: {name} is the same for all engines")
     shared = {name: getattr(comparison, name) for name in ("num_frames", "width", "height")}
     given = {name: value for name, value in shared.items() if value is not None}
-    drawer = OwnDrawer(model, {**engine.settings, **given, **choice.settings}, comparison.fps, complete)
+    drawer = OwnDrawer(model, {**engine.settings, **given, **choice.settings}, comparison.fps, chat_model)
     try:
         for prompt in comparison.prompts:
             drawer.settings_of(prompt, comparison.seeds[0])

@@ -20,7 +20,7 @@ from comparison.engines import Drawer, Drawn, drawer_of, label_of
 from comparison.report.clips import strip_of
 from comparison.results import EngineResult, Made, Results
 from comparison.settings import ComparisonSettings
-from director.storyboard import Complete, as_sentence
+from director.storyboard import ChatModel, as_sentence
 from errors import Cancelled, UserError
 from evaluation import metrics, prompt_lists, toyworld
 from evaluation.clip_scores import ClipScorer
@@ -176,11 +176,11 @@ class Turn:
         self.on_stage(Stage(self.result.label, done, self.comparison.total, progress, self.comparison.results))
 
 
-def prepare(settings: ComparisonSettings, model: Model, complete: Complete | None = None) -> Comparison:
+def prepare(settings: ComparisonSettings, model: Model, chat_model: ChatModel | None = None) -> Comparison:
     """What will draw, checked as far as that goes without loading anything; raises UserError."""
     device = model.loader.device
     chosen = [(choice, engine_by_name(choice.engine)) for choice in settings.engines]
-    drawers = [drawer_of(choice, engine, settings, model, complete) for choice, engine in chosen]
+    drawers = [drawer_of(choice, engine, settings, model, chat_model) for choice, engine in chosen]
     labels = [choice.label or label_of(choice, engine, model) for choice, engine in chosen]
     results = Results(settings.prompts, settings.seeds, device, versions(), datetime.now(UTC).isoformat("T", "seconds"))
     for index, (_, engine) in enumerate(chosen):

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from director.storyboard import Complete, Messages
+from director.storyboard import ChatModel, Messages
 from errors import DirectorError, ModelUnavailable
 from model_manager.discovery import name_of
 from utils import local_or_hub
@@ -19,7 +19,7 @@ MAX_NEW_TOKENS = 4096
 
 def local(
     source: str, device: str = "cpu", *, timeout_s: float = TIMEOUT_S, max_new_tokens: int = MAX_NEW_TOKENS
-) -> Complete:
+) -> ChatModel:
     """A chat model from a folder or the Hub, loaded when first asked and kept as long as ``complete`` is; answers one
     at a time. Safetensors only, no remote code.
 

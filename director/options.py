@@ -4,7 +4,7 @@ import argparse
 import os
 
 from director.remote_llm import MODEL_VARIABLE, LanguageModelOptions, connect, key_from_environment
-from director.storyboard import Complete
+from director.storyboard import ChatModel
 
 
 def add_language_model(parser: argparse._ActionsContainer) -> None:
@@ -15,7 +15,7 @@ def add_language_model(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--llm-model", metavar="NAME", help=name)
 
 
-def language_model(options: argparse.Namespace, *, from_environment: bool) -> Complete | None:
+def language_model(options: argparse.Namespace, *, from_environment: bool) -> ChatModel | None:
     """Return the language model that the options name, else the one of the environment's variables if that is allowed,
     else None; raises InvalidSettings."""
     if not options.llm and not options.llm_model:

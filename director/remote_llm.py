@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from director.local_llm import local
-from director.storyboard import MAX_TEXT_CHARS, Complete, Messages
+from director.storyboard import MAX_TEXT_CHARS, ChatModel, Messages
 from errors import DirectorError, InvalidSettings
 
 logger = logging.getLogger(__name__)
@@ -84,14 +84,14 @@ def key_from_environment(base_url: str) -> str | None:
     return next((key for name in names if (key := os.environ.get(name, "").strip())), None)
 
 
-def connect(options: LanguageModelOptions, device: str = "cpu") -> Complete:
+def connect(options: LanguageModelOptions, device: str = "cpu") -> ChatModel:
     """The language model that the options name."""
     if options.base_url is None:
         return local(options.model, device)
     return remote(options.base_url, options.model, options.key)
 
 
-def remote(base_url: str, model: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S) -> Complete:
+def remote(base_url: str, model: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S) -> ChatModel:
     """A model on a server; an answer must be whole within ``timeout_s`` (looking up the host's name may take longer).
 
     Raises InvalidSettings; ``complete`` raises DirectorError with one line for everything that goes wrong.

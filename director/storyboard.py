@@ -1,7 +1,7 @@
 """One prompt per frame: from a storyboard that somebody writes, or from a language model that directs.
 
 A directed video is ``frame_prompts``, one text per frame. An empty text is a frame in between: a blend of the nearest
-written ones. Nothing here knows how a language model is reached (``complete`` is given), nor how texts become pictures.
+written ones. Nothing here knows how a language model is reached (it is an argument), nor how texts become pictures.
 """
 
 import json
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from errors import DirectorError, InvalidStoryboard
 
 Messages = list[dict[str, str]]
-Complete = Callable[[Messages], str]  # what was said so far, as {"role": ..., "content": ...}, to what comes next
+ChatModel = Callable[[Messages], str]  # the messages so far, as {"role": ..., "content": ...}, to the next one's text
 
 MAX_TEXT_CHARS = 256 * 1024  # of a storyboard or of a language model's answer
 MAX_FRAMES = 1024
@@ -91,17 +91,17 @@ def as_frame_prompts(written: Mapping[int, str], frames: int) -> tuple[str, ...]
     return tuple(written.get(frame, "") for frame in range(frames))
 
 
-def direct(prompt: str, frames: int, complete: Complete, locked: Mapping[int, str] | None = None) -> tuple[str, ...]:
+def direct(prompt: str, frames: int, chat_model: ChatModel, locked: Mapping[int, str] | None = None) -> tuple[str, ...]:
     """A prompt for every frame, written by a language model; ``locked`` ones are given to it, and come back unchanged
     whatever it answers.
 
-    Asks once more where the answer cannot be used, then raises DirectorError. What ``complete`` raises is passed on.
+    Asks once more where the answer cannot be used, then raises DirectorError. What ``chat_model`` raises is passed on.
     """
     locked = dict(locked or {})
     kept = as_frame_prompts(locked, frames)
     messages = _question(prompt, frames, locked)
     for _ in range(TRIES):
-        answer = complete(messages)
+        answer = chat_model(messages)
         try:
             written = read_answer(answer, frames)
         except ValueError as error:

@@ -267,7 +267,7 @@ def test_a_language_model_that_fails_leaves_the_table(board):
     def broken(messages):
         raise DirectorError("the language model's server cannot be reached: start it, or check T2V_LLM_URL")
 
-    failing = replace(board, complete=broken)
+    failing = replace(board, chat_model=broken)
     answer = failing.ask("somebody walks", 3, {"data": rows_of(["a", "", ""])})
     assert list(answer) == [board.status]
     assert "cannot be reached" in answer[board.status]

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from director.storyboard import MAX_FRAMES, Complete, direct, load_storyboard, storyboard
+from director.storyboard import MAX_FRAMES, ChatModel, direct, load_storyboard, storyboard
 from errors import InvalidStoryboard, UserError
 from settings import MAX_PROMPT_CHARS
 from web.controls import PAGE_ONLY, error_line, uploaded
@@ -81,7 +81,7 @@ class Storyboarder:
     prompt: Component
     frames: gr.Number
     status: gr.HTML
-    complete: Complete | None
+    chat_model: ChatModel | None
 
     def connect(self, example_chosen: Any) -> None:
         """Wire the buttons. A loaded storyboard sets the number of frames; an example is spread at once when it is
@@ -112,9 +112,9 @@ class Storyboarder:
         """What a language model writes; kept rows are given to it."""
 
         def write(kept: Mapping[int, str]) -> Sequence[str]:
-            if self.complete is None:
+            if self.chat_model is None:
                 raise UserError("there is no language model here")
-            return direct(as_prompt(prompt), as_count(frames), self.complete, kept)
+            return direct(as_prompt(prompt), as_count(frames), self.chat_model, kept)
 
         return self.fill(write, "The language model has written the frames.", table)
 

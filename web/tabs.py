@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from director.storyboard import Complete
+from director.storyboard import ChatModel
 from settings import Settings, field_facts
 from web import controls as ui
 from web.generate import JobRunner
@@ -69,7 +69,7 @@ class Tab:
 @dataclass(frozen=True)
 class Server:
     """What a tab needs of the program: ``rows`` are the models a client may choose, ``default(edits=...)`` what "auto"
-    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers; ``complete`` is a
+    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers; ``chat_model`` is a
     language model, or None."""
 
     generate: Generate
@@ -80,7 +80,7 @@ class Server:
     loras: Collection[str] = ()
     vaes: Collection[str] = ()
     embeddings: Collection[str] = ()
-    complete: Complete | None = None
+    chat_model: ChatModel | None = None
     compare: Callable[..., Any] | None = None  # comparison settings to what is ready to run
     engines: Collection[str] = ()  # pipelines of diffusers that may be compared, as engine_by_name takes them
 
@@ -116,7 +116,7 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
                 cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
             if tab.storyboard:
                 default_frames = field_facts(tab.kind)["num_frames"]["default"]
-                board = storyboard_panel(default_frames, with_language_model=server.complete is not None)
+                board = storyboard_panel(default_frames, with_language_model=server.chat_model is not None)
                 controls["storyboard"] = board.table
         with gr.Column(elem_classes="t2v-answer"):
             panel = ui.result_panel(cancel, with_control=tab.source is not None)
@@ -136,7 +136,7 @@ def create_demo(tab: Tab, server: Server) -> gr.Blocks:
         example_chosen = connect_model(controls, note, examples, default, rows, tab)
         if tab.storyboard:
             prompt, frames = controls["prompt"], controls["num_frames"]
-            Storyboarder(board, prompt, frames, panel.status, server.complete).connect(example_chosen)
+            Storyboarder(board, prompt, frames, panel.status, server.chat_model).connect(example_chosen)
         if tab.source is not None:
             connect_clips(clips, tab.clips, files["source"], controls)
     return demo

@@ -25,6 +25,7 @@ from pipelines.prompt_blending import blend_prompts
 from settings import DirectorSettings, Settings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.detector import Detection, Found, detect
+from toyworld.edits import with_object
 from toyworld.render import unit_outline
 from toyworld.scene import (
     BLOB,
@@ -110,24 +111,19 @@ def changed(course: str, scene: Scene, random: np.random.Generator) -> Iterable[
         side = str(random.choice(list(SIDES)))
         places = (SIDES[side], (0.5, 0.5), SIDES[OPPOSITES[side]])
         radius = min(thing.radius, SIZES["medium"][0])
-        return [with_thing(scene, replace(thing, x=x, y=y, radius=radius)) for x, y in places]
+        return [with_object(scene, replace(thing, x=x, y=y, radius=radius)) for x, y in places]
     if course == "size":
         radii = [float(np.mean(SIZES[size])) for size in ("small", "large")]
-        return [with_thing(scene, replace(thing, radius=radius)) for radius in radii]
+        return [with_object(scene, replace(thing, radius=radius)) for radius in radii]
     if course == "background":
         days = [place for place in PLACES if not clashes(thing.colour, place) and place != "night"]
         day = str(random.choice(days))
-        return [replace(with_thing(scene, thing), background=background) for background in (day, "night")]
+        return [replace(with_object(scene, thing), background=background) for background in (day, "night")]
     recoloured = [replace(thing, colour=colour) for colour in COLOURS]
     reshaped = [replace(thing, shape=shape) for shape in SHAPES]
     fitting = [one for one in (recoloured if course == "colour" else reshaped) if fits(one, scene.background)]
     old, new = random.choice(len(fitting), 2, replace=False)
-    return [with_thing(scene, fitting[index]) for index in (old, new)]
-
-
-def with_thing(scene: Scene, thing: Object) -> Scene:
-    """The scene with this thing alone."""
-    return replace(scene, objects=(thing,))
+    return [with_object(scene, fitting[index]) for index in (old, new)]
 
 
 def fits(thing: Object, background: str) -> bool:

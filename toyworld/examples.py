@@ -36,17 +36,17 @@ CLIPS: dict[str, tuple[str, tuple[Scene, ...]]] = {
 
 
 def skeleton(scene: Scene) -> np.ndarray:
-    """The OpenPose drawing of a scene's mannequins."""
+    """Draw the OpenPose skeletons of a scene's mannequins."""
     return draw_skeleton(keypoints(scene, SIDE_PX, SIDE_PX), SIDE_PX, SIDE_PX)
 
 
 def depth(scene: Scene) -> np.ndarray:
-    """A scene's depth, near is bright."""
+    """Draw a scene's depth, near is bright."""
     return np.repeat(render(scene, SIDE_PX, SIDE_PX).depth[..., None], 3, axis=-1)
 
 
 def plain(scene: Scene) -> np.ndarray:
-    """A scene as it looks."""
+    """Draw a scene in colour."""
     return render(scene, SIDE_PX, SIDE_PX).image
 
 
@@ -54,6 +54,7 @@ PAINTERS: dict[str, Callable[[Scene], np.ndarray]] = {"skeleton": skeleton, "dep
 
 
 def main() -> None:
+    """Draw and write every example clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("examples"))
     options = parser.parse_args()

@@ -6,12 +6,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
+
 from errors import UserError
 
 Loaded = TypeVar("Loaded")
 VERSION = "0.1.0"
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
+# What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.
+LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 

@@ -10,7 +10,7 @@ from typing import Any
 from director.storyboard import ChatModel, Messages
 from errors import DirectorError, ModelUnavailable
 from model_manager.discovery import name_of
-from utils import local_or_hub
+from utils import LOADING_ERRORS, local_or_hub
 
 logger = logging.getLogger(__name__)
 TIMEOUT_S = 300.0
@@ -62,7 +62,6 @@ def _generate(tokenizer: Any, model: Any, messages: Messages, **limits: float) -
 def load_chat_model(source: str, device: str) -> tuple[Any, Any]:
     """The tokenizer and the model in its own precision on the device; raises ModelUnavailable."""
     import transformers
-    from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()
     name = name_of(source) if Path(source).exists() else source
@@ -77,7 +76,7 @@ def load_chat_model(source: str, device: str) -> tuple[Any, Any]:
     logger.info("loading %s on %s", name, device)
     try:
         return local_or_hub(source, read)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         logger.info("loading %s failed", name, exc_info=True)
         raise ModelUnavailable(
             f"the language model {name} could not be loaded ({type(error).__name__}): it must be in safetensors, fit "

@@ -30,6 +30,7 @@ ROOTS_VARIABLE = "T2V_MODELS_ROOT"
 CONTROLS = {"canny": "canny", "depth": "depth", "openpose": "pose"}  # what a ControlNet's name tells, and the control
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
 SHOWN_NAMES = 12
+TEXTS = ("prompt", "negative_prompt", "storyboard")  # settings that a text encoder reads
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Catalogue:
 
         Raises ModelUnavailable for a name that is not offered.
         """
-        text = f"{settings.prompt}\n{settings.negative_prompt}"
+        text = "\n".join(getattr(settings, name, "") for name in TEXTS)
         if settings.lora is not None:
             row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
         if settings.vae is not None:

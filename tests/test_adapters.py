@@ -213,6 +213,27 @@ def test_a_learned_word_in_a_prompt_is_what_diffusers_makes_of_it(model, folder,
     assert np.abs(frame - still(folder, prompt=f"a red circle, {word}")).max() > 2
 
 
+STORYBOARDS = {
+    "moments": "a blue star, {word} -> a red circle, {word}",
+    "a line each": "a blue star, {word}\na red circle, {word}",
+    "yaml": "frames: 3\nprompts:\n  0: a blue star, {word}\n  2: 'a red circle, {word}'",
+    "yaml in one line": '{{frames: 3, prompts: {{0: "a blue star, {word}", 2: "a red circle, {word}"}}}}',
+}
+
+
+@pytest.mark.parametrize("storyboard", STORYBOARDS.values(), ids=STORYBOARDS)
+@pytest.mark.parametrize("mode", ["text_to_video", "direct"])
+def test_a_learned_word_that_only_a_storyboard_names_is_loaded(model, folder, mode, storyboard):
+    """It was looked for in the prompt and the negative prompt alone, and elsewhere read as plain words."""
+
+    def add(pipeline):
+        pipeline.load_textual_inversion(str(folder / "embeddings" / "Soft-Look.safetensors"), token="<it>")
+
+    frame = model.generate(settings(mode=mode, storyboard=storyboard.format(word="soft-look"))).frames[0].astype(int)
+    assert np.abs(frame - still(folder, add, prompt="a blue star, <it>")).max() <= 1
+    assert np.abs(frame - still(folder, prompt="a blue star, soft-look")).max() > 2
+
+
 def test_a_learned_word_works_in_the_negative_prompt_and_leaves_nothing(model):
     """Tokenizer, table and weights that other jobs share are as before; what the user wrote is what is recorded."""
     parts = model.loader.components(model.rows["tiny"])

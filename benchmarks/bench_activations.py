@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.full_size import AUTOENCODER, UNET
 from benchmarks.measuring import table
 from pipelines.attention import cross_frame_attention
-from pipelines.predictors import text_predictor
+from pipelines.predictors import Guidance, text_predictor
 
 UNET_XL = {
     "sample_size": 128,
@@ -98,7 +98,7 @@ def predicting(config: dict[str, Any], side_px: int, frames: int) -> tuple[int, 
         text = torch.empty(2, 77, unet.config.cross_attention_dim)
         told = {"text_embeds": torch.empty(2, 1280, dtype=HALF), "time_ids": torch.empty(2, 6, dtype=HALF)}
         timestep = torch.tensor(500)
-    predict = text_predictor(unet, text, 7.5, told if unet.config.addition_embed_type else None)
+    predict = text_predictor(unet, text, Guidance(7.5), told if unet.config.addition_embed_type else None)
     with cross_frame_attention(unet, branches=2) as anchor:
         live = peak_bytes(unet, lambda: predict(latents, timestep, slice(0, frames)))
         with torch.no_grad(), FusedAttention(), anchor.record():

@@ -94,7 +94,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             controlnet_conditioning_scale,
             steered(sampler.timesteps, control_guidance_start, control_guidance_end),
         )
-        predict = control_predictor(self.unet, self.controlnet, embeddings, guidance_scale, control)
+        predict = control_predictor(self.unet, self.controlnet, embeddings, self.guidance(guidance_scale), control)
         if first_frame is not None:
             sampler.pin(self.encode_first_frame(first_frame, height, width), noise.anchor)
 

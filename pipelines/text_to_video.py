@@ -176,7 +176,8 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             prompt, negative_prompt: one text each (or a list of one).
             video_length: frames.
             height, width: pixels, multiples of 8; the checkpoint's own by default.
-            num_inference_steps, guidance_scale, eta: as in Stable Diffusion; guidance is off at 1 and below.
+            num_inference_steps, guidance_scale, eta: as in Stable Diffusion; guidance is off at 1 and below. A UNet
+                that was distilled with guidance (latent consistency models) takes the scale itself.
             generator: one generator, best on the CPU. It draws the first frame's noise, then each other frame's.
             latents: the first frame's noise instead, (1, c, height / factor, width / factor).
             motion_field_strength_x, motion_field_strength_y: how far the camera moves to the right and down, in
@@ -229,7 +230,7 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         self.check_inputs(prompt, request.height, request.width, callback_steps)
 
         embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
-        predict = text_predictor(self.unet, embeddings, guidance_scale)
+        predict = text_predictor(self.unet, embeddings, self.guidance(guidance_scale))
         return self.paint(predict, len(embeddings), request, options)
 
 

@@ -16,6 +16,7 @@ from pipelines.attention import CrossFrame, cross_frame_attention
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
 from pipelines.motion import warp
 from pipelines.noise import VideoNoise
+from pipelines.predictors import Guidance
 from pipelines.prompt_blending import blend_prompts
 
 
@@ -126,11 +127,25 @@ class VideoPipelineMixin:
         self.maybe_free_model_hooks()  # type: ignore[attr-defined]
         return VideoPipelineOutput(images=images, nsfw_content_detected=nsfw)
 
+    def is_guided(self, guidance_scale: float) -> bool:
+        """Whether classifier-free guidance runs; not at 1 and below, nor with a UNet that was distilled with it and
+        takes the scale as an embedding (Meng et al. 2023, arXiv 2210.03142; latent consistency models)."""
+        return guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None
+
+    def guidance(self, guidance_scale: float, guidance_rescale: float = 0.0) -> Guidance:
+        """Guidance as the UNet takes it."""
+        channels = self.unet.config.time_cond_proj_dim
+        if channels is None:
+            return Guidance(guidance_scale, guidance_rescale)
+        scale = torch.tensor([guidance_scale - 1])  # as latent consistency models count it: 0 is none
+        embedding = self.get_guidance_scale_embedding(scale, embedding_dim=channels)  # type: ignore[attr-defined]
+        return Guidance(guidance_scale, guidance_rescale, embedding.to(self._execution_device))
+
     def encode_branches(
         self, prompt: str | list[str], negative_prompt: str | list[str] | None, guidance_scale: float, device: Any
     ) -> torch.Tensor:
         """Text embeddings of every guidance branch: (branches, tokens, channels), unconditional first."""
-        guided = guidance_scale > 1
+        guided = self.is_guided(guidance_scale)
         with_text, without = self.encode_prompt(  # type: ignore[attr-defined]
             listed(prompt), device, 1, guided, listed(negative_prompt)
         )

@@ -7,13 +7,13 @@ from unittest import mock
 
 import pytest
 
-import app
 from cli import compare, options
 from comparison.runner import prepare
 from model import Model
 from model_manager import builtin_models
 from settings import TextToVideoSettings
 from training.video_diffusion import __main__ as video_diffusion
+from web import page
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def test_command_lines_are_understood(line, monkeypatch):
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python app.py ")])
 def test_the_page_is_started_with_options_it_has(line):
     """Parsed, not served."""
-    assert app._parser().parse_args(shlex.split(line)[2:]).queue_size > 0
+    assert page.parser().parse_args(shlex.split(line)[2:]).queue_size > 0
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])

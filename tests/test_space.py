@@ -1,10 +1,12 @@
 """A Hugging Face Space made of this repository builds, starts, and computes nothing before the first job."""
 
+import logging
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
+import gradio as gr
 import pytest
 import torch
 import yaml
@@ -16,6 +18,7 @@ import utils
 from model import Model
 from model_manager import loader
 from web import server
+from web.page import OPTIONS_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,7 +83,7 @@ def served(monkeypatch):
     monkeypatch.setattr(server, "serve", lambda page, address, readable: served.append((page, address)))
     monkeypatch.setattr(loader, "load_components", lambda *given: pytest.fail("a checkpoint was loaded at boot"))
     monkeypatch.setattr(sys, "argv", ["app.py"])
-    for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", app.OPTIONS_VARIABLE):
+    for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", OPTIONS_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     return served
 
@@ -89,7 +92,7 @@ def test_a_space_starts_where_it_is_told_to_and_computes_nothing(served, monkeyp
     """As a Space runs ``python app.py``: no arguments, and the environment says where to listen."""
     for name, value in {"SYSTEM": "spaces", "SPACE_ID": "me/studio", "GRADIO_SERVER_NAME": "0.0.0.0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(app.OPTIONS_VARIABLE, "--device cpu")
+    monkeypatch.setenv(OPTIONS_VARIABLE, "--device cpu")
     app.main()
     ((page, address),) = served
     assert (address.host, address.port, address.share) == ("0.0.0.0", 7860, False)
@@ -100,7 +103,7 @@ def test_a_space_starts_where_it_is_told_to_and_computes_nothing(served, monkeyp
 
 def test_options_come_from_the_environment_where_there_is_no_command_line(served, monkeypatch):
     """The settings page of a Space has variables and secrets; on a command line, that one wins."""
-    monkeypatch.setenv(app.OPTIONS_VARIABLE, "--device cpu --queue-size 5 --auth 'me:two words'")
+    monkeypatch.setenv(OPTIONS_VARIABLE, "--device cpu --queue-size 5 --auth 'me:two words'")
     app.main()
     monkeypatch.setattr(sys, "argv", ["app.py", "--queue-size", "7"])
     app.main()
@@ -110,9 +113,18 @@ def test_options_come_from_the_environment_where_there_is_no_command_line(served
     ]
 
 
+def test_the_console_says_where_the_page_is(monkeypatch, caplog):
+    """Although other libraries' remarks at this level are not shown."""
+    monkeypatch.setattr(server, "start", lambda *given: "http://127.0.0.1:7860/")
+    monkeypatch.setattr(server.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(gr.Blocks, "block_thread", lambda page: None)
+    app.main(["--device", "cpu"])
+    assert caplog.record_tuples == [("web.server", logging.INFO, "open http://127.0.0.1:7860/")]
+
+
 def test_a_mistake_in_the_environment_names_the_variable(monkeypatch, capsys):
     """A quote that is never closed."""
-    monkeypatch.setenv(app.OPTIONS_VARIABLE, "--auth 'me:secret")
+    monkeypatch.setenv(OPTIONS_VARIABLE, "--auth 'me:secret")
     with pytest.raises(SystemExit) as stop:
         app.main()
     assert stop.value.code == 2

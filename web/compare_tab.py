@@ -236,9 +236,9 @@ class CompareTab:
     label: str = "Compare"
     endpoint: str = "compare"
 
-    def build(self, server: Server) -> None:
-        """Put the tab where it stands on the page."""
-        create_demo(self, server)
+    def build(self, context: Server) -> None:
+        """Build the tab inside the current Gradio block."""
+        create_demo(self, context)
 
 
 def create_demo(tab: CompareTab, server: Server) -> gr.Blocks:

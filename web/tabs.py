@@ -4,7 +4,7 @@ import html
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -33,6 +33,17 @@ class ExampleClip:
         return not self.file.startswith("plain")
 
 
+class PageTab(Protocol):
+    """One tab of the page, whatever it is for."""
+
+    @property
+    def label(self) -> str:
+        """Title of the tab."""
+
+    def build(self, context: "Server") -> None:
+        """Build the tab inside the current Gradio block."""
+
+
 @dataclass(frozen=True)
 class Tab:
     """One tab: its settings class and the name of its endpoint; ``fixed`` settings that are not asked for; which others
@@ -57,9 +68,9 @@ class Tab:
         steerable = "control" not in self.fixed or self.fixed["control"] in row.controlnets
         return row.edits == self.edits and steerable and not (self.storyboard and row.trained_on_videos)
 
-    def build(self, server: "Server") -> None:
-        """Put the tab where it stands on the page."""
-        create_demo(self, server)
+    def build(self, context: "Server") -> None:
+        """Build the tab inside the current Gradio block."""
+        create_demo(self, context)
 
     def examples(self, row: Any) -> tuple[str, ...]:
         """Prompts to try with a model."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT, conditions, table
-from cli.options import read_job
+from cli.options import read_request
 from model import Model
 
 PROMPT = "a red circle on green grass"
@@ -95,9 +95,9 @@ def seconds_of_command_line(wanted: list[str], path: Path) -> float:
 
 def warm_model(wanted: list[str], path: Path) -> Callable[[], float]:
     """A wait for the same clip from a model that stays loaded."""
-    job = read_job(wanted)
-    asked: Any = job.settings
-    model = Model(models=job.models, device=job.device)
+    request = read_request(wanted)
+    asked: Any = request.settings
+    model = Model(models=request.offer.models, device=request.device)
     name = next(row.name for row in model.rows.values() if asked.model in (row.name, row.source))
     settings = asked.model_copy(update={"model": name})
 

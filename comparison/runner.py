@@ -56,7 +56,7 @@ class Stage:
         return (self.done + (0 if self.progress is None else self.progress.fraction)) / max(1, self.total)
 
 
-OnStage = Callable[[Stage], None]
+OnStage = Callable[[Stage], object]
 
 
 @dataclass

@@ -29,7 +29,7 @@ COMPARE = [line for line in INFERENCE if line.startswith("python inference.py co
 def test_comparisons_are_understood(line, monkeypatch):
     """Options, files and the engines' own settings."""
     monkeypatch.chdir(ROOT)
-    job = compare.read_compare_job(shlex.split(line)[3:])
+    job = compare.read_compare_request(shlex.split(line)[3:])
     assert len(prepare(job.settings, Model(device="cpu")).drawers) == len(job.settings.engines)
 
 
@@ -37,8 +37,8 @@ def test_comparisons_are_understood(line, monkeypatch):
 def test_command_lines_are_understood(line, monkeypatch):
     """Every option exists and every value is in bounds; videos that a line before has written count as read."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(options, "_read_video", lambda path: {"prompt": "a red circle"})
-    job = options.read_job(shlex.split(line)[2:])
+    monkeypatch.setattr(options, "read_video_settings", lambda path: {"prompt": "a red circle"})
+    job = options.read_request(shlex.split(line)[2:])
     assert job.settings.prompt
     assert job.output is None or job.output.suffix in (".mp4", ".gif")
 

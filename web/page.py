@@ -15,10 +15,10 @@ from comparison.options import add_engines, pipelines_offered
 from comparison.runner import prepare
 from director.options import add_language_model, language_model
 from director.storyboard import ChatModel
-from errors import UserError
 from media.video_io import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
+from utils import make_writable
 from web import server
 from web.tabs import EXAMPLES, PageTab, Server
 
@@ -75,10 +75,12 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
         address = server.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
+        if options.output_dir is not None:
+            make_writable(options.output_dir, f"--output-dir {options.output_dir}")
         page = create_app(
             Model(options.model, options.device, default, read_extras(options)),
             tabs=tabs,
-            output_dir=_writable(options.output_dir),
+            output_dir=options.output_dir,
             chat_model=language_model(options, from_environment=True),
             engines=engines,
         )
@@ -137,17 +139,3 @@ def _user_and_password(text: str) -> tuple[str, str]:
     if not (user and colon and password):
         raise argparse.ArgumentTypeError("must be user:password")
     return user, password
-
-
-def _writable(folder: Path | None) -> Path | None:
-    """Create the folder if needed and return it; raises UserError if videos cannot be written to it."""
-    if folder is None:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: {error.strerror}") from None
-    return folder

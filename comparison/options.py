@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from comparison.engine_specs import ENGINES, engine_by_name
+from comparison.engine_specs import ENGINES, engine_spec
 from errors import InvalidSettings
 from model_manager.discovery import is_hub_id
 
@@ -23,7 +23,7 @@ def add_engines(parser: argparse._ActionsContainer) -> None:
 
 
 def pipelines_offered(names: Sequence[str], *, local: bool) -> tuple[str, ...]:
-    """Return the diffusers pipelines that clients of a page may compare, as ``engine_by_name`` takes them: those that
+    """Return the diffusers pipelines that clients of a page may compare, as ``engine_spec`` takes them: those that
     the operator names and, if only this machine reaches the page (``local``), every row of comparison/engine_specs.py.
 
     Each is tens of gigabytes to download, which is not for strangers to start. Raises InvalidSettings.
@@ -36,7 +36,7 @@ def pipelines_offered(names: Sequence[str], *, local: bool) -> tuple[str, ...]:
             raise InvalidSettings(
                 f"--engine {name}: must be one of {rows}, or a Hub id or folder of a diffusers text-to-video pipeline"
             )
-        engine = engine_by_name(name)
-        if (engine.name in ENGINES and name not in ENGINES) or offered.setdefault(engine.name, name) != name:
-            raise InvalidSettings(f"--engine {name}: there is another engine called {engine.name}: rename the folder")
-    return tuple(name for name in offered.values() if engine_by_name(name).pipeline is not None)
+        spec = engine_spec(name)
+        if (spec.name in ENGINES and name not in ENGINES) or offered.setdefault(spec.name, name) != name:
+            raise InvalidSettings(f"--engine {name}: there is another engine called {spec.name}: rename the folder")
+    return tuple(name for name in offered.values() if engine_spec(name).pipeline is not None)

@@ -30,7 +30,7 @@ def test_comparisons_are_understood(line, monkeypatch):
     """Options, files and the engines' own settings."""
     monkeypatch.chdir(ROOT)
     job = compare.read_compare_request(shlex.split(line)[3:])
-    assert len(prepare(job.settings, Model(device="cpu")).drawers) == len(job.settings.engines)
+    assert len(prepare(job.settings, Model(device="cpu")).engines) == len(job.settings.engines)
 
 
 @pytest.mark.parametrize("line", [line for line in INFERENCE if line not in COMPARE])

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from comparison.engine_specs import ENGINES, engine_by_name
+from comparison.engine_specs import ENGINES, engine_spec
 from comparison.report.page import clips_html, plots_html, table_html, write_report
 from comparison.settings import ComparisonSettings
 from errors import Cancelled, GenerationFailed, InvalidSettings
@@ -47,7 +47,7 @@ HINT = (
 
 def engines_offered(rows: Mapping[str, Any], pipelines: Iterable[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
     """What a client may compare: by a name of its own the label, and the choice as ``ComparisonSettings`` takes it.
-    Of pipelines of diffusers those that are given, as ``engine_by_name`` takes them."""
+    Of pipelines of diffusers those that are given, as ``engine_spec`` takes them."""
     image_models = [row for row in rows.values() if not row.edits and not row.trained_on_videos]
     offered = {
         f"{engine}: {row.name}": (f"{ENGINES[engine].label} · {row.label}", {"engine": engine, "model": row.name})
@@ -55,7 +55,7 @@ def engines_offered(rows: Mapping[str, Any], pipelines: Iterable[str] = ()) -> d
         for row in image_models
     }
     own = {name: row for name, row in ENGINES.items() if name not in WITH_ANY_IMAGE_MODEL and row.settings is not None}
-    others = {source: engine_by_name(source) for source in pipelines}
+    others = {source: engine_spec(source) for source in pipelines}
     offered |= {row.name: (row.label, {"engine": name}) for name, row in (own | others).items()}
     known = {(row.settings or {}).get("model") for row in own.values()}
     named = [row for row in rows.values() if row.trained_on_videos and row.name not in known]

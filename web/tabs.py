@@ -93,7 +93,7 @@ class Server:
     embeddings: Collection[str] = ()
     chat_model: ChatModel | None = None
     compare: Callable[..., Any] | None = None  # comparison settings to what is ready to run
-    engines: Collection[str] = ()  # pipelines of diffusers that may be compared, as engine_by_name takes them
+    engines: Collection[str] = ()  # pipelines of diffusers that may be compared, as engine_spec takes them
 
     def choices(self) -> dict[str, list[tuple[str, str]]]:
         """What the settings that nobody can choose without the operator may be, as (label, value)."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from comparison.results import EngineResult, Made, Results
+from comparison.results import ClipResult, EngineResult, Results
 from web.html import duration
 
 MOST_FRAMES = 64
@@ -69,7 +69,7 @@ def _prompt_html(results: Results, prompt: str, links: bool) -> str:
     )
 
 
-def _clip(engine: EngineResult, prompt: str, seed: int) -> Made | None:
+def _clip(engine: EngineResult, prompt: str, seed: int) -> ClipResult | None:
     """What an engine has made of this prompt and seed."""
     return next((clip for clip in engine.clips if (clip.prompt, clip.seed) == (prompt, seed)), None)
 
@@ -87,7 +87,7 @@ def _missing_html(error: str | None) -> str:
     return f'<p class="t2v-cmp-none{tone}">{html.escape(error or "waiting")}</p>'
 
 
-def _clip_html(clip: Made, label: str, seconds: float) -> str:
+def _clip_html(clip: ClipResult, label: str, seconds: float) -> str:
     """The strip behind a window of one frame, which moves on by a frame at a time.
 
     The strip is n windows high, so its position is 0 % at the first frame and 100 % at the last, and frame k of n is
@@ -121,7 +121,7 @@ def easing(count: int, share: float) -> str:
     return f"linear({','.join(stops)},1 {100 * share * (count - 1) / count:.6g}% 100%)"
 
 
-def _caption_html(clip: Made, link: bool) -> str:
+def _caption_html(clip: ClipResult, link: bool) -> str:
     facts = f"{duration(clip.seconds)} · {clip.width}x{clip.height} · {_frames(clip.frames)} · {clip.fps} fps"
     return facts + (f" · {link_html(clip, 'file')}" if link else "")
 
@@ -130,6 +130,6 @@ def _frames(count: int) -> str:
     return f"{count} frame{'s' * (count != 1)}"
 
 
-def link_html(clip: Made, text: str) -> str:
+def link_html(clip: ClipResult, text: str) -> str:
     """A link to the clip's file; quoting makes a file's name of whatever it holds, never another address."""
     return f'<a href="{quote(clip.file)}">{html.escape(text)}</a>'

@@ -19,8 +19,8 @@ from cli.options import Offer, read_file, take_sources
 from cli.parser import OUTPUT_FOLDER, Parser, add_device
 from cli.terminal import cancel_on_interrupt, redraw_line, write_remark, write_result
 from comparison.settings import ComparisonSettings
+from director.director import ChatModel
 from director.options import add_language_model, language_model
-from director.storyboard import ChatModel
 from errors import Cancelled, InvalidSettings, UserError
 from model_manager.options import add_extras
 from settings.parsing import validate

@@ -11,7 +11,8 @@ from typing import Any
 from cli.options import CommandLineRequest
 from cli.parser import OUTPUT_FOLDER
 from cli.terminal import cancel_on_interrupt, draw_progress, one_line, redraw_line, write_remark, write_result
-from director.storyboard import ChatModel, load_storyboard
+from director.director import ChatModel
+from director.storyboard import load_storyboard
 from errors import Cancelled, InvalidSettings, UserError
 from generation.prompts import file_name
 from media.video_io import SUFFIXES

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cli.parser import mode_parser, settings_parser, with_dashes, with_mode_option
+from director.director import ChatModel
 from director.options import language_model
-from director.storyboard import ChatModel, frames_of
+from director.storyboard import frames_of
 from errors import InvalidSettings, InvalidVideo
 from media.video_io import read_metadata
 from model_manager.catalogue import Extras

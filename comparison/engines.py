@@ -14,7 +14,8 @@ import numpy as np
 from comparison.diffusers_engine import VideoPipeline
 from comparison.engine_specs import EngineSpec
 from comparison.settings import ComparisonSettings, EngineChoice
-from director.storyboard import ChatModel, as_sentence
+from director.director import ChatModel
+from director.storyboard import as_sentence
 from errors import InvalidSettings, UserError
 from generation.progress import OnStep
 from generation.sources import directed

@@ -20,7 +20,8 @@ from comparison.engines import Engine, EngineOutput, build_engine, label_of
 from comparison.report.clips import strip_of
 from comparison.results import ClipResult, EngineResult, Results
 from comparison.settings import ComparisonSettings
-from director.storyboard import ChatModel, as_sentence
+from director.director import ChatModel
+from director.storyboard import as_sentence
 from errors import Cancelled, UserError
 from evaluation import metrics, prompt_lists, toyworld
 from evaluation.clip_scores import ClipScorer

@@ -1,4 +1,4 @@
-"""A chat model of transformers on this machine, as one callable, ``complete(messages) -> text``."""
+"""Chat models of transformers on this machine, as one callable, ``complete(messages) -> text``."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from director.storyboard import ChatModel, Messages
+from director.director import ChatModel, Messages
 from errors import DirectorError, ModelUnavailable
 from model_manager.discovery import name_of
 from utils import LOADING_ERRORS, local_or_hub
@@ -20,10 +20,10 @@ MAX_NEW_TOKENS = 4096
 def local(
     source: str, device: str = "cpu", *, timeout_s: float = TIMEOUT_S, max_new_tokens: int = MAX_NEW_TOKENS
 ) -> ChatModel:
-    """A chat model from a folder or the Hub, loaded when first asked and kept as long as ``complete`` is; answers one
-    at a time. Safetensors only, no remote code.
+    """Return a chat model from a folder or the Hub, loaded when first asked and kept as long as the callable is; it
+    answers one request at a time. Safetensors only, no remote code.
 
-    ``complete`` raises ModelUnavailable, and DirectorError where it takes longer than ``timeout_s``.
+    The callable raises ModelUnavailable, and DirectorError for an answer that takes longer than ``timeout_s``.
     """
     load, lock = cache(lambda: load_chat_model(source, device)), threading.Lock()
 
@@ -60,7 +60,7 @@ def _generate(tokenizer: Any, model: Any, messages: Messages, **limits: float) -
 
 
 def load_chat_model(source: str, device: str) -> tuple[Any, Any]:
-    """The tokenizer and the model in its own precision on the device; raises ModelUnavailable."""
+    """Load the tokenizer and the model, in its own precision, onto the device; raises ModelUnavailable."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()

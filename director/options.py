@@ -3,8 +3,8 @@
 import argparse
 import os
 
+from director.director import ChatModel
 from director.remote_llm import MODEL_VARIABLE, LanguageModelOptions, connect, key_from_environment
-from director.storyboard import ChatModel
 
 
 def add_language_model(parser: argparse._ActionsContainer) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
-from director.storyboard import ChatModel, direct, load_storyboard, save_storyboard
+from director.director import ChatModel, direct
+from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
 from generation.progress import stop_if
 from media import video_io

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "pipelines": ["errors", "utils"],
     "model_manager": ["errors", "utils", "settings"],
     "annotators": ["errors", "utils"],
-    "director": ["errors", "utils", "model_manager"],
+    "director": ["errors", "utils", "settings", "model_manager"],
     "toyworld": ["errors", "utils", "media", "annotators"],
     "storybook": ["errors", "utils", "media", "annotators"],
     "generation": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director"],

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from director.storyboard import direct, load_storyboard, save_storyboard, storyboard
+from director.director import direct
+from director.storyboard import load_storyboard, save_storyboard, storyboard
 from errors import DirectorError, InvalidStoryboard
 from pipelines.prompt_blending import PromptBlend, blend_prompts
 

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from director.storyboard import MAX_FRAMES, ChatModel, direct, load_storyboard, storyboard
+from director.director import ChatModel, direct
+from director.storyboard import load_storyboard, storyboard
 from errors import InvalidStoryboard, UserError
-from settings import MAX_PROMPT_CHARS
+from settings import MAX_FRAMES, MAX_PROMPT_CHARS
 from web.controls import PAGE_ONLY, error_line, uploaded
 from web.html import status_html
 from web.storyboard_table import HEADERS, read_rows, resized, rows_of

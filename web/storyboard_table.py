@@ -7,8 +7,9 @@ others are written anew.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from director.storyboard import MAX_FRAMES, as_frame_prompts, load_storyboard, save_storyboard
+from director.storyboard import as_frame_prompts, load_storyboard, save_storyboard
 from errors import InvalidStoryboard
+from settings import MAX_FRAMES
 
 HEADERS = ("#", "Prompt", "Keep")
 Row = list[Any]

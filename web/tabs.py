@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from director.storyboard import ChatModel
+from director.director import ChatModel
 from settings import Settings, field_facts
 from web import controls as ui
 from web.generate import JobRunner

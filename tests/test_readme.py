@@ -12,7 +12,7 @@ from comparison.runner import prepare
 from model import Model
 from model_manager import builtin_models
 from settings import TextToVideoSettings
-from training.video_diffusion import __main__ as video_diffusion
+from training.video_diffusion.config import read_config
 from web import page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def test_the_page_is_started_with_options_it_has(line):
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])
 def test_training_is_asked_for_with_options_it_has(line):
     """Parsed, not run."""
-    assert video_diffusion.read_job(shlex.split(line)[3:]).course.steps > 0
+    assert read_config(shlex.split(line)[3:]).course.steps > 0
 
 
 def test_make_targets_exist():

@@ -12,29 +12,32 @@ import logging
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from evaluation.sheets import contact_sheet, save_picture
 from toyworld.splits import SIZE_PX, held_out_scenes
+from training.export import declare_float32, save_in_half_precision
 from training.toyworld.autoencoder import encode_pool, train_autoencoder
 from training.toyworld.data import MASK_CELLS, load_pool
 from training.toyworld.denoiser import Course, build_scheduler, text_states, train_denoiser
 from training.toyworld.measure import measure, report
-from training.toyworld.text import save_tokenizer, train_clip
+from training.toyworld.text import train_clip
 
 logger = logging.getLogger("training.toyworld")
 
 
 def text_half(clip: CLIPModel) -> CLIPTextModel:
-    """The text encoder of a CLIP as Stable Diffusion wants it."""
+    """Return the text encoder of a CLIP in the class that Stable Diffusion expects."""
     encoder = CLIPTextModel(clip.config.text_config)
     encoder.load_state_dict(clip.text_model.state_dict())
     return encoder.eval()
 
 
-def assemble(autoencoder, text_encoder, tokenizer, unet) -> StableDiffusionPipeline:
-    """A plain Stable Diffusion pipeline of the four parts."""
+def assemble(
+    autoencoder: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel
+) -> StableDiffusionPipeline:
+    """Build a plain Stable Diffusion pipeline of the four parts."""
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
@@ -49,17 +52,15 @@ def assemble(autoencoder, text_encoder, tokenizer, unet) -> StableDiffusionPipel
     return pipeline
 
 
-def export(pipeline: StableDiffusionPipeline, clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write the pipeline, and the CLIP it was conditioned by into ``clip`` beside it, in fp16 safetensors."""
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    save_tokenizer(tokenizer, folder / "tokenizer")
+def export(pipeline: StableDiffusionPipeline, clip: CLIPModel, folder: Path) -> None:
+    """Write the pipeline, and the CLIP of its text encoder into ``clip`` beside it, in fp16 safetensors."""
+    save_in_half_precision(pipeline, folder)
     clip.half().save_pretrained(folder / "clip")
-    # Stored in half precision, to be loaded in full unless asked otherwise, as the UNet and the autoencoder are.
-    for path in (folder / "text_encoder" / "config.json", folder / "clip" / "config.json"):
-        path.write_text(path.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
+    declare_float32(folder / "clip")
 
 
 def main() -> None:
+    """Draw, train, export and measure, each stage resuming from the work folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".training/toyworld"), help="state and drawn pictures")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/toyworld"), help="the finished checkpoint")
@@ -107,7 +108,7 @@ def main() -> None:
     seed = 6 if options.further is None else 7
     course = Course(options.steps, options.learning_rate, device=device, seed=seed, review=review)
     unet = train_denoiser(work / f"{name}.pt", pool, latents, encode_text, course, start=unet.state_dict())
-    export(assemble(autoencoder, text_encoder, tokenizer, unet), clip, tokenizer, options.out)
+    export(assemble(autoencoder, text_encoder, tokenizer, unet), clip, options.out)
     finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(device)
     finished.set_progress_bar_config(disable=True)
     result = report(finished, options.out, {"pictures": options.pictures, "course": course_of(options)})
@@ -115,7 +116,7 @@ def main() -> None:
 
 
 def course_of(options: argparse.Namespace) -> str:
-    """How the checkpoint came about, as the model card says it."""
+    """Describe the training of the checkpoint, for the model card."""
     if options.further is not None:
         before = json.loads((options.further / "fidelity.json").read_text(encoding="utf-8"))["training"]["course"]
         return f"{before}; then {options.steps} further steps of 32 on {options.device}"

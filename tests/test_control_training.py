@@ -81,7 +81,9 @@ def test_each_kind_sees_what_it_is_for():
 
 def test_the_editor_begins_as_the_base(parts, pool, latents, tmp_path):
     """Before the first step it draws what the base draws, whatever picture it is shown."""
-    editor = control.train_editor(tmp_path / "state.pt", parts, pool, (latents, latents), Course(0))
+    editor = control.train_editor(
+        tmp_path / "state.pt", parts=parts, pool=pool, latents=(latents, latents), course=Course(0)
+    )
     noisy, shown = torch.randn(2, 2, 4, 32, 32)
     states = torch.randn(2, 7, parts.unet.config.cross_attention_dim)
     with torch.no_grad():
@@ -92,7 +94,9 @@ def test_the_editor_begins_as_the_base(parts, pool, latents, tmp_path):
 def test_a_controlnet_learns_beside_a_frozen_unet_and_loads_as_any_other(parts, pool, latents, tmp_path):
     """Two steps change it and not the UNet; what is written is what the program's loader reads."""
     before = {name: value.clone() for name, value in parts.unet.state_dict().items()}
-    trained = control.train_controlnet(tmp_path / "state.pt", "canny", parts, pool, latents, COURSE)
+    trained = control.train_controlnet(
+        tmp_path / "state.pt", "canny", parts=parts, pool=pool, latents=latents, course=COURSE
+    )
     assert all(torch.equal(value, before[name]) for name, value in parts.unet.state_dict().items())
     assert trained.controlnet_mid_block.weight.abs().sum() > 0
     trained.half().save_pretrained(tmp_path / "controlnet")

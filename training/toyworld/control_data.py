@@ -16,8 +16,11 @@ from training.toyworld.data import CHUNK, SHAPES, Pool, coarse_mask, load_arrays
 
 @dataclass(frozen=True)
 class ControlPool(Pool):
-    """A pool of one kind, with the ``control`` of each picture: depth uint8 (n, 128, 128), the picture before the edit
-    (n, 128, 128, 3), or nothing where it is made at every use."""
+    """A pool of one kind, with the ``control`` of each picture.
+
+    That is depth, uint8 (n, 128, 128), the picture before the edit, (n, 128, 128, 3), or nothing where it is made at
+    every use.
+    """
 
     control: np.ndarray
 
@@ -39,13 +42,13 @@ def draw_chunk(kind: str, start: int) -> tuple[int, dict[str, np.ndarray]]:
 
 
 def shapes(kind: str) -> dict[str, tuple[int, ...]]:
-    """The shape of one entry of each array of a pool."""
+    """Return the shape of one entry of each array of a pool."""
     control: dict[str, tuple[int, ...]] = {"depth": (SIZE_PX, SIZE_PX), EDIT: (SIZE_PX, SIZE_PX, 3)}
     return SHAPES | {"control": control.get(kind, (0,))}
 
 
 def control_pictures(kind: str, pool: ControlPool, chosen: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """What a ControlNet is shown of the chosen pictures, as an annotator would draw it: uint8 (n, 128, 128, 3)."""
+    """Draw the control pictures of the chosen pictures as an annotator would: uint8 (n, 128, 128, 3)."""
     if kind == "canny":
         low = int(random.integers(60, 150))
         return Canny(low, int(random.integers(low + 30, 250)))(pool.images[chosen])
@@ -61,5 +64,5 @@ def control_pictures(kind: str, pool: ControlPool, chosen: np.ndarray, random: n
 
 
 def load_pool(folder: Path, kind: str, pictures: int) -> ControlPool:
-    """The first ``pictures`` scenes of a kind, drawn now where ``folder`` does not hold them yet."""
+    """Return the first ``pictures`` scenes of a kind, drawn now if ``folder`` does not hold them yet."""
     return ControlPool(**load_arrays(folder, pictures, shapes(kind), partial(draw_chunk, kind)))

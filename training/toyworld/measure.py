@@ -1,4 +1,4 @@
-"""How often a checkpoint draws what it was asked for: fidelity per attribute, confusions, a contact sheet."""
+"""Fidelity of a checkpoint to its captions: per attribute, with confusions and a contact sheet."""
 
 import json
 import logging
@@ -25,16 +25,19 @@ ATTRIBUTES = ("colour", "shape", "background", "position")
 
 @dataclass
 class Fidelity:
-    """Counts of what was asked for and found, over the attributes of ATTRIBUTES; ``overlap`` is the mean
-    intersection over union of the found outline with the ideal one."""
+    """Counts of pictures that show what was asked for, per attribute of ATTRIBUTES.
+
+    ``overlaps`` are intersections over union of the found outlines with the ideal ones; ``confusions`` count
+    (attribute, asked, found).
+    """
 
     asked: int = 0
-    right: Counter = field(default_factory=Counter)
-    confusions: Counter = field(default_factory=Counter)
+    right: Counter[str] = field(default_factory=Counter)
+    confusions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     overlaps: list[float] = field(default_factory=list)
 
     def add(self, scene: Scene, image: np.ndarray) -> bool:
-        """Count one picture of a scene with one object; returns whether everything was right."""
+        """Count one picture of a scene with one object; return True if everything was right."""
         thing = scene.objects[0]
         wanted = {name: getattr(thing, name) for name in ("colour", "shape", "position")}
         wanted["background"] = scene.background
@@ -53,7 +56,7 @@ class Fidelity:
         return all(found.get(name) == value for name, value in wanted.items())
 
     def shares(self) -> dict[str, float]:
-        """The share of right pictures per attribute, and the mean overlap."""
+        """Return the share of right pictures per attribute, and the mean overlap."""
         shares = {name: self.right[name] / self.asked for name in ATTRIBUTES}
         return shares | {"overlap": float(np.mean(self.overlaps)) if self.overlaps else 0.0}
 
@@ -70,7 +73,7 @@ def draw(
     size_px: int | None = None,
     batch: int = 8,
 ) -> np.ndarray:
-    """One still picture per caption, seeded by its number: uint8 (captions, height, width, 3)."""
+    """Draw one still picture per caption, seeded by its number: uint8 (captions, height, width, 3)."""
     images = []
     for start in range(0, len(captions), batch):
         texts = captions[start : start + batch]
@@ -96,7 +99,7 @@ def measure(
     guidance: float = 7.5,
     size_px: int | None = None,
 ) -> tuple[Fidelity, np.ndarray, list[bool]]:
-    """Fidelity over ``scenes``, the pictures, and which of them are right in everything."""
+    """Return the fidelity over ``scenes``, the pictures, and for each True if it is right in everything."""
     images = draw(pipeline, captions_of(scenes), steps=steps, guidance=guidance, size_px=size_px)
     fidelity = Fidelity()
     right = [fidelity.add(scene, image) for scene, image in zip(scenes, images, strict=True)]
@@ -104,7 +107,7 @@ def measure(
 
 
 def detector_accuracy(count: int = 500) -> Fidelity:
-    """The same measure on true renderings: what the yardstick itself is worth."""
+    """Return the fidelity of true renderings, which is the accuracy of the detector itself."""
     fidelity = Fidelity()
     for scene in held_out_scenes(count):
         fidelity.add(scene, render(scene).image)
@@ -113,7 +116,7 @@ def detector_accuracy(count: int = 500) -> Fidelity:
 
 @torch.no_grad()
 def reconstruction_psnr(autoencoder: AutoencoderKL, count: int = 200) -> float:
-    """Mean PSNR in dB of the autoencoder on scenes it never saw."""
+    """Return the mean PSNR in dB of the autoencoder on held-out scenes."""
     images = np.stack([render(scene_at(index, HELD_OUT_SEED)).image for index in range(count)])
     values = []
     for start in range(0, count, 20):
@@ -128,7 +131,7 @@ def report(
 ) -> dict:
     """Measure everything the model card states; write the card, ``fidelity.json`` and the contact sheet.
 
-    ``training`` says how the checkpoint came about: ``pictures`` (a number) and ``course`` (a phrase).
+    ``training`` describes the training: ``pictures`` (a number) and ``course`` (a phrase).
     """
     fidelity, images, right = measure(pipeline, held_out_scenes(count))
     unseen, _, _ = measure(pipeline, held_out_scenes(unseen_count, unseen_pairs=True))

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comparison.report.clips import easing
-from comparison.report.page import clips_html, markdown_table, plots_html, strip_of, table_html, write_report
-from comparison.report.plots import cut, ticks
+from comparison.report.clips import clips_html, easing, strip_of
+from comparison.report.page import write_report
+from comparison.report.plots import cut, plots_html, ticks
+from comparison.report.tables import markdown_table, table_html
 from comparison.results import ClipResult, EngineResult, Results
 from evaluation.statistics import MIN_PROMPTS
 

@@ -17,7 +17,11 @@ import gradio as gr
 from gradio.components import Component
 
 from comparison.engine_specs import ENGINES, engine_spec
-from comparison.report.page import clips_html, plots_html, table_html, write_report
+from comparison.report.clips import clips_html
+from comparison.report.formatting import duration
+from comparison.report.page import write_report
+from comparison.report.plots import plots_html
+from comparison.report.tables import table_html
 from comparison.settings import ComparisonSettings
 from errors import Cancelled, GenerationFailed, InvalidSettings
 from evaluation.clip_scores import VIT_B_32
@@ -25,7 +29,7 @@ from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from settings.parsing import validate
 from web import controls as ui
 from web.generate import Job, connect_job
-from web.html import NOTHING_KEPT, PLACEHOLDER, duration, status_html
+from web.html import NOTHING_KEPT, PLACEHOLDER, status_html
 from web.jobs import keep, run_in_thread
 from web.tabs import Server, choice_of, chosen
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from comparison.report.formatting import duration
+
 PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # keeps the page from jumping later
 NOTHING_KEPT = "Stopped. Nothing was kept."
 
@@ -51,8 +53,3 @@ def preview_html(frames: np.ndarray) -> str:
     Image.fromarray(sheet).save(buffer, "JPEG", quality=90, subsampling=0)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<div class="t2v-stage"><img alt="The frames so far" src="data:image/jpeg;base64,{data}"></div>'
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -110,8 +110,8 @@ def _clip_html(clip: ClipResult, label: str, seconds: float) -> str:
 
 
 def easing(count: int, share: float) -> str:
-    """Return a CSS easing that shows ``count`` frames (2 or more), each equally long, in the first ``share`` of the time
-    and the last one for the rest."""
+    """Return a CSS easing that shows ``count`` frames (2 or more), each equally long, in ``share`` of the time at first
+    and the last one in the rest."""
     if share > 1 - 1e-9:
         return f"steps({count},jump-none)"
     stops = [

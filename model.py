@@ -233,7 +233,7 @@ class Model:
                     matrix = self.preview_matrix(row, pipeline)
                     reporter = Reporter(job.on_step, job.cancel, started, settings, matrix)
                     frames = run(job.mode, pipeline, told(settings, row, pipeline.tokenizer), inputs, reporter)
-                    if pipeline.vae.use_tiling and not plan.tile_vae:
+                    if getattr(pipeline.vae, "use_tiling", False) and not plan.tile_vae:
                         notes.append("Memory was short; went on decoding pictures in tiles.")
             except torch.OutOfMemoryError:
                 if together:

@@ -265,7 +265,7 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
         raise ModelUnavailable(reason(row, source, error)) from error
     if pipeline.unet.config.in_channels not in (pipeline.vae.config.latent_channels * count for count in (1, 2)):
         raise ModelUnavailable(f"{row.name} is not a text-to-image checkpoint (inpainting?)")
-    if getattr(pipeline.vae.config, "latents_mean", None) is not None:
+    if "sigma_data" in pipeline.scheduler.config:
         raise ModelUnavailable(f"{row.name} is made for another kind of noise (EDM), which no scheduler here draws")
     parts = {
         name: part for name, part in pipeline.components.items() if name not in ("safety_checker", "image_encoder")

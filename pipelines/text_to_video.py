@@ -123,7 +123,11 @@ class TextToVideoMixin(VideoPipelineMixin):
                 video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
 
         output = self.finish(video, sampler, options.watch, request.output_type)
-        return output if request.return_dict else (output.images, output.nsfw_content_detected)
+        return output if request.return_dict else self.as_tuple(output)
+
+    def as_tuple(self, output: VideoPipelineOutput) -> tuple:
+        """What a call returns with ``return_dict=False``: what the ancestors do."""
+        return output.images, output.nsfw_content_detected
 
 
 class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
@@ -182,8 +186,8 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             latents: the first frame's noise instead, (1, c, height / factor, width / factor).
             motion_field_strength_x, motion_field_strength_y: how far the camera moves to the right and down, in
                 512ths of the frame per frame; what is seen moves the other way.
-            output_type: ``"latent"`` for latents, ``"uint8"`` for pictures in a quarter of the memory, anything else
-                for pictures in 0..1.
+            output_type: ``"latent"`` for latents, ``"pil"`` for a list of pictures, ``"pt"`` for a tensor,
+                ``"uint8"`` for an array in a quarter of the memory, anything else for one in 0..1.
             callback: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
             t0, t1: the motion window as step indices counted from the last step, t0 < t1.
             frame_ids: the place in time of every frame, 0 first; ``range(video_length)`` by default.

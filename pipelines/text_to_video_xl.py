@@ -146,6 +146,10 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         predict = text_predictor(self.unet, embeddings, self.guidance(guidance_scale, guidance_rescale), added)
         return self.paint(predict, len(embeddings), request, options)
 
+    def as_tuple(self, output: VideoPipelineOutput) -> tuple:
+        """The pictures alone: this family has no safety checker."""
+        return (output.images,)
+
     def encode_texts(self, texts: dict[str, Any], *, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (branches, tokens, channels) and pooled embeddings (branches, channels) of what
         ``encode_prompt`` takes, unconditional first."""
@@ -163,9 +167,9 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         sizes = self._get_add_time_ids(tuple(original), tuple(corner), tuple(target), pooled.dtype, pooled.shape[-1])
         return sizes.to(pooled.device).repeat(len(pooled), 1)
 
-    def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:
+    def decode_frame(self, latents: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """As its parent's, with the invisible watermark of this family where the package for it is installed."""
-        decoded = super().decode_frame(latents)
+        decoded = super().decode_frame(latents, generator)
         if self.watermark is None or not decoded.isfinite().all():
             return decoded
         return self.watermark.apply_watermark(decoded)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
+import imageio.v3
 import numpy as np
+
+JPEG_QUALITY = 95  # PNG has no such thing and ignores it
 
 
 def contact_sheet(images: np.ndarray, right: Sequence[bool] | None = None, columns: int = 10) -> np.ndarray:
@@ -23,7 +25,6 @@ def contact_sheet(images: np.ndarray, right: Sequence[bool] | None = None, colum
 
 
 def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB pixels as a PNG or JPEG file; raises OSError where that fails."""
+    """Write RGB pixels, uint8 (height, width, 3), as a PNG or JPEG file; raises OSError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
-        raise OSError(f"cannot write {path.name}")
+    imageio.v3.imwrite(path, image, quality=JPEG_QUALITY)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, TextToVideoSDPipeline
 
+from evaluation.sheets import save_picture
 from media.video_io import write_video
 from training.export import save_in_half_precision
 from training.video_diffusion.config import TrainingConfig
@@ -75,11 +76,11 @@ def write_loss(folder: Path, losses: Sequence[float]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = (f"{step},{value:.6f}\n" for step, value in enumerate(losses, 1))
     (folder / "loss.csv").write_text("step,loss\n" + "".join(rows), encoding="utf-8")
-    cv2.imwrite(str(folder / "loss.png"), draw_curve(losses))
+    save_picture(draw_curve(losses), folder / "loss.png")
 
 
 def draw_curve(losses: Sequence[float]) -> np.ndarray:
-    """Plot the loss over the steps: uint8 (height, width, 3), logarithmic upwards."""
+    """Plot the loss over the steps: uint8 RGB (height, width, 3), logarithmic upwards."""
     canvas = np.full((PLOT_HEIGHT, PLOT_WIDTH, 3), 255, np.uint8)
     values = running_mean(np.asarray(losses, np.float64), max(1, len(losses) // 100))
     heights = np.log10(np.maximum(values, 1e-8))
@@ -89,7 +90,7 @@ def draw_curve(losses: Sequence[float]) -> np.ndarray:
     points = np.stack([across, down], axis=1).round().astype(np.int32)
     frame = (MARGIN, MARGIN, PLOT_WIDTH - 2 * MARGIN, PLOT_HEIGHT - 2 * MARGIN)
     cv2.rectangle(canvas, frame, (200, 200, 200), 1)
-    cv2.polylines(canvas, [points], False, (180, 90, 20), 2, cv2.LINE_AA)
+    cv2.polylines(canvas, [points], False, (20, 90, 180), 2, cv2.LINE_AA)
     labels = {
         (4, MARGIN + 4): f"{10**high:.3g}",
         (4, PLOT_HEIGHT - MARGIN): f"{10**low:.3g}",

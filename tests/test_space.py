@@ -1,12 +1,10 @@
 """A Hugging Face Space made of this repository builds, starts, and computes nothing before the first job."""
 
-import logging
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
-import gradio as gr
 import pytest
 import torch
 import yaml
@@ -111,15 +109,6 @@ def test_options_come_from_the_environment_where_there_is_no_command_line(served
         (5, ("me", "two words")),
         (7, ("me", "two words")),
     ]
-
-
-def test_the_console_says_where_the_page_is(monkeypatch, caplog):
-    """Although other libraries' remarks at this level are not shown."""
-    monkeypatch.setattr(server, "start", lambda *given: "http://127.0.0.1:7860/")
-    monkeypatch.setattr(server.signal, "signal", lambda *given: None)
-    monkeypatch.setattr(gr.Blocks, "block_thread", lambda page: None)
-    app.main(["--device", "cpu"])
-    assert caplog.record_tuples == [("web.server", logging.INFO, "open http://127.0.0.1:7860/")]
 
 
 def test_a_mistake_in_the_environment_names_the_variable(monkeypatch, capsys):

@@ -20,10 +20,9 @@ from model import Model
 from model_manager.options import add_extras, read_extras
 from utils import make_writable
 from web import server
-from web.tabs import EXAMPLES, PageTab, Server
+from web.html import HEADER
+from web.tabs import EXAMPLES, PageContext, PageTab
 
-HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
-<p>Videos from image models, with no video training.</p></div>"""
 ABOUT = "The web page: one tab per mode, and the options it is started with."
 OPTIONS_VARIABLE = "T2V_OPTIONS"
 
@@ -42,7 +41,7 @@ def create_app(
     have downloaded and run.
     """
     offered = model.catalogue
-    context = Server(
+    context = PageContext(
         generate=model.generate,
         rows=model.rows,
         default=model.default,

@@ -17,9 +17,8 @@ from comparison.report.tables import differences_html, table_html
 from comparison.results import MEASURES, EngineResult, Results
 from evaluation.statistics import MIN_PROMPTS
 
-STYLE_SHEET = Path(__file__).with_name("fragments.css")  # of the fragments, also on other pages
+FRAGMENT_STYLE_SHEET = Path(__file__).with_name("fragments.css")  # of the fragments, also on other pages
 PAGE_STYLE_SHEET = Path(__file__).with_name("page.css")
-STYLE = STYLE_SHEET.read_text("utf-8")
 
 HOW_TO_READ = f"""<p>Every engine was given the same prompts and the same seeds. A number is the mean over the prompts
 of each prompt's mean over its seeds. Beneath it in brackets, and as a line in the plots, is the 95 % confidence
@@ -60,7 +59,7 @@ def page_html(results: Results) -> str:
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>Comparison: {title}</title>
-<style>{STYLE}{PAGE_STYLE_SHEET.read_text("utf-8")}</style></head><body>
+<style>{FRAGMENT_STYLE_SHEET.read_text("utf-8")}{PAGE_STYLE_SHEET.read_text("utf-8")}</style></head><body>
 <header><div class="quiet">Text2Video-Zero Studio · Comparison</div><h1>{title}</h1>{_facts_html(results)}</header>
 {_section("How to read it", HOW_TO_READ + _measures_html(results))}
 {_section("Clips", clips_html(results, links=True))}

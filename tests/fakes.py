@@ -30,6 +30,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
 class ChatHandler(BaseHTTPRequestHandler):
     """Answers as an OpenAI-compatible server does: as many frames as it is asked for."""
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from fakes import ENDLESS, FakeModel, free_port
+from fakes import ENDLESS, FakeModel, eventually, free_port
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -87,11 +86,11 @@ def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(clien
     """Neither a folder of clips nor a model at work."""
     before = set(folders_of_comparisons())  # of a program that was killed
     job = client.submit(**ASKED | {"prompts": ENDLESS}, api_name="/compare")
-    wait_until(lambda: ("start", ENDLESS) in model.log)
+    eventually(lambda: ("start", ENDLESS) in model.log)
     assert set(folders_of_comparisons()) > before
     job.cancel()
-    wait_until(lambda: model.log[-1] == ("stop", ENDLESS))
-    wait_until(lambda: set(folders_of_comparisons()) <= before)
+    eventually(lambda: model.log[-1] == ("stop", ENDLESS))
+    eventually(lambda: set(folders_of_comparisons()) <= before)
     _, facts = client.predict(**ASKED, api_name="/compare")
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
 
@@ -128,14 +127,6 @@ def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
 def folders_of_comparisons() -> list[Path]:
     """Those that are at work, or were when somebody killed them."""
     return list(Path(tempfile.gettempdir()).glob("text2video-*/comparison-*"))
-
-
-def wait_until(happened) -> None:
-    """For at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,6 @@ from web.compare_tab import CompareTab
 TAB = CompareTab()
 
 if __name__ == "__main__":
-    import app
+    import web.page
 
-    app.main(tabs=[TAB])
+    web.page.main([TAB])

@@ -19,6 +19,6 @@ TAB = Tab(
 )
 
 if __name__ == "__main__":
-    import app
+    import web.page
 
-    app.main(tabs=[TAB])
+    web.page.main([TAB])

@@ -197,7 +197,7 @@ class Model:
         """Load what a job with these settings needs, so that it begins at once; raises UserError."""
         mode = MODES[type(settings)]
         with self._lock:
-            row = self.catalogue.dress(self.row(settings.model, edits=mode.edits), settings)  # type: ignore[attr-defined]
+            row = self.catalogue.with_adapters(self.row(settings.model, edits=mode.edits), settings)  # type: ignore[attr-defined,arg-type]
             mode.pipeline(self.loader, row, settings)
 
     def release(self) -> None:
@@ -212,7 +212,7 @@ class Model:
 
         started = time.monotonic()
         stop_if(job.cancel)
-        row = self.catalogue.dress(self.row(settings.model, edits=job.mode.edits), settings)
+        row = self.catalogue.with_adapters(self.row(settings.model, edits=job.mode.edits), settings)
         pipeline = job.mode.pipeline(self.loader, row, settings)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.scheduler = build_scheduler(settings.scheduler, pipeline.scheduler.config)
@@ -233,7 +233,7 @@ class Model:
                     matrix = self.preview_matrix(row, pipeline)
                     reporter = Reporter(job.on_step, job.cancel, started, settings, matrix)
                     frames = run(job.mode, pipeline, told(settings, row, pipeline.tokenizer), inputs, reporter)
-                    if pipeline.vae.use_tiling and not plan.tile_vae:
+                    if getattr(pipeline.vae, "use_tiling", False) and not plan.tile_vae:
                         notes.append("Memory was short; went on decoding pictures in tiles.")
             except torch.OutOfMemoryError:
                 if together:

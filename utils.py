@@ -1,17 +1,22 @@
 """Small facts about the machine: which device to compute on, in which precision, in which versions, and whether the
 Hub is there."""
 
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from errors import UserError
+from safetensors import SafetensorError
+
+from errors import InvalidSettings, UserError
 
 Loaded = TypeVar("Loaded")
 VERSION = "0.1.0"
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
+# What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.
+LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
@@ -63,6 +68,16 @@ def choose_dtype(device: str) -> Any:
     if not device.startswith("cpu"):
         return torch.float16
     return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+
+
+def make_writable(folder: Path, refusal: str) -> None:
+    """Make a folder, and check that a file can be written in it; raises InvalidSettings, which begins with ``refusal``
+    and says why."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{refusal}: {getattr(error, 'strerror', error)}") from None
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from errors import ModelUnavailable
-from utils import local_or_hub
+from utils import LOADING_ERRORS, local_or_hub
 
 logger = logging.getLogger(__name__)
 # Is told the number of the frame that comes next, and stops the work by raising.
@@ -50,14 +50,13 @@ class Network:
         """The processor and the model in single precision on the device; raises ModelUnavailable."""
         if self._parts is None:
             import torch
-            from safetensors import SafetensorError
 
             logger.info("loading %s on %s", self.name, self.device)
             try:
                 self._parts = self._read()
             except torch.OutOfMemoryError as error:
                 raise ModelUnavailable(f"{self.name} does not fit into the memory of {self.device} now") from error
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            except LOADING_ERRORS as error:
                 logger.info("loading %s failed", self.name, exc_info=True)
                 raise ModelUnavailable(self._reason(error)) from error
         return self._parts

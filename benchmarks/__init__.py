@@ -1,1 +1,1 @@
-"""What the method costs, measured by hand and noted in NOTES.md; nothing here is a test, and no test is timed."""
+"""Costs of the method, measured by hand and noted in NOTES.md; nothing here is a test, and no test is timed."""

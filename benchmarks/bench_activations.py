@@ -1,5 +1,4 @@
-"""Counts the values that live at once in the networks of Stable Diffusion 1.5 and XL, on which the
-memory plan rests.
+"""Count the values that live at once in the networks of Stable Diffusion 1.5 and XL, for the memory plan.
 
     python -m benchmarks.bench_activations
 
@@ -11,7 +10,7 @@ Predicted: nothing was; for Stable Diffusion 1.5 the program took 0.35 GB per fr
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.full_size import AUTOENCODER, UNET
 from benchmarks.measuring import table
 from pipelines.attention import cross_frame_attention
-from pipelines.predictors import text_predictor
+from pipelines.predictors import Guidance, text_predictor
 
 UNET_XL = {
     "sample_size": 128,
@@ -45,14 +44,16 @@ HALF = torch.float16
 
 
 class LiveBytes(TorchDispatchMode):
-    """Inside: the bytes of all results that somebody still holds, and the most there ever were."""
+    """Mode that counts the bytes of all results that are still referenced, and their peak."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.seen = {weight.untyped_storage()._cdata for weight in network.parameters()}
         self.now = self.peak = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
@@ -73,32 +74,36 @@ class LiveBytes(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Inside: attention makes nothing but its result."""
+    """Mode in which attention allocates nothing but its result."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
             return args[0].new_empty(args[0].shape)
         return func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()
-def peak_bytes(network: Any, work: Callable[[], Any]) -> int:
-    """The most bytes that live at once while the network works, its weights left out."""
+def peak_bytes(network: torch.nn.Module, work: Callable[[], object]) -> int:
+    """Return the most bytes that live at once while ``work`` runs the network, its weights left out."""
     with FusedAttention(), LiveBytes(network) as live:
         work()
     return live.peak
 
 
 def predicting(config: dict[str, Any], side_px: int, frames: int) -> tuple[int, int]:
-    """Bytes while frames are predicted with guidance in half precision, and those that are kept of the anchor frame for
-    the chunks that follow."""
+    """Return the peak bytes of a guided prediction of frames in half precision, and those kept of the anchor frame.
+
+    The latter are held for the chunks that follow.
+    """
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config).to(HALF).eval()
         latents = torch.empty(frames, 4, side_px // 8, side_px // 8)
         text = torch.empty(2, 77, unet.config.cross_attention_dim)
         told = {"text_embeds": torch.empty(2, 1280, dtype=HALF), "time_ids": torch.empty(2, 6, dtype=HALF)}
         timestep = torch.tensor(500)
-    predict = text_predictor(unet, text, 7.5, told if unet.config.addition_embed_type else None)
+    predict = text_predictor(unet, text, Guidance(7.5), told if unet.config.addition_embed_type else None)
     with cross_frame_attention(unet, branches=2) as anchor:
         live = peak_bytes(unet, lambda: predict(latents, timestep, slice(0, frames)))
         with torch.no_grad(), FusedAttention(), anchor.record():
@@ -108,7 +113,7 @@ def predicting(config: dict[str, Any], side_px: int, frames: int) -> tuple[int, 
 
 
 def decoding(dtype: torch.dtype, side_px: int) -> int:
-    """Bytes while one picture is decoded."""
+    """Return the peak bytes of decoding one picture."""
     with torch.device("meta"):
         autoencoder = AutoencoderKL(**AUTOENCODER).to(dtype).eval()
         latents = torch.empty(1, 4, side_px // 8, side_px // 8, dtype=dtype)

@@ -1,4 +1,4 @@
-"""How long somebody waits: for the page after ``python app.py``, and for a default clip.
+"""Waiting times: for the page after ``python app.py``, and for a default clip.
 
     python -m benchmarks.bench_app
     python -m benchmarks.bench_app --model FOLDER --repeats 1 -- --num-frames 2 --num-inference-steps 4   # a look
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT, conditions, table
-from cli.options import read_job
+from cli.options import read_request
 from model import Model
 
 PROMPT = "a red circle on green grass"
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def seconds_to_page() -> float:
-    """From the start of ``app.py`` to its first answer on the loopback."""
+    """Return the time from the start of ``app.py`` to its first answer on the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,7 +74,7 @@ def seconds_to_page() -> float:
 
 
 def answers(port: int) -> bool:
-    """Whether the page is there."""
+    """Return True if the page is there."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", "/")
@@ -86,7 +86,7 @@ def answers(port: int) -> bool:
 
 
 def seconds_of_command_line(wanted: list[str], path: Path) -> float:
-    """A whole process from its start to its end, with the clip written."""
+    """Return the time of a whole process from its start to its end, with the clip written."""
     started = time.perf_counter()
     command = [sys.executable, "inference.py", *wanted, "-o", str(path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -94,10 +94,10 @@ def seconds_of_command_line(wanted: list[str], path: Path) -> float:
 
 
 def warm_model(wanted: list[str], path: Path) -> Callable[[], float]:
-    """A wait for the same clip from a model that stays loaded."""
-    job = read_job(wanted)
-    asked: Any = job.settings
-    model = Model(models=job.models, device=job.device)
+    """Return a measurement of the same clip from a model that stays loaded."""
+    request = read_request(wanted)
+    asked: Any = request.settings
+    model = Model(models=request.offer.models, device=request.device)
     name = next(row.name for row in model.rows.values() if asked.model in (row.name, row.source))
     settings = asked.model_copy(update={"model": name})
 

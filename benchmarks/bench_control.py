@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """The options."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", nargs="+", type=int, default=(8, 32, 128))
     parser.add_argument("--chunks", nargs="+", type=int, default=(2, 4, 8))
@@ -75,12 +74,12 @@ def arguments() -> argparse.Namespace:
 
 
 def in_fresh_process(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:
-    """One measurement."""
+    """Run one measurement in a process of its own."""
     return elsewhere("bench_control", "--one", f"{way},{chunk},{frames}", "--steps", steps)
 
 
 def measure(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:
-    """Latents of one video: seconds, evaluations of each network, and MiB above what was there before."""
+    """Measure the latents of one video: seconds, evaluations of each network, MiB above those before it."""
     components = in_float32(load_components(TOYWORLD, "cpu"))
     controlnet = ControlNetModel.from_unet(components["unet"], conditioning_embedding_out_channels=(16, 32, 96)).eval()
     pipeline = ControlledVideoPipeline(
@@ -104,21 +103,21 @@ def measure(way: str, chunk: int, frames: int, steps: int) -> dict[str, float]:
     return {"seconds": seconds, "unet": sum(unet), "controlnet": sum(steered), "mib": memory_mib()[1] - before}
 
 
-def run(pipeline: Any, control: np.ndarray, options: RunOptions, steps: int) -> None:
-    """Latents alone: decoding is the same in all ways."""
+def run(pipeline: ControlledVideoPipeline, control: np.ndarray, options: RunOptions, steps: int) -> None:
+    """Compute the latents alone: decoding is the same in all ways."""
     generator = torch.Generator().manual_seed(7)
     pipeline("a red circle", control, steps, generator=generator, output_type="latent", options=options)
 
 
 def original_chunks(control: np.ndarray, chunk: int) -> Iterator[tuple[np.ndarray, RunOptions]]:
-    """The original's scheme: every chunk - 1 frames with frame 0 before them, each chunk through all steps."""
+    """Yield the original's chunks: every chunk - 1 frames with frame 0 before them, each through all steps."""
     for start in range(0, len(control), chunk - 1):
         yield np.concatenate([control[:1], control[start : start + chunk - 1]]), RunOptions()
 
 
 @contextmanager
-def counted(network: Any) -> Iterator[list[int]]:
-    """How many pictures go through a network, one entry per call."""
+def counted(network: torch.nn.Module) -> Iterator[list[int]]:
+    """Count the pictures that go through a network inside the ``with``, one entry per call."""
     sizes: list[int] = []
     hook = network.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
     try:

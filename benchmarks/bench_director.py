@@ -1,4 +1,4 @@
-"""What the additions of DirecT2V cost: rotation, the filter, other anchors, and prompts for every frame.
+"""Costs of DirecT2V's additions: rotation, the filter, other anchors, and prompts for every frame.
 
     python -m benchmarks.bench_director               # 8 frames, 10 steps, 5 rounds; memory at 8, 32, 128 frames
     python -m benchmarks.bench_director --rounds 2 --memory-frames 8    # a look
@@ -14,7 +14,6 @@ filter flat in the number of frames.
 import argparse
 import json
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -68,20 +67,20 @@ def main() -> None:
 
 
 def peak(way: str, frames: int) -> float:
-    """MiB above the networks, in a fresh process."""
+    """Return the MiB above the networks, from a fresh process."""
     return elsewhere("bench_director", "--one", f"{way},{frames}")
 
 
 def build() -> TextToVideoPipeline:
-    """The toy world."""
+    """Build a pipeline of the toy world's checkpoint."""
     parts = Loader("cpu").components(TOYWORLD)
     pipeline = TextToVideoPipeline(**parts, safety_checker=None, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def run(pipeline: Any, way: str, frames: int, steps: int) -> None:
-    """The latents of one video."""
+def run(pipeline: TextToVideoPipeline, way: str, frames: int, steps: int) -> None:
+    """Compute the latents of one video."""
     prompts = None
     if way == FRAME_PROMPTS:
         prompts = ["a red circle on sand", *[""] * (frames - 2), "a blue circle on sand"]
@@ -98,8 +97,8 @@ def run(pipeline: Any, way: str, frames: int, steps: int) -> None:
     )
 
 
-def peak_mib(pipeline: Any, way: str, frames: int) -> float:
-    """MiB above what was there before."""
+def peak_mib(pipeline: TextToVideoPipeline, way: str, frames: int) -> float:
+    """Return the MiB of one video above those before it."""
     run(pipeline, way, 2, 2)
     forget_peak()
     before, _ = memory_mib()

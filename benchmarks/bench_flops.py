@@ -1,4 +1,4 @@
-"""How much arithmetic one video costs with Stable Diffusion 1.5 at 512x512: ours, diffusers', the original's.
+"""Arithmetic of one video with Stable Diffusion 1.5 at 512x512: ours, diffusers', the original's.
 
     python -m benchmarks.bench_flops
 
@@ -50,8 +50,10 @@ class CountingUNet(UNet2DConditionModel):
     costs: dict[Any, int]
     text: tuple[Any, Any]
 
-    def forward(self, sample, timestep, encoder_hidden_states, **_) -> UNet2DConditionOutput:
-        """Noise of zeros for (batch, c, h, w); the same text stays the same tensor, as for a real UNet."""
+    def forward(
+        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor, **_: object
+    ) -> UNet2DConditionOutput:
+        """Return noise of zeros for (batch, c, h, w); the same text stays the same tensor, as for a real UNet."""
         is_new = self.text[0] is not encoder_hidden_states
         if is_new:
             self.text = encoder_hidden_states, encoder_hidden_states.to("meta")
@@ -67,7 +69,7 @@ class CountingUNet(UNet2DConditionModel):
         return UNet2DConditionOutput(sample=torch.zeros_like(sample))
 
     def count(self, run: Callable[[], Any]) -> tuple[int, int]:
-        """Evaluations and FLOP of a run."""
+        """Return evaluations and FLOP of a run."""
         self.costs, self.text = {}, (None, None)
         self.evaluations = self.flops = 0
         run()
@@ -88,7 +90,7 @@ def main() -> None:
 
 
 def full_size() -> tuple[CountingUNet, int]:
-    """The UNet, and the FLOP of one decoded frame."""
+    """Return the UNet, and the FLOP of one decoded frame."""
     with torch.device("meta"):
         unet, autoencoder = CountingUNet(**UNET).eval(), AutoencoderKL(**AUTOENCODER).eval()
     with FlopCounterMode(display=False) as decoding, torch.no_grad():
@@ -97,14 +99,14 @@ def full_size() -> tuple[CountingUNet, int]:
 
 
 def flops_of_default_video() -> dict[str, int]:
-    """FLOP of the default video, decoded, with diffusers and with ours."""
+    """Return the FLOP of the default video, decoded, with diffusers and with ours."""
     unet, decoded = full_size()
     pipelines = both_pipelines(unet)
     return {name: unet.count(video)[1] + FRAMES * decoded for name, video in pipelines.items()}
 
 
 def call(unet: CountingUNet, batch: int, text: torch.Tensor | None = None) -> None:
-    """One call of the UNet for that many frames times branches."""
+    """Call the UNet once for that many frames times branches."""
     unet(
         torch.empty(batch, *LATENT, device="meta"),
         0,
@@ -113,8 +115,10 @@ def call(unet: CountingUNet, batch: int, text: torch.Tensor | None = None) -> No
 
 
 def attention_rows(unet: CountingUNet) -> list[tuple[str, str, str]]:
-    """What an evaluation costs under each way of attention. Folding frames into the query axis saves copies, not
-    FLOP; what is saved is the projection of keys and values."""
+    """Return the cost of an evaluation under each kind of attention.
+
+    Folding frames into the query axis saves copies, not FLOP; what is saved is the projection of keys and values.
+    """
     batch = FRAMES * BRANCHES
     text = torch.empty(BRANCHES, *TEXT, device="meta")
     counts = {}
@@ -132,7 +136,7 @@ def attention_rows(unet: CountingUNet) -> list[tuple[str, str, str]]:
 
 
 def both_pipelines(unet: CountingUNet) -> dict[str, partial]:
-    """The default video up to its latents, by diffusers and by ours; further arguments go to the pipeline."""
+    """Return the default video up to its latents, by diffusers and by ours, ready for further arguments."""
     parts = {"vae": AutoencoderKL(block_out_channels=(32,) * 4), **build_text(layers=1), "unet": unet}
     parts |= {"scheduler": DDIMScheduler(**SCHEDULER), "safety_checker": None, "feature_extractor": None}
     video = {"prompt": PROMPT, "video_length": FRAMES, "height": 512, "width": 512, "output_type": "latent"}
@@ -146,7 +150,7 @@ def both_pipelines(unet: CountingUNet) -> dict[str, partial]:
 
 
 def video_rows(unet: CountingUNet, decoded: int) -> list[tuple]:
-    """Evaluations and FLOP of one video, every way."""
+    """Return evaluations and FLOP of one video, by every scheme."""
     both = both_pipelines(unet)
     ours = both["ours"]
     default = TextToVideoSettings(prompt=PROMPT)
@@ -177,11 +181,11 @@ def video_rows(unet: CountingUNet, decoded: int) -> list[tuple]:
 
 
 def original(unet: CountingUNet, chunk: int) -> tuple[int, int, int]:
-    """Evaluations, FLOP and decoded frames of the authors' code (Picsart-AI-Research/Text2Video-Zero, ``model.py``
-    ``inference`` and ``text_to_video_pipeline.py`` ``__call__``).
+    """Count evaluations, FLOP and decoded frames of the authors' code.
 
-    Chunks of ``chunk - 1`` frames, each with frame 0 before it, are videos of their own: the anchor over all steps,
-    only for its latents on the way, then the whole chunk from t1 on, and all of it decoded.
+    That is Picsart-AI-Research/Text2Video-Zero, ``model.py`` ``inference`` and ``text_to_video_pipeline.py``
+    ``__call__``. Chunks of ``chunk - 1`` frames, each with frame 0 before it, are videos of their own: the anchor over
+    all steps, only for its latents on the way, then the whole chunk from t1 on, and all of it decoded.
     """
     unet.set_attn_processor(CrossFrameAttnProcessor2_0(batch_size=BRANCHES))
 

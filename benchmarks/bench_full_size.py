@@ -67,19 +67,19 @@ def main() -> None:
 
 
 def row_of(*row: object) -> Any:
-    """One row, from a fresh process."""
+    """Measure one row in a fresh process."""
     return elsewhere("bench_full_size", "--row", *row)
 
 
 def build(pipeline_class: type, components: dict[str, Any]) -> Any:
-    """A pipeline without progress bar or safety checker."""
+    """Build a pipeline without progress bar or safety checker."""
     pipeline = pipeline_class(**components, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def evaluation_row(device: str, dtype: str, size: str) -> list[str]:
-    """Seconds and memory of UNet evaluations and of a decoded frame, in the pipeline."""
+    """Measure seconds and memory of UNet evaluations and of a decoded frame, in the pipeline."""
     pipeline = build(TextToVideoPipeline, build_components(DTYPES[dtype], device))
     calls = timed_calls(pipeline.unet, device)
     steps = STEPS[device]
@@ -105,15 +105,15 @@ def evaluation_row(device: str, dtype: str, size: str) -> list[str]:
     return [name, f"{per_evaluation:.3f}", f"{denoising:,.0f}", f"{decoded:.2f}", f"{decoding():,.0f}"]
 
 
-def timed_calls(unet: Any, device: str) -> list[float]:
-    """A list that fills up with the seconds per evaluation of every call of the UNet."""
+def timed_calls(unet: torch.nn.Module, device: str) -> list[float]:
+    """Return a list that fills up with the seconds per evaluation of every call of the UNet."""
     seconds: list[float] = []
 
-    def before(*_) -> None:
+    def before(*_: object) -> None:
         synchronize(device)
         seconds.append(-time.perf_counter())
 
-    def after(_module, arguments, _result) -> None:
+    def after(_module: torch.nn.Module, arguments: tuple[torch.Tensor, ...], _result: object) -> None:
         synchronize(device)
         seconds[-1] = (seconds[-1] + time.perf_counter()) / len(arguments[0])
 
@@ -123,13 +123,13 @@ def timed_calls(unet: Any, device: str) -> list[float]:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def peak_of(device: str) -> Callable[[], float]:
-    """Starts to watch memory; the result tells the peak since then in MiB, weights included."""
+    """Start to watch memory; return a function that reads the peak since then in MiB, weights included."""
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -139,7 +139,7 @@ def peak_of(device: str) -> Callable[[], float]:
 
 
 def video_row(repeats: str) -> list[list[str]]:
-    """The default video on CUDA, in turn with diffusers', and its share of what the card can do."""
+    """Time the default video on CUDA, in turn with diffusers', and compare its rate with the card's."""
     both = both_pipelines()
     runs = {}
     for name, pipeline in both.items():
@@ -157,7 +157,7 @@ def video_row(repeats: str) -> list[list[str]]:
 
 
 def matrix_product_tflops(side: int = 8192, times: int = 20) -> float:
-    """What the card reaches in float16 on a large matrix product."""
+    """Measure the card's TFLOP/s in float16 on a large matrix product."""
     matrix = torch.randn(side, side, device="cuda", dtype=torch.float16)
     for count in (3, times):
         torch.cuda.synchronize()
@@ -169,7 +169,7 @@ def matrix_product_tflops(side: int = 8192, times: int = 20) -> float:
 
 
 def memory_row(name: str, frames: str) -> list[str]:
-    """Peak memory on the card for a video of that many frames, decoded; ours in chunks."""
+    """Measure the peak memory on the card for a video of that many frames, decoded; ours in chunks."""
     pipeline = both_pipelines()[name]
     arguments = {"chunk_size": CHUNK} if name == "ours" else {}
     peak = peak_of("cuda")
@@ -189,7 +189,7 @@ def memory_row(name: str, frames: str) -> list[str]:
 
 
 def both_pipelines() -> dict[str, Any]:
-    """Diffusers' and ours on CUDA, on the same weights."""
+    """Build diffusers' pipeline and ours on CUDA, on the same weights."""
     components = build_components(choose_dtype("cuda"), "cuda")
     return {"diffusers": build(TextToVideoZeroPipeline, components), "ours": build(TextToVideoPipeline, components)}
 

@@ -1,4 +1,4 @@
-"""Does the object go where the motion field says, and stay where it says nothing? Per motion window.
+"""Fidelity of motion per motion window: moves as the motion field says, rest where it says nothing.
 
     python -m benchmarks.bench_motion --windows 500-600 600-700 881-941 --clips 20
 
@@ -25,7 +25,7 @@ STRENGTH = 12.0
 
 @dataclass
 class Score:
-    """Counts over the clips of one window."""
+    """Results over the clips of one window."""
 
     moved: list[bool] = field(default_factory=list)
     held: list[bool] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Score:
 
 
 def scenes(count: int) -> list[Scene]:
-    """Scenes with one small or medium object that has room to move to the right."""
+    """Draw scenes with one small or medium object that has room to move to the right."""
     found = []
     for index in range(count):
         random = np.random.default_rng([77, index])
@@ -50,7 +50,7 @@ def scenes(count: int) -> list[Scene]:
 
 
 def tracks(frames: np.ndarray, scene: Scene, score: Score) -> np.ndarray | None:
-    """Centre of the object in every frame, (frames, 2), or None where some frame shows nothing; counts fidelity."""
+    """Return the object's centre per frame, (frames, 2), or None where a frame shows nothing; count fidelity."""
     wanted, centres = scene.objects[0], []
     for frame in frames:
         detection = detect(frame)
@@ -62,8 +62,8 @@ def tracks(frames: np.ndarray, scene: Scene, score: Score) -> np.ndarray | None:
     return None if None in centres else np.array(centres)
 
 
-def judge(model: Model, scene: Scene, seed: int, options: dict, score: Score) -> None:
-    """Make the clip with and without motion, and count."""
+def judge(model: Model, scene: Scene, seed: int, options: dict[str, object], score: Score) -> None:
+    """Generate the clip with and without motion, and add to the score."""
     random = np.random.default_rng(0)
     prompt = caption(scene, random, complete=True)
     for strength in (STRENGTH, 0.0):
@@ -85,6 +85,7 @@ def judge(model: Model, scene: Scene, seed: int, options: dict, score: Score) ->
 
 
 def main() -> None:
+    """Measure every window, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", nargs="+", default=["-".join(map(str, TOYWORLD.motion_window))])
     parser.add_argument("--clips", type=int, default=50)

@@ -1,4 +1,4 @@
-"""What the app does by default against diffusers' TextToVideoZeroPipeline at its own defaults: seconds and fidelity.
+"""The app's default against diffusers' TextToVideoZeroPipeline at its own defaults: seconds and fidelity.
 
     python -m benchmarks.bench_preset --prompts 50
     python -m benchmarks.bench_preset --checkpoint FOLDER --prompts 1 --steps 4    # a look
@@ -13,15 +13,18 @@ Predicted: 2.2x faster than 50 DDIM steps of the reference, fidelity within one 
 import argparse
 import statistics
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
+from diffusers import DiffusionPipeline
 
 from benchmarks.bench_reference import OURS, REFERENCE, generate, pipelines
 from benchmarks.measuring import conditions, in_turn, table
 from model import Model
 from model_manager.builtin_models import TOYWORLD
 from settings import TextToVideoSettings
-from training.toyworld.measure import ATTRIBUTES, Fidelity, captions_of, held_out_scenes
+from toyworld.splits import captions_of, held_out_scenes
+from training.toyworld.measure import ATTRIBUTES, Fidelity
 
 FRAMES = 8
 
@@ -43,7 +46,7 @@ def main() -> None:
 
 
 def compare(model: Model, default: TextToVideoSettings, options: argparse.Namespace) -> tuple[dict, dict]:
-    """Median seconds per video, and the shares of right attributes, both by name of the way."""
+    """Return the median seconds per video and the shares of right attributes, both by pipeline."""
     reference = pipelines(options.checkpoint)[REFERENCE]
     scores = {name: (Fidelity(), Fidelity()) for name in (REFERENCE, OURS)}
     seconds = defaultdict(list)
@@ -52,15 +55,11 @@ def compare(model: Model, default: TextToVideoSettings, options: argparse.Namesp
     for seed, (scene, prompt) in enumerate(zip(scenes, captions_of(scenes), strict=True)):
         frames: dict[str, np.ndarray] = {}
         settings = default.model_copy(update={"prompt": prompt, "seed": seed})
-
-        def by_reference(frames=frames, prompt=prompt, seed=seed) -> None:
-            pictures = generate(reference, FRAMES, options.steps, prompt, seed)[0]
-            frames[REFERENCE] = np.rint(pictures * 255).astype(np.uint8)
-
-        def by_app(frames=frames, settings=settings) -> None:
-            frames[OURS] = model.generate(settings).frames
-
-        for name, value in in_turn({REFERENCE: by_reference, OURS: by_app}, 1).items():
+        runs = {
+            REFERENCE: partial(by_reference, frames, settings, pipeline=reference, steps=options.steps),
+            OURS: partial(by_app, frames, settings, model=model),
+        }
+        for name, value in in_turn(runs, 1).items():
             seconds[name].append(value)
             still, video = scores[name]
             still.add(scene, frames[name][0])
@@ -72,8 +71,22 @@ def compare(model: Model, default: TextToVideoSettings, options: argparse.Namesp
     return {name: statistics.median(values) for name, values in seconds.items()}, shares
 
 
+def by_reference(
+    frames: dict[str, np.ndarray], settings: TextToVideoSettings, *, pipeline: DiffusionPipeline, steps: int
+) -> None:
+    """Draw the video of the prompt and seed with diffusers' pipeline, and store its frames."""
+    seed = settings.seed or 0
+    pictures, _ = generate(pipeline, FRAMES, steps=steps, prompt=settings.prompt, seed=seed)
+    frames[REFERENCE] = np.rint(pictures * 255).astype(np.uint8)
+
+
+def by_app(frames: dict[str, np.ndarray], settings: TextToVideoSettings, *, model: Model) -> None:
+    """Draw the video with the app, and store its frames."""
+    frames[OURS] = model.generate(settings).frames
+
+
 def table_rows(medians: dict[str, float], shares: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
-    """Seconds first, then one row per attribute, in percent."""
+    """Return the row of seconds, and one per attribute in percent."""
     times = [f"{medians[name]:.2f}" for name in (REFERENCE, OURS)]
     rows: list[tuple[str, ...]] = [("seconds", *times, f"{medians[REFERENCE] / medians[OURS]:.2f}x faster")]
     for attribute in ATTRIBUTES:

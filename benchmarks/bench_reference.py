@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import TextToVideoZeroPipeline
@@ -55,7 +57,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """The options."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default=TOYWORLD.source, help="a diffusers folder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -68,7 +70,7 @@ def arguments() -> argparse.Namespace:
 
 
 def pipelines(checkpoint: str, variant: str = "as-is") -> dict[str, Any]:
-    """The reference as it is, and ours with the UNet of that variant, on the same weights."""
+    """Build the reference as it is, and ours with the UNet of that variant, on the same weights."""
     components = in_float32(load_components(ModelRow("benchmark", "benchmark", checkpoint, ""), "cpu"))
     components |= {"safety_checker": None, "requires_safety_checker": False}
     reference = TextToVideoZeroPipeline(**components)
@@ -78,9 +80,12 @@ def pipelines(checkpoint: str, variant: str = "as-is") -> dict[str, Any]:
     return {REFERENCE: reference, OURS: ours}
 
 
-def as_variant(unet: Any, variant: str) -> Any:
-    """The UNet itself, a copy in another memory layout, or a copy whose residual and feed-forward blocks are compiled;
-    attention stays as it is, because its processors come and go with every video."""
+def as_variant(unet: UNet2DConditionModel, variant: str) -> UNet2DConditionModel:
+    """Return the UNet itself, a copy in another memory layout, or a copy with compiled blocks.
+
+    Compiled are residual and feed-forward blocks; attention stays as it is, because its processors come and go with
+    every video.
+    """
     if variant == "as-is":
         return unet
     unet = copy.deepcopy(unet)
@@ -93,9 +98,13 @@ def as_variant(unet: Any, variant: str) -> Any:
     return unet
 
 
-def generate(pipeline: Any, frames: int, steps: int, prompt: str = PROMPT, seed: int = SEED) -> tuple:
-    """A video by either pipeline: pictures, and the last latents. The motion window is the paper's at 50 steps, as
-    many steps from the start at others."""
+def generate(
+    pipeline: DiffusionPipeline, frames: int, *, steps: int, prompt: str = PROMPT, seed: int = SEED
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Generate a video by either pipeline; return its pictures and its last latents.
+
+    The motion window is the paper's at 50 steps, as many steps from the start at others.
+    """
     latents = []
     arguments: dict[str, Any] = {"chunk_size": SHARED_MEMORY_CHUNK} if isinstance(pipeline, TextToVideoPipeline) else {}
     images = pipeline(
@@ -112,13 +121,16 @@ def generate(pipeline: Any, frames: int, steps: int, prompt: str = PROMPT, seed:
 
 
 def speed(options: argparse.Namespace) -> str:
-    """Seconds per video, text to pictures, in turn."""
+    """Measure seconds per video, text to pictures, in turn."""
     rows = []
     for variant in options.variants:
         both = pipelines(options.checkpoint, variant)
         for frames in options.frames:
-            latents = {name: generate(pipeline, frames, 4)[1] for name, pipeline in both.items()}  # warms up, too
-            runs = {name: partial(keep, latents, name, pipeline, frames, options) for name, pipeline in both.items()}
+            latents = {name: generate(pipeline, frames, steps=4)[1] for name, pipeline in both.items()}  # warms up, too
+            runs = {
+                name: partial(keep, latents, name, pipeline=pipeline, frames=frames, steps=options.steps)
+                for name, pipeline in both.items()
+            }
             seconds = in_turn(runs, options.repeats)
             difference = float((latents[OURS] - latents[REFERENCE]).abs().max())
             ratio = seconds[REFERENCE] / seconds[OURS]
@@ -129,13 +141,13 @@ def speed(options: argparse.Namespace) -> str:
     )
 
 
-def keep(latents: dict[str, torch.Tensor], name: str, pipeline: Any, frames: int, options: Any) -> None:
+def keep(latents: dict[str, torch.Tensor], name: str, *, pipeline: DiffusionPipeline, frames: int, steps: int) -> None:
     """Generate, and keep the latents under a name."""
-    latents[name] = generate(pipeline, frames, options.steps)[1]
+    latents[name] = generate(pipeline, frames, steps=steps)[1]
 
 
 def memory(options: argparse.Namespace) -> str:
-    """Peak memory of a video, ours and the reference's."""
+    """Measure the peak memory of a video, ours and the reference's."""
     rows = []
     for frames in options.frames:
         peaks = [peak_elsewhere(options.checkpoint, name, frames) for name in (REFERENCE, OURS)]
@@ -147,7 +159,7 @@ def memory(options: argparse.Namespace) -> str:
 
 
 def length(options: argparse.Namespace) -> str:
-    """How our peak memory grows with the length of the video."""
+    """Measure the growth of our peak memory with the length of the video."""
     peaks = {frames: peak_elsewhere(options.checkpoint, OURS, frames) for frames in LENGTHS}
     first = peaks[LENGTHS[0]][0]
     rows = [(n, f"{peak:.0f}", f"{more:.0f}", f"{peak / first - 1:+.1%}") for n, (peak, more) in peaks.items()]
@@ -155,17 +167,17 @@ def length(options: argparse.Namespace) -> str:
 
 
 def peak_elsewhere(checkpoint: str, name: str, frames: int) -> tuple[float, float]:
-    """MiB at the peak of one video in a fresh process, and how much of that came on top of the loaded model."""
+    """Return the MiB at the peak of one video in a fresh process, and those above the loaded model."""
     options = ["--memory-of", name, "--checkpoint", checkpoint, "--frames", frames, "--steps", MEMORY_STEPS]
     return tuple(elsewhere("bench_reference", *options))
 
 
 def measure_here(options: argparse.Namespace) -> None:
-    """In the fresh process: print the peak of one video, and what it added."""
+    """Print, in the fresh process, the peak of one video and its growth over the loaded model."""
     pipeline = pipelines(options.checkpoint)[options.memory_of]
     forget_peak()
     loaded, _ = memory_mib()
-    generate(pipeline, options.frames[0], options.steps)
+    generate(pipeline, options.frames[0], steps=options.steps)
     peak = memory_mib()[1]
     print(json.dumps([peak, peak - loaded]))
 

@@ -35,7 +35,7 @@ PROMPT = "a red circle on green grass"
 
 
 def build_text(layers: int = 12) -> dict[str, Any]:
-    """A tokenizer of a few words, and a text encoder of CLIP ViT-L/14's width that reads 77 tokens."""
+    """Build a tokenizer of a few words, and a text encoder of CLIP ViT-L/14's width that reads 77 tokens."""
     tokenizer = build_tokenizer([PROMPT])
     tokenizer.model_max_length = 77
     config = CLIPTextConfig(
@@ -52,7 +52,7 @@ def build_text(layers: int = 12) -> dict[str, Any]:
 
 
 def build_components(dtype: torch.dtype, device: str) -> dict[str, Any]:
-    """The parts of a Stable Diffusion pipeline, 860 M parameters of UNet among them; no safety checker."""
+    """Build the parts of a Stable Diffusion pipeline, with a UNet of 860 M parameters; no safety checker."""
     torch.manual_seed(0)
     text = build_text()
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def build_components(dtype: torch.dtype, device: str) -> dict[str, Any]:
 
 @torch.no_grad()
 def draw_weights(network: nn.Module) -> None:
-    """Random weights under which numbers stay about as large as they are; norms are the identity."""
+    """Draw weights under which activations stay about as large as they are; norms are the identity."""
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if name == "bias":

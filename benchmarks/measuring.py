@@ -1,4 +1,4 @@
-"""What the benchmarks share: runs timed in turn, peak memory, the machine in one line, a markdown table."""
+"""Common tools of the benchmarks: runs timed in turn, peak memory, the machine in one line, markdown tables."""
 
 import gc
 import json
@@ -19,8 +19,10 @@ STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def in_turn(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """The median seconds of each run, one after the other (A B A B ...), so that a machine that slows down on
-    the way does so for all of them."""
+    """Return the median seconds of each run, timed in turn (A B A B ...).
+
+    A machine that slows down on the way then does so for all of them.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
@@ -32,14 +34,14 @@ def in_turn(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, fl
 
 
 def elsewhere(module: str, *arguments: object) -> Any:
-    """What a module prints last, as JSON, from a process of its own, whose peak is nobody else's."""
+    """Run a module in a process of its own, with a peak of its own; return its last line, read as JSON."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def memory_mib() -> tuple[float, float]:
-    """This process's resident memory now, and its peak since ``forget_peak``. Linux only.
+    """Return this process's resident memory now, and its peak since ``forget_peak``. Linux only.
 
     Not ``ru_maxrss``: a child starts with its parent's peak there, which would hide its own.
     """
@@ -54,12 +56,12 @@ def forget_peak() -> None:
 
 
 def in_float32(components: Mapping[str, Any]) -> dict[str, Any]:
-    """A pipeline's parts, with every network in single precision."""
+    """Return a pipeline's parts with every network in single precision."""
     return {name: part.float() if hasattr(part, "parameters") else part for name, part in components.items()}
 
 
-def conditions(**settings: Any) -> str:
-    """The machine, the versions and the settings, as lines of markdown."""
+def conditions(**settings: object) -> str:
+    """Describe the machine, the versions and the settings in lines of markdown."""
     import torch
 
     names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
@@ -77,12 +79,12 @@ def conditions(**settings: Any) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A markdown table; every column but the first is flush right."""
+    """Format a markdown table; every column but the first is flush right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines) + "\n"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -1,84 +1,112 @@
-"""What a command line asks for: options made from the settings class of a mode, a file of settings, a video's own, and
-files. Later ones win: a video's settings, then the file's, then the options.
-"""
+"""Request of a command line: settings from a video, a YAML file and options, of which the later ones win, and files."""
+
+from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from director.storyboard import Complete, frames_of
+from cli.parser import mode_parser, settings_parser, with_dashes, with_mode_option
+from director.director import ChatModel
+from director.options import language_model
+from director.storyboard import frames_of
 from errors import InvalidSettings, InvalidVideo
-from media.video_io import SUFFIXES, read_metadata
+from media.video_io import read_metadata
 from model_manager.catalogue import Extras
-from model_manager.options import (
-    CHOSEN,
-    EXTRAS,
-    add_extras,
-    add_language_model,
-    as_extras,
-    language_model,
-    listed,
-    named,
-)
-from settings import MODES, DirectorSettings, Settings, TextToVideoSettings, field_facts
+from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
+from model_manager.options import EXTRAS, as_extras
+from settings import MODES, DirectorSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping
 
-OUTPUT_FOLDER = Path("outputs")
-NOTHING = ("", "none", "null")
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
-OTHER_NAMES = {"num_frames": ("--frames",)}
+FILES = ("source", "first_frame")  # as in Model.generate
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the options, the file and the video ask for together; the operator named ``models``, ``extras`` and a
-    language model."""
+class Offer:
+    """Models and extras that the operator names: in options, in a file of settings, or by choosing them."""
 
-    settings: Settings
     models: tuple[str, ...]
     extras: Extras
-    device: str | None
+
+    @classmethod
+    def of(cls, sources: Mapping[str, list[str]], choices: Iterable[Mapping[str, Any]]) -> Offer:
+        """Return the offer of sources by key, as from ``take_sources``, and of what settings choose."""
+        more = {key: list(named) for key, named in sources.items()}
+        for choice in choices:
+            for setting in NAMING_SETTINGS:
+                more[f"{setting}s"] += sources_to_offer(setting, choice.get(setting))
+        return cls(tuple(more["models"]), as_extras(more))
+
+
+@dataclass(frozen=True)
+class CommandLineRequest:
+    """Settings of a video, its ``files`` by argument of ``Model.generate``, and the operator's offer of models, device
+    and chat model. A video without an ``output`` gets a name of its own."""
+
+    settings: Settings
+    files: Mapping[str, Path]
     output: Path | None
-    source: Path | None = None
-    first_frame: Path | None = None
-    complete: Complete | None = None
+    offer: Offer
+    device: str | None = None
+    chat_model: ChatModel | None = None
 
 
-def read_job(arguments: Sequence[str]) -> Job:
-    """Everything that was asked for, checked; raises UserError."""
-    arguments = _with_mode(_with_dashes(arguments))
-    first = Parser(add_help=False, allow_abbrev=False)
-    for name in ("mode", "config", "from"):
-        first.add_argument(f"--{name}")
-    asked, _ = first.parse_known_args([argument for argument in arguments if argument != "--help"])
-    from_video = _read_video(Path(getattr(asked, "from"))) if getattr(asked, "from") else {}
-    from_file = read_config(Path(asked.config)) if asked.config else {}
-    kind = _kind(asked.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
+def read_request(arguments: Sequence[str]) -> CommandLineRequest:
+    """Read and check all that the arguments ask for; raises UserError."""
+    arguments = with_mode_option(with_dashes(arguments))
+    first, _ = mode_parser().parse_known_args([argument for argument in arguments if argument != "--help"])
+    path = getattr(first, "from")
+    from_video = read_video_settings(Path(path)) if path else {}
+    from_file = read_config(Path(first.config)) if first.config else {}
+    kind = _settings_class(first.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
 
-    options = _parser(kind).parse_args(arguments)
+    options = settings_parser(kind).parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if name in kind.model_fields}
-    given |= _storyboard(given)
-    by_operator = {**from_file, **given, "mode": kind.mode}
-    files = {name: by_operator.pop(name, None) for name in ("output", "source", "first_frame")}
-    offered = {key: listed(by_operator, getattr(options, key), key) for key in ("models", *EXTRAS)}
-    output = Path(options.output) if options.output is not None else _new_path(files["output"])
-    source, first_frame = (_existing(name, getattr(options, name) or files[name]) for name in ("source", "first_frame"))
-    settings = parse({**from_video, **by_operator})
-    for setting in CHOSEN:
-        offered[f"{setting}s"] += named(setting, by_operator.get(setting))
-    complete = language_model(options, from_environment=False)
-    if complete is not None and not isinstance(settings, DirectorSettings):
+    given |= _storyboard_of_file(given)
+    values = {**from_file, **given, "mode": kind.mode}
+    in_file = {name: values.pop(name, None) for name in ("output", *FILES)}
+    output = Path(options.output) if options.output is not None else _new_path(in_file["output"])
+    files = {name: _existing(name, getattr(options, name) or in_file[name]) for name in FILES}
+    sources = take_sources(values, options)
+    return CommandLineRequest(
+        settings=parse({**from_video, **values}),
+        files={name: file for name, file in files.items() if file is not None},
+        output=output,
+        offer=Offer.of(sources, [values]),
+        device=options.device,
+        chat_model=_chat_model(options, kind),
+    )
+
+
+def _chat_model(options: argparse.Namespace, kind: type[Settings]) -> ChatModel | None:
+    """Return the language model of the options; raises InvalidSettings for modes without a director."""
+    chat_model = language_model(options, from_environment=False)
+    if chat_model is not None and not issubclass(kind, DirectorSettings):
         raise InvalidSettings(f"--llm: a language model directs in mode {DirectorSettings.mode} alone")
-    models, extras = tuple(offered["models"]), as_extras(offered)
-    return Job(settings, models, extras, options.device, output, source, first_frame, complete)
+    return chat_model
 
 
-def _storyboard(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The storyboard that ``--storyboard`` names as a file, and its number of frames where none is given; of a text,
-    nothing. Raises UserError."""
+def take_sources(values: dict[str, Any], options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the sources by key (models, and those of EXTRAS) that options and a file of settings name, and remove them
+    from the file's ``values``; raises InvalidSettings."""
+    return {key: [*getattr(options, key), *_as_texts(key, values.pop(key, None))] for key in ("models", *EXTRAS)}
+
+
+def _as_texts(key: str, value: object) -> list[str]:
+    """Return a text or a list of texts as a list; raises InvalidSettings for anything else."""
+    texts = [value] if isinstance(value, str) and value else value or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InvalidSettings(f"{key}: must be a text or a list of texts")
+    return texts
+
+
+def _storyboard_of_file(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the storyboard of the file that ``--storyboard`` names, and its number of frames if no option sets one;
+    nothing if it is a storyboard itself. Raises UserError."""
     path = Path(given.get("storyboard", ""))
     if path.suffix.lower() not in STORYBOARD_SUFFIXES or "\n" in path.name:
         return {}
@@ -92,21 +120,23 @@ def _storyboard(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"storyboard": text}
 
 
-def _kind(mode: Any) -> type[Settings]:
+def _settings_class(mode: object) -> type[Settings]:
     if not isinstance(mode, str) or mode not in MODES:
         raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
     return MODES[mode]
 
 
-def _existing(name: str, path: Any) -> Path | None:
-    """A file that is there; raises InvalidSettings."""
-    if path is not None and not (isinstance(path, str) and Path(path).is_file()):
+def _existing(name: str, path: object) -> Path | None:
+    """Return the path of a file that is there, None for none; raises InvalidSettings."""
+    if path is None:
+        return None
+    if not (isinstance(path, str) and Path(path).is_file()):
         raise InvalidSettings(f"{name}: there is no file {path}")
-    return None if path is None else Path(path)
+    return Path(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What a YAML file sets, with ``randomize_seed: true`` written as seed -1; raises UserError."""
+    """Read the settings of a YAML file, with ``randomize_seed: true`` turned into seed -1; raises UserError."""
     values = read_file(path, "--config ")
     randomize = values.pop("randomize_seed", False)
     if not isinstance(randomize, bool):
@@ -115,122 +145,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_file(path: Path, option: str = "") -> dict[str, Any]:
-    """The mapping in a file that an option names; raises InvalidSettings."""
+    """Read the mapping in a YAML or JSON file that an option names; raises InvalidSettings."""
     try:
         return read_mapping(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        told = "is not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
-        raise InvalidSettings(f"{option}{path}: {told}") from None
+        not_text = isinstance(error, UnicodeDecodeError)
+        reason = "is not a text in UTF-8" if not_text else getattr(error, "strerror", error)
+        raise InvalidSettings(f"{option}{path}: {reason}") from None
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in the options like every other mistake of the user."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InvalidSettings(message)
-
-
-def _parser(kind: type[Settings]) -> argparse.ArgumentParser:
-    parser = Parser(description="Make a video of what one sentence says.", allow_abbrev=False, add_help=False)
-    parser.epilog = f'A mode may stand before the prompt: {DirectorSettings.mode} "a dog runs". '
-    parser.epilog += "Several models on the same prompts: compare --help."
-    parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help=_help(kind, "prompt"))
-    _add_job_options(parser)
-    group = parser.add_argument_group("settings")
-    for name, field in kind.model_fields.items():
-        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(kind, name)}
-        if field.annotation is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            facts = field_facts(kind)[name]
-            value_type = facts["type"]
-            options["metavar"] = {"string": "TEXT", "array": "N,N"}.get(value_type, "N")
-            options["type"] = _plain_value if value_type != "string" else _name if facts["optional"] else str
-        group.add_argument(f"--{name.replace('_', '-')}", *OTHER_NAMES.get(name, ()), dest=name, **options)
-    return parser
-
-
-def _add_job_options(parser: argparse.ArgumentParser) -> None:
-    """What is no setting: files, and what the operator of this machine decides."""
-    group = parser.add_argument_group("files and machine")
-    modes = f"What to do: {', '.join(MODES)}; it decides the settings below. [default {TextToVideoSettings.mode}]"
-    group.add_argument("--mode", default=argparse.SUPPRESS, metavar="MODE", help=modes)
-    source = "The video that steers (control) or is edited (pix2pix)."
-    group.add_argument("--source", metavar="FILE", help=source)
-    group.add_argument("--first-frame", metavar="FILE", help="A picture that the video begins with.")
-    target = f"The video, {' or '.join(SUFFIXES)}; one that is there is replaced. "
-    target += f"[default {OUTPUT_FOLDER}/<time>-<seed>.mp4; of a model trained on videos {OUTPUT_FOLDER}/<prompt>.gif]"
-    group.add_argument("-o", "--output", metavar="FILE", help=target)
-    config = "Settings in YAML under the names of the options; config.example.yaml has them all."
-    group.add_argument("--config", type=Path, metavar="FILE", help=config)
-    video = "A video of this program, which is made again from the settings inside it."
-    group.add_argument("--from", dest="video", type=Path, metavar="FILE", help=video)
-    models = "A Hub id, folder or .safetensors file that the video of --from may ask for; may be repeated."
-    group.add_argument("--models", action="append", default=[], metavar="MODEL", help=models)
-    add_extras(group, command_line=True)
-    add_language_model(group)
-    group.add_argument("--device", help="cuda, mps or cpu. [default: the best there is]")
-    group.add_argument("-h", "--help", action="help", help="Show this and exit.")
-
-
-def _help(kind: type[Settings], name: str) -> str:
-    """Description, unit, choices or bounds, and default of a field."""
-    facts = field_facts(kind)[name]
-    parts = [facts["unit"], ", ".join(f'"{choice}"' for choice in facts.get("enum", ()))]
-    bounds = [facts.get("minimum"), facts.get("maximum")]
-    if None not in bounds:
-        parts.append(f"{bounds[0]} to {bounds[1]}")
-    if facts.get("default", "") != "":
-        parts.append(f"default {_shown(facts['default'])}")
-    details = "; ".join(part for part in parts if part)
-    return (facts["description"] + (f" [{details}]" if details else "")).replace("%", "%%")
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    return "automatic" if default is None else str(default)
-
-
-def _plain_value(text: str) -> Any:
-    """A number, a list of numbers, or None; what is none of them stays text, which ``parse`` refuses."""
-    if text.strip().lower() in NOTHING:
-        return None
-    numbers = [_number(part) for part in text.split(",")]
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
-def _name(text: str) -> str | None:
-    """A name, or nothing."""
-    return None if text.strip().lower() in NOTHING else text
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text
-
-
-def _with_dashes(arguments: Sequence[str]) -> list[str]:
-    """The same arguments with --num_frames written --num-frames, up to a lone --."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = []
-    for argument in arguments[:end]:
-        name, equals, value = argument.partition("=")
-        options.append(name.replace("_", "-") + equals + value if argument.startswith("--") else argument)
-    return [*options, *arguments[end:]]
-
-
-def _with_mode(arguments: Sequence[str]) -> list[str]:
-    """The same arguments with a mode before a prompt (``direct "a dog"``) written as ``--mode direct``."""
-    if len(arguments) > 1 and arguments[0] in MODES:
-        return ["--mode", *arguments]
-    return list(arguments)
-
-
-def _read_video(path: Path) -> dict[str, Any]:
-    """The settings inside a video; raises InvalidVideo."""
+def read_video_settings(path: Path) -> dict[str, Any]:
+    """Read the settings inside a video of this program; raises InvalidVideo."""
     try:
         return read_mapping(read_metadata(path)["settings"], only_json=True)
     except (InvalidVideo, InvalidSettings, KeyError) as error:
@@ -238,12 +163,14 @@ def _read_video(path: Path) -> dict[str, Any]:
         raise InvalidVideo(f"--from {path}: {reason}") from None
 
 
-def _new_path(output: Any) -> Path | None:
-    """The output that a file asks for, which must not be there yet: only -o replaces."""
-    if output is not None and not isinstance(output, str):
+def _new_path(output: object) -> Path | None:
+    """Return the output that a file of settings asks for; raises InvalidSettings if it is there: only -o replaces."""
+    if output is None:
+        return None
+    if not isinstance(output, str):
         raise InvalidSettings("output: must be text")
-    path = None if output is None else Path(output)
+    path = Path(output)
     with suppress(OSError, ValueError):  # a name that cannot be one is refused with every other
-        if path and path.exists():
+        if path.exists():
             raise InvalidSettings(f"output: {path} is already there; choose another name, or give -o to replace it")
     return path

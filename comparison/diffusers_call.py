@@ -78,7 +78,7 @@ def as_array(frames: Any) -> np.ndarray:
     return np.asarray(frames)
 
 
-class Watch:
+class StepReporter:
     """Told by a pipeline after each of its steps; stops it where nobody wants it, and tells how far it is."""
 
     def __init__(self, on_step: OnStep | None, cancel: threading.Event | None, total: int, frames: int) -> None:

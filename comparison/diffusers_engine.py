@@ -19,7 +19,7 @@ import numpy as np
 
 from comparison.diffusers_call import (
     LENGTHS,
-    Watch,
+    StepReporter,
     arguments_of,
     as_video,
     default_of,
@@ -49,7 +49,7 @@ FOREIGN_ERRORS = (
 TOKENIZER_PACKAGES = ("sentencepiece", "protobuf", "tiktoken")
 
 
-class DiffusersVideo:
+class VideoPipeline:
     """One pipeline on one device: loaded once, drawn with any number of times, released."""
 
     def __init__(self, row: DiffusersPipeline, name: str, device: str) -> None:
@@ -90,7 +90,7 @@ class DiffusersVideo:
         self._takes_turns = True
         self._pipeline.enable_model_cpu_offload(device=self.device)
 
-    def draw(  # noqa: PLR0913 - a call of a pipeline, and how it is watched
+    def generate(  # noqa: PLR0913 - a call of a pipeline, and how it is watched
         self,
         prompt: str,
         seed: int,
@@ -118,11 +118,11 @@ class DiffusersVideo:
         steps, frames = (
             call.get(key, default_of(takes, key)) for key in ("num_inference_steps", length_argument(takes))
         )
-        watch = Watch(on_step, cancel, steps, frames)
-        drawn = self._call({**call, **watch.arguments(takes), **randomness(seed), "prompt": prompt}, takes, watch)
+        reporter = StepReporter(on_step, cancel, steps, frames)
+        drawn = self._call({**call, **reporter.arguments(takes), **randomness(seed), "prompt": prompt}, takes, reporter)
         return as_video(drawn, self.name)
 
-    def _call(self, arguments: Mapping[str, Any], takes: Mapping[str, Any], watch: Watch) -> Any:
+    def _call(self, arguments: Mapping[str, Any], takes: Mapping[str, Any], reporter: StepReporter) -> Any:
         """What the pipeline gives for those arguments that it takes; its errors in one line."""
         import torch
 
@@ -135,7 +135,7 @@ class DiffusersVideo:
             )
         except FOREIGN_ERRORS as error:
             logger.info("%s broke down", self.name, exc_info=True)
-            failure = self._failure(error, began=watch.steps > 0)
+            failure = self._failure(error, began=reporter.steps > 0)
         else:
             return output.frames if hasattr(output, "frames") else output.images
         finally:

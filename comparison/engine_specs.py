@@ -34,7 +34,7 @@ class DiffusersPipeline:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineSpec:
     """One way to a video: settings of this program, or a pipeline of diffusers."""
 
     name: str
@@ -45,37 +45,37 @@ class Engine:
 
 
 _ROWS = (
-    Engine(
+    EngineSpec(
         "text2video-zero",
         "Text2Video-Zero",
         "An image model made to draw frames that belong together, without training (arXiv 2303.13439).",
         settings={"mode": "text_to_video"},
     ),
-    Engine(
+    EngineSpec(
         "direct",
         "DirecT2V",
         "Text2Video-Zero with a prompt for every frame, an anchor that changes and a match filter (arXiv 2305.14330).",
         settings={"mode": "direct", "anchors": "first", "anchor_period": 4, "match_filter": 0.05},
     ),
-    Engine(
+    EngineSpec(
         "toyworld-video",
         "Toy world, trained on videos",
         "The bundled toy world's small 3D network; it knows simple shapes and figures and needs no graphics card.",
         settings={"mode": "text_to_video", "model": "toyworld-video"},
     ),
-    Engine(
+    EngineSpec(
         "modelscope",
         "ModelScope",
         "A 3D network trained on videos (arXiv 2308.06571), 256x256; 4 GB to download once, wants a GPU.",
         settings={"mode": "text_to_video", "model": "ali-vilab/text-to-video-ms-1.7b"},
     ),
-    Engine(
+    EngineSpec(
         "zeroscope",
         "Zeroscope v2",
         "ModelScope trained on without watermarks, 576x320; 4 GB to download once, wants a GPU with 8 GB.",
         settings={"mode": "text_to_video", "model": "cerspense/zeroscope_v2_576w"},
     ),
-    Engine(
+    EngineSpec(
         "animatediff",
         "AnimateDiff",
         "A motion adapter for Stable Diffusion 1.5 (arXiv 2307.04725), on Realistic Vision 5.1, 512x512, 16 frames; "
@@ -104,7 +104,7 @@ _ROWS = (
             longest=32,
         ),
     ),
-    Engine(
+    EngineSpec(
         "wan2.1-1.3b",
         "Wan 2.1 (1.3B)",
         "A diffusion transformer trained on videos (arXiv 2503.20314), 832x480, 81 frames; 29 GB to download once, "
@@ -124,7 +124,7 @@ _ROWS = (
             fps=16,
         ),
     ),
-    Engine(
+    EngineSpec(
         "ltx-video",
         "LTX-Video (2B)",
         "A fast diffusion transformer (arXiv 2501.00103), 704x480, 161 frames; 28 GB to download once, wants a GPU "
@@ -144,7 +144,7 @@ _ROWS = (
             fps=24,
         ),
     ),
-    Engine(
+    EngineSpec(
         "cogvideox-2b",
         "CogVideoX (2B)",
         "A diffusion transformer trained on videos (arXiv 2408.06072), 720x480, 49 frames; 14 GB to download once, "
@@ -164,12 +164,12 @@ _ROWS = (
         ),
     ),
 )
-ENGINES: Mapping[str, Engine] = MappingProxyType({row.name: row for row in _ROWS})
+ENGINES: Mapping[str, EngineSpec] = MappingProxyType({row.name: row for row in _ROWS})
 
 
-def engine_by_name(name: str) -> Engine:
+def engine_spec(name: str) -> EngineSpec:
     """A row; or for any other text a pipeline of diffusers by its Hub id or folder, of which nothing is assumed."""
     if name in ENGINES:
         return ENGINES[name]
     note = "A pipeline of diffusers, named by the user."
-    return Engine(public_name(name), last_part(name), note, pipeline=DiffusersPipeline(name))
+    return EngineSpec(public_name(name), last_part(name), note, pipeline=DiffusersPipeline(name))

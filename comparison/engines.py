@@ -11,17 +11,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from comparison.diffusers_engine import DiffusersVideo
-from comparison.engine_specs import Engine
+from comparison.diffusers_engine import VideoPipeline
+from comparison.engine_specs import EngineSpec
 from comparison.settings import ComparisonSettings, EngineChoice
-from director.storyboard import Complete, as_sentence
+from director.director import ChatModel
+from director.storyboard import as_sentence
 from errors import InvalidSettings, UserError
 from generation.progress import OnStep
 from generation.sources import directed
 from media.video_io import write_video
 from model import Model
 from model_manager.discovery import public_name
-from model_manager.options import by_name, without_folders
+from model_manager.offered_names import with_offered_names, without_folders
 from settings import DirectorSettings, Settings, check_pixels
 from settings.parsing import parse
 
@@ -30,7 +31,7 @@ SHARED = ("mode", *OF_ONE_CLIP)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class EngineOutput:
     """A clip as an engine gives it: ``frames`` uint8 (frames, height, width, 3); ``save`` writes it with what made it
     inside; ``settings`` are all but those of this one clip."""
 
@@ -41,61 +42,61 @@ class Drawn:
     notes: tuple[str, ...] = ()
 
 
-class Drawer(Protocol):
-    """What draws with one engine. Errors are UserErrors with one line each, and Cancelled."""
+class Engine(Protocol):
+    """What draws with one spec. Errors are UserErrors with one line each, and Cancelled."""
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
     def load(self) -> None: ...
 
-    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn: ...
+    def generate(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> EngineOutput: ...
 
     def release(self) -> None: ...
 
 
-class OwnDrawer:
+class StudioEngine:
     """Draws with this program's own modes, under ``settings`` without a prompt and a seed."""
 
-    def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, complete: Complete | None) -> None:
+    def __init__(self, model: Model, settings: Mapping[str, Any], fps: int, chat_model: ChatModel | None) -> None:
         self._settings = {"fps": fps, **settings}
         self.settings = without_folders(self._settings, model.catalogue)
         self._model = model
-        self._complete = complete
+        self._chat_model = chat_model
 
     def settings_of(self, prompt: str, seed: int) -> Settings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
         text = prompt if self._settings["mode"] == DirectorSettings.mode else as_sentence(prompt)
-        return by_name(parse({**self._settings, "prompt": text, "seed": seed}), self._model.catalogue)
+        return with_offered_names(parse({**self._settings, "prompt": text, "seed": seed}), self._model.catalogue)
 
     def load(self) -> None:
         """Raises UserError."""
         self._model.load(self.settings_of("a circle", 0))
 
-    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
+    def generate(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> EngineOutput:
         """Raises UserError and Cancelled."""
         settings = self.settings_of(prompt, seed)
-        if self._complete is not None and isinstance(settings, DirectorSettings):
-            settings = directed(settings, self._complete)
+        if self._chat_model is not None and isinstance(settings, DirectorSettings):
+            settings = directed(settings, self._chat_model)
         clip = self._model.generate(settings, on_step=on_step, cancel=cancel)
         own = {name: value for name, value in clip.settings.to_dict().items() if name not in OF_ONE_CLIP}
-        return Drawn(clip.frames, clip.fps, clip.save, own, clip.notes)
+        return EngineOutput(clip.frames, clip.fps, clip.save, own, clip.notes)
 
     def release(self) -> None:
         """Frees the memory."""
         self._model.release()
 
 
-class DiffusersDrawer:
+class DiffusersEngine:
     """Draws with a text-to-video pipeline of diffusers, as it is."""
 
-    def __init__(self, engine: Engine, comparison: ComparisonSettings, device: str) -> None:
-        assert engine.pipeline is not None
-        own, asked = engine.pipeline.call, ("num_frames", "width", "height")
+    def __init__(self, spec: EngineSpec, comparison: ComparisonSettings, device: str) -> None:
+        assert spec.pipeline is not None
+        own, asked = spec.pipeline.call, ("num_frames", "width", "height")
         given = {name: value for name in asked if (value := getattr(comparison, name)) is not None}
-        self.settings = {"source": public_name(engine.pipeline.source), **own, **given}
-        self._video = DiffusersVideo(engine.pipeline, engine.label, device)
-        self._given, self._fps = given, engine.pipeline.fps
+        self.settings = {"source": public_name(spec.pipeline.source), **own, **given}
+        self._video = VideoPipeline(spec.pipeline, spec.label, device)
+        self._given, self._fps = given, spec.pipeline.fps
         if all(self.settings.get(name) for name in asked):
             check_pixels(*(self.settings[name] for name in asked))
 
@@ -103,28 +104,28 @@ class DiffusersDrawer:
         """Raises UserError."""
         self._video.load()
 
-    def draw(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> Drawn:
+    def generate(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> EngineOutput:
         """Raises UserError and Cancelled."""
         text = as_sentence(prompt)
-        frames = self._video.draw(text, seed, **self._given, on_step=on_step, cancel=cancel)
+        frames = self._video.generate(text, seed, **self._given, on_step=on_step, cancel=cancel)
         metadata = {"prompt": text, "seed": str(seed), "source": str(self.settings["source"])}
         save = partial(write_video, frames=frames, fps=self._fps, metadata=metadata)
-        return Drawn(frames, self._fps, save, self.settings)
+        return EngineOutput(frames, self._fps, save, self.settings)
 
     def release(self) -> None:
         """Frees the memory."""
         self._video.release()
 
 
-def drawer_of(
-    choice: EngineChoice, engine: Engine, comparison: ComparisonSettings, model: Model, complete: Complete | None
-) -> Drawer:
+def build_engine(
+    choice: EngineChoice, spec: EngineSpec, comparison: ComparisonSettings, model: Model, chat_model: ChatModel | None
+) -> Engine:
     """What draws with an engine; raises InvalidSettings for settings that it has not, with its name before them."""
-    if engine.settings is None:
+    if spec.settings is None:
         if choice.settings:
             raise InvalidSettings(f"{choice.engine}: takes no settings of its own, not {next(iter(choice.settings))}")
         try:
-            return DiffusersDrawer(engine, comparison, model.loader.device)
+            return DiffusersEngine(spec, comparison, model.loader.device)
         except ValueError as error:
             raise InvalidSettings(f"{choice.engine}: {error}") from None
     for name in SHARED:
@@ -132,21 +133,21 @@ def drawer_of(
             raise InvalidSettings(f"{choice.label or choice.engine}: {name} is the same for all engines")
     shared = {name: getattr(comparison, name) for name in ("num_frames", "width", "height")}
     given = {name: value for name, value in shared.items() if value is not None}
-    drawer = OwnDrawer(model, {**engine.settings, **given, **choice.settings}, comparison.fps, complete)
+    engine = StudioEngine(model, {**spec.settings, **given, **choice.settings}, comparison.fps, chat_model)
     try:
         for prompt in comparison.prompts:
-            drawer.settings_of(prompt, comparison.seeds[0])
+            engine.settings_of(prompt, comparison.seeds[0])
     except InvalidSettings as error:
         raise InvalidSettings(f"{choice.label or choice.engine}: {error}") from None
     except UserError:
         pass  # a model that is not there is this engine's trouble alone, and told when its turn comes
-    return drawer
+    return engine
 
 
-def label_of(choice: EngineChoice, engine: Engine, model: Model) -> str:
+def label_of(choice: EngineChoice, spec: EngineSpec, model: Model) -> str:
     """The engine's name, and the model's where one is chosen."""
     name = choice.settings.get("model")
     if not isinstance(name, str):
-        return engine.label
+        return spec.label
     label = model.rows[name].label.partition(" (")[0] if name in model.rows else Path(name).name
-    return f"{engine.label}, {label}"
+    return f"{spec.label}, {label}"

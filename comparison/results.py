@@ -61,7 +61,7 @@ MEASURES: Mapping[str, Measure] = {
 
 
 @dataclass(frozen=True)
-class Made:
+class ClipResult:
     """One clip: ``file`` within the report's folder, ``seconds`` it took, ``measures`` by name (NaN where one cannot be
     told), ``strip`` a JPEG of its frames below each other, or None where it is not shown."""
 
@@ -90,7 +90,7 @@ class EngineResult:
     load_seconds: float | None = None
     peak_bytes: int | None = None
     error: str | None = None
-    clips: list[Made] = field(default_factory=list)
+    clips: list[ClipResult] = field(default_factory=list)
 
     @property
     def seconds_per_clip(self) -> float | None:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from comparison.engine_specs import engine_by_name
-from comparison.engines import Drawer, Drawn, drawer_of, label_of
+from comparison.engine_specs import engine_spec
+from comparison.engines import Engine, EngineOutput, build_engine, label_of
 from comparison.report.clips import strip_of
-from comparison.results import EngineResult, Made, Results
+from comparison.results import ClipResult, EngineResult, Results
 from comparison.settings import ComparisonSettings
-from director.storyboard import Complete, as_sentence
+from director.director import ChatModel
+from director.storyboard import as_sentence
 from errors import Cancelled, UserError
 from evaluation import metrics, prompt_lists, toyworld
 from evaluation.clip_scores import ClipScorer
@@ -56,7 +57,7 @@ class Stage:
         return (self.done + (0 if self.progress is None else self.progress.fraction)) / max(1, self.total)
 
 
-OnStage = Callable[[Stage], None]
+OnStage = Callable[[Stage], object]
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Comparison:
     """A comparison that is ready to run: ``settings``, and for each of its engines what draws and what comes of it."""
 
     settings: ComparisonSettings
-    drawers: Sequence[Drawer]
+    engines: Sequence[Engine]
     results: Results
     scorer: ClipScorer | None = None
 
@@ -82,13 +83,13 @@ class Comparison:
         import pipelines.trained_video  # noqa: F401 - and all of diffusers: whoever came first would seem slow and large
 
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
-        for drawer in self.drawers:  # a model of an earlier job would be loaded in no time, and its memory not counted
-            drawer.release()
-        for number, (drawer, result) in enumerate(zip(self.drawers, self.results.engines, strict=True)):
+        for engine in self.engines:  # a model of an earlier job would be loaded in no time, and its memory not counted
+            engine.release()
+        for number, (engine, result) in enumerate(zip(self.engines, self.results.engines, strict=True)):
             if number:
                 before_next()
             try:
-                Turn(self, number, folder, on_stage, cancel).run()
+                EngineRun(self, number, folder, on_stage, cancel).run()
             except Cancelled:
                 for unfinished in self.results.engines[number:]:
                     unfinished.error = "stopped before it had finished"
@@ -99,16 +100,16 @@ class Comparison:
                 logger.exception("the engine %s broke down", result.label)
                 result.error = f"broke down ({type(error).__name__}); the log of this program says more"
             finally:
-                drawer.release()
+                engine.release()
         on_stage(Stage("", self.total, self.total, None, self.results))
         return self.results
 
     @property
     def total(self) -> int:
         """The number of clips."""
-        return len(self.drawers) * len(self.settings.prompts) * len(self.settings.seeds)
+        return len(self.engines) * len(self.settings.prompts) * len(self.settings.seeds)
 
-    def measures(self, drawn: Drawn, prompt: str) -> dict[str, float]:
+    def measures(self, drawn: EngineOutput, prompt: str) -> dict[str, float]:
         """All that is measured of a clip; without CLIP scores from then on where these cannot be had."""
         values = measured(drawn.frames, drawn.fps, prompt)
         if self.scorer is not None:
@@ -121,7 +122,7 @@ class Comparison:
         return values
 
 
-class Turn:
+class EngineRun:
     """One engine's turn in a comparison: it is loaded, draws every prompt with every seed, and is measured."""
 
     def __init__(
@@ -129,7 +130,7 @@ class Turn:
     ) -> None:
         self.comparison, self.number, self.folder = comparison, number, folder
         self.on_stage, self.cancel = on_stage, cancel
-        self.drawer, self.result = comparison.drawers[number], comparison.results.engines[number]
+        self.engine, self.result = comparison.engines[number], comparison.results.engines[number]
 
     def run(self) -> None:
         """Raises Cancelled, and whatever the engine does; what it made before is in its result."""
@@ -139,13 +140,13 @@ class Turn:
         try:
             began = time.monotonic()
             stop_if(self.cancel)
-            self.drawer.load()
+            self.engine.load()
             stop_if(self.cancel)
             result.load_seconds = time.monotonic() - began
             for place, prompt in enumerate(settings.prompts):
                 for seed in settings.seeds:
                     began = time.monotonic()
-                    drawn = self.drawer.draw(prompt, seed, self.tell, self.cancel)
+                    drawn = self.engine.generate(prompt, seed, self.tell, self.cancel)
                     seconds = time.monotonic() - began
                     if not result.clips:  # before anything is measured, which takes memory too
                         result.peak_bytes, result.settings = peak.stop(), drawn.settings
@@ -153,7 +154,7 @@ class Turn:
         finally:
             peak.stop()
 
-    def keep(self, drawn: Drawn, place: int, seed: int, seconds: float) -> None:
+    def keep(self, drawn: EngineOutput, place: int, seed: int, seconds: float) -> None:
         """Write, measure and note down a clip."""
         settings, prompt = self.comparison.settings, self.comparison.settings.prompts[place]
         file = f"{CLIPS}/{self.number + 1}-{file_name(self.result.label, '')}-{place + 1:03d}-{seed}.mp4"
@@ -163,7 +164,7 @@ class Turn:
             raise UserError(f"cannot write {file}: {error.strerror or error}") from None
         shown = place < SHOWN_PROMPTS and seed == settings.seeds[0]
         count, height, width = drawn.frames.shape[:3]
-        made = Made(
+        made = ClipResult(
             *(prompt, seed, file, seconds, count, drawn.fps, width, height),
             *(self.comparison.measures(drawn, prompt), drawn.notes, strip_of(drawn.frames) if shown else None),
         )
@@ -172,24 +173,24 @@ class Turn:
 
     def tell(self, progress: Progress | None) -> None:
         """Where the whole comparison is."""
-        done = self.number * self.comparison.total // len(self.comparison.drawers) + len(self.result.clips)
+        done = self.number * self.comparison.total // len(self.comparison.engines) + len(self.result.clips)
         self.on_stage(Stage(self.result.label, done, self.comparison.total, progress, self.comparison.results))
 
 
-def prepare(settings: ComparisonSettings, model: Model, complete: Complete | None = None) -> Comparison:
+def prepare(settings: ComparisonSettings, model: Model, chat_model: ChatModel | None = None) -> Comparison:
     """What will draw, checked as far as that goes without loading anything; raises UserError."""
     device = model.loader.device
-    chosen = [(choice, engine_by_name(choice.engine)) for choice in settings.engines]
-    drawers = [drawer_of(choice, engine, settings, model, complete) for choice, engine in chosen]
+    chosen = [(choice, engine_spec(choice.engine)) for choice in settings.engines]
+    engines = [build_engine(choice, engine, settings, model, chat_model) for choice, engine in chosen]
     labels = [choice.label or label_of(choice, engine, model) for choice, engine in chosen]
     results = Results(settings.prompts, settings.seeds, device, versions(), datetime.now(UTC).isoformat("T", "seconds"))
     for index, (_, engine) in enumerate(chosen):
         before = labels[:index].count(labels[index])
         label = f"{labels[index]} ({before + 1})" if before else labels[index]
-        results.engines.append(EngineResult(engine.name, label, engine.note, drawers[index].settings))
+        results.engines.append(EngineResult(engine.name, label, engine.note, engines[index].settings))
     scorer = None if settings.clip is None else ClipScorer(settings.clip, device)
     results.clip_network = None if scorer is None else scorer.network
-    return Comparison(settings, drawers, results, scorer)
+    return Comparison(settings, engines, results, scorer)
 
 
 def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:

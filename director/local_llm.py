@@ -1,4 +1,4 @@
-"""A chat model of transformers on this machine, as one callable, ``complete(messages) -> text``."""
+"""Chat models of transformers on this machine, as one callable, ``complete(messages) -> text``."""
 
 import logging
 import threading
@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from director.storyboard import Complete, Messages
+from director.director import ChatModel, Messages
 from errors import DirectorError, ModelUnavailable
 from model_manager.discovery import name_of
-from utils import local_or_hub
+from utils import LOADING_ERRORS, local_or_hub
 
 logger = logging.getLogger(__name__)
 TIMEOUT_S = 300.0
@@ -19,11 +19,11 @@ MAX_NEW_TOKENS = 4096
 
 def local(
     source: str, device: str = "cpu", *, timeout_s: float = TIMEOUT_S, max_new_tokens: int = MAX_NEW_TOKENS
-) -> Complete:
-    """A chat model from a folder or the Hub, loaded when first asked and kept as long as ``complete`` is; answers one
-    at a time. Safetensors only, no remote code.
+) -> ChatModel:
+    """Return a chat model from a folder or the Hub, loaded when first asked and kept as long as the callable is; it
+    answers one request at a time. Safetensors only, no remote code.
 
-    ``complete`` raises ModelUnavailable, and DirectorError where it takes longer than ``timeout_s``.
+    The callable raises ModelUnavailable, and DirectorError for an answer that takes longer than ``timeout_s``.
     """
     load, lock = cache(lambda: load_chat_model(source, device)), threading.Lock()
 
@@ -60,9 +60,8 @@ def _generate(tokenizer: Any, model: Any, messages: Messages, **limits: float) -
 
 
 def load_chat_model(source: str, device: str) -> tuple[Any, Any]:
-    """The tokenizer and the model in its own precision on the device; raises ModelUnavailable."""
+    """Load the tokenizer and the model, in its own precision, onto the device; raises ModelUnavailable."""
     import transformers
-    from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()
     name = name_of(source) if Path(source).exists() else source
@@ -77,7 +76,7 @@ def load_chat_model(source: str, device: str) -> tuple[Any, Any]:
     logger.info("loading %s on %s", name, device)
     try:
         return local_or_hub(source, read)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         logger.info("loading %s failed", name, exc_info=True)
         raise ModelUnavailable(
             f"the language model {name} could not be loaded ({type(error).__name__}): it must be in safetensors, fit "

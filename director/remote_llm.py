@@ -1,8 +1,8 @@
-"""Language models as one callable, ``complete(messages) -> text``: on a server that speaks OpenAI's protocol (OpenAI,
-Ollama, vLLM, llama.cpp, Hugging Face), or on this machine (local_llm.py).
+"""Chat models on a server that speaks OpenAI's protocol (OpenAI, Ollama, vLLM, llama.cpp, Hugging Face), as one
+callable, ``complete(messages) -> text``; and the operator's choice between a server and this machine (local_llm.py).
 
-The operator says which one; nobody else can. A server's answer is bounded in size and in time, and its words are never
-in a message. The key is sent to that server alone, and is in no message, log, repr or file.
+Nobody but the operator chooses. A server's answer is bounded in size and in time, and its words are in no message. The
+key is sent to that server alone, and is in no message, log, repr or file.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from director.director import ChatModel, Messages
 from director.local_llm import local
-from director.storyboard import MAX_TEXT_CHARS, Complete, Messages
+from director.storyboard import MAX_TEXT_CHARS
 from errors import DirectorError, InvalidSettings
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,14 @@ STATUSES = {
     404: f"does not know the model or the address: check {MODEL_VARIABLE} and {URL_VARIABLE}",
     429: "has had too many requests, or no credit is left: wait, then try again",
 }
-# What the Hub library meets where a server's JSON is not what it should be.
+# Raised inside the Hub library for a server's JSON that is not of the protocol.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class LanguageModelOptions:
-    """Which language model the operator offers: ``model`` on the server at ``base_url``, or without one a folder or Hub
-    id for this machine. Raises InvalidSettings for an address or a key that cannot be one."""
+    """Chat model that the operator offers: ``model`` on the server at ``base_url``, or without one a folder or Hub id
+    for this machine. Raises InvalidSettings for an address or a key that cannot be one."""
 
     base_url: str | None
     model: str
@@ -58,7 +59,7 @@ class LanguageModelOptions:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """What T2V_LLM_URL, T2V_LLM_MODEL and T2V_LLM_KEY say; None where they name no language model."""
+        """Read T2V_LLM_URL, T2V_LLM_MODEL and T2V_LLM_KEY; None if they name no chat model."""
         base_url, model = (os.environ.get(name, "").strip() for name in (URL_VARIABLE, MODEL_VARIABLE))
         if not base_url and not model:
             return None
@@ -66,7 +67,7 @@ class LanguageModelOptions:
 
 
 def is_address(base_url: str) -> bool:
-    """Whether it is an HTTP address of a host, a port and a path, with no secret in it."""
+    """Tell if this is an HTTP address of a host, a port and a path, with no secret in it."""
     try:
         parts = urlsplit(base_url)
         port_is_one = parts.port is None or parts.port > 0
@@ -77,24 +78,25 @@ def is_address(base_url: str) -> bool:
 
 
 def key_from_environment(base_url: str) -> str | None:
-    """T2V_LLM_KEY; for OpenAI's own server, and for no other, also OPENAI_API_KEY."""
+    """Return T2V_LLM_KEY; for OpenAI's own server, and for no other, also OPENAI_API_KEY."""
     names = [KEY_VARIABLE]
     if is_address(base_url) and urlsplit(base_url).scheme == "https" and urlsplit(base_url).hostname == OPENAI_HOST:
         names.append(OPENAI_KEY_VARIABLE)
     return next((key for name in names if (key := os.environ.get(name, "").strip())), None)
 
 
-def connect(options: LanguageModelOptions, device: str = "cpu") -> Complete:
-    """The language model that the options name."""
+def connect(options: LanguageModelOptions, device: str = "cpu") -> ChatModel:
+    """Return the chat model that the options name."""
     if options.base_url is None:
         return local(options.model, device)
     return remote(options.base_url, options.model, options.key)
 
 
-def remote(base_url: str, model: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S) -> Complete:
-    """A model on a server; an answer must be whole within ``timeout_s`` (looking up the host's name may take longer).
+def remote(base_url: str, model: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S) -> ChatModel:
+    """Return a chat model on a server. An answer must be whole within ``timeout_s``; looking up a host name may take
+    longer.
 
-    Raises InvalidSettings; ``complete`` raises DirectorError with one line for everything that goes wrong.
+    Raises InvalidSettings; the callable raises DirectorError with one line for everything that goes wrong.
     """
     options = LanguageModelOptions(base_url, model, api_key)
 
@@ -115,7 +117,7 @@ def remote(base_url: str, model: str, api_key: str | None = None, timeout_s: flo
 
 
 def _run(coroutine: Coroutine[Any, Any, str]) -> str:
-    """The coroutine's result, also where an event loop runs already, as in a notebook."""
+    """Return the coroutine's result, also if an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -125,6 +127,7 @@ def _run(coroutine: Coroutine[Any, Any, str]) -> str:
 
 
 async def _ask(options: LanguageModelOptions, messages: Messages, timeout_s: float) -> str:
+    """Read a streamed answer; raises DirectorError once it is too long, TimeoutError, and errors of the Hub library."""
     text = ""
     async with asyncio.timeout(timeout_s), _client(options) as client:
         async for part in await client.chat_completion(messages, model=options.model, stream=True):
@@ -135,7 +138,7 @@ async def _ask(options: LanguageModelOptions, messages: Messages, timeout_s: flo
 
 
 def _client(options: LanguageModelOptions) -> Any:
-    """The Hub library's client, for all but the request itself.
+    """Return the Hub library's client, for all but the request itself.
 
     Its own request cannot be bounded: it follows redirects, takes proxies from the environment, reads a line however
     long it is, waits anew for every byte, refuses a server on this machine where HF_HUB_OFFLINE is set, shares its
@@ -177,7 +180,7 @@ def _check(status: int, headers: Any) -> None:
 
 
 def _reason(error: BaseException, timeout_s: float) -> str:
-    """What went wrong with a server, as the rest of a sentence; nothing of the error's own text."""
+    """Return the cause of a server's failure as the rest of a sentence, with nothing of the error's own text."""
     from huggingface_hub.errors import TextGenerationError
     from huggingface_hub.utils import httpx
 

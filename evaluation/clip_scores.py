@@ -1,9 +1,9 @@
-"""How well frames fit their text, and each other, in the eyes of CLIP (Radford et al., arXiv 2103.00020).
+"""Agreement of frames with their text, and with each other, by CLIP (Radford et al., arXiv 2103.00020).
 
 The default network is OpenAI's ViT-B/32, with which CLIPScore (arXiv 2104.08718) was introduced, and with which
 EvalCrafter (arXiv 2310.11440) and VBench's background consistency (arXiv 2311.17982) report; torchmetrics' default is
-ViT-L/14. Scores of different networks do not compare, so say which one a table is of. Whether the Text2Video-Zero
-paper's 31.19 is of this one, we do not know.
+ViT-L/14. Scores of different networks do not compare, so name the network with every table. The Text2Video-Zero paper
+does not name the one behind its 31.19.
 """
 
 import math
@@ -23,7 +23,7 @@ FRAMES_AT_ONCE = 16
 
 
 def text_score(frames: np.ndarray, text: np.ndarray) -> float:
-    """100 x the cosine between each frame's embedding, (frames, d), and the text's, (d,); the mean over frames.
+    """Return 100 x the cosine between each frame's embedding, (frames, d), and the text's, (d,), mean over frames.
 
     As in CLIPScore but times 100 instead of 2.5, which is how the paper's 31.19 is to be read, and without cutting
     negative values off.
@@ -32,7 +32,7 @@ def text_score(frames: np.ndarray, text: np.ndarray) -> float:
 
 
 def frame_consistency(frames: np.ndarray) -> float:
-    """100 x the cosine of consecutive frames' embeddings, (frames, d), the mean over pairs; NaN for one frame.
+    """Return 100 x the cosine of consecutive frames' embeddings, (frames, d), mean over pairs; NaN for one frame.
 
     Esser et al., arXiv 2302.03011. A still video has 100, the most there is: print the dynamic degree
     (``evaluation.metrics.is_dynamic``) beside it. Faster videos have more: thin them out first.
@@ -43,7 +43,7 @@ def frame_consistency(frames: np.ndarray) -> float:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors along the last axis at length 1, in double precision."""
+    """Normalise the vectors along the last axis to length 1, in double precision."""
     vectors = vectors.astype(np.float64)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -57,7 +57,7 @@ class ClipNetwork(Network):
         super().__init__("the CLIP network", "AutoModelForZeroShotImageClassification", source, device)
 
     def _read(self) -> tuple[Any, Any]:
-        """The image processor and the tokenizer, as a pair, and the model."""
+        """Load the image processor and the tokenizer, as a pair, and the model."""
         from transformers import AutoTokenizer
 
         revision = REVISIONS.get(self.source, "main")
@@ -85,11 +85,11 @@ class ClipScorer:
 
     @property
     def network(self) -> str:
-        """Of which network the scores are: its Hub id, or the last part of a path on this machine."""
+        """Name of the network that scores: its Hub id, or the last part of a path on this machine."""
         return self._network.source_name
 
     def scores(self, frames: np.ndarray, prompt: str) -> dict[str, float]:
-        """``clip_text`` and ``clip_consistency`` of a video, uint8 (frames, height, width, 3).
+        """Return ``clip_text`` and ``clip_consistency`` of a video, uint8 (frames, height, width, 3).
 
         Raises ModelUnavailable.
         """
@@ -100,7 +100,7 @@ class ClipScorer:
         }
 
     def embed_frames(self, frames: np.ndarray) -> np.ndarray:
-        """One embedding per frame: float32 (frames, d)."""
+        """Return one embedding per frame: float32 (frames, d)."""
         import torch
 
         (images, _), model = self._network.load()
@@ -114,7 +114,7 @@ class ClipScorer:
         return np.concatenate(embedded)
 
     def embed_text(self, text: str) -> np.ndarray:
-        """The text's embedding, float32 (d,); words beyond what the network reads (77 tokens) are cut off."""
+        """Return the text's embedding, float32 (d,); words beyond the network's limit (77 tokens) are cut off."""
         import torch
 
         (_, texts), model = self._network.load()
@@ -127,5 +127,5 @@ class ClipScorer:
             return model.text_projection(pooled)[0].cpu().numpy()
 
     def release(self) -> None:
-        """Let go of the network; the next video loads it again."""
+        """Free the network; the next video loads it again."""
         self._network.release()

@@ -19,7 +19,7 @@ REFERENCE_FPS = 8.0
 
 
 def measures(frames: np.ndarray, fps: float = REFERENCE_FPS) -> dict[str, float]:
-    """Every measure of this module by name, the flow computed once; ``fps`` matters to ``is_dynamic`` alone.
+    """Return every measure of this module by name, the flow computed once; ``fps`` matters to ``is_dynamic`` alone.
 
     All but the sharpness are of neighbouring frames: videos of different frame rates compare once they are thinned out
     by ``thinning``.
@@ -37,17 +37,17 @@ def measures(frames: np.ndarray, fps: float = REFERENCE_FPS) -> dict[str, float]
 
 
 def thinning(count: int, fps: float) -> int:
-    """Of how many frames to keep one, so that about 8 a second are left of ``count`` at ``fps``: ``frames[::this]``.
+    """Return the step for ``frames[::step]`` that leaves about 8 frames a second of ``count`` at ``fps``.
 
-    Neighbouring frames are as far apart then as in other videos; at 24 frames a second the same motion would seem a
-    third as fast, and everything steadier. VBench (arXiv 2311.17982) thins out for its dynamic degree so. Of two frames
-    or more two are left at least; of 8 a second or fewer all are.
+    Neighbouring frames are then as far apart as in other videos; at 24 frames a second the same motion would seem a
+    third as fast, and everything steadier. VBench (arXiv 2311.17982) thins out so for its dynamic degree. Of two frames
+    or more at least two are left; at 8 a second or fewer all are.
     """
     return max(1, min(round(fps / REFERENCE_FPS), count - 1))
 
 
 def optical_flow(frames: np.ndarray, *, backward: bool = False) -> np.ndarray:
-    """Flow from each frame to the next, float32 (frames - 1, height, width, 2); ``backward``: from the next to each.
+    """Return the flow from each frame to the next, float32 (frames - 1, height, width, 2); ``backward``: reversed.
 
     Dense Inverse Search (Kroeger et al., arXiv 1603.03590) as in OpenCV, at its medium preset. Raises ValueError for
     pictures below 12 x 12 pixels. Where a picture has no texture nothing can be seen to move, and the flow is near 0.
@@ -63,7 +63,7 @@ def optical_flow(frames: np.ndarray, *, backward: bool = False) -> np.ndarray:
 
 
 def motion_magnitude(flow: np.ndarray) -> float:
-    """The mean length of the flow over all pixels and pairs of frames, in pixels per frame.
+    """Return the mean length of the flow over all pixels and pairs of frames, in pixels per frame.
 
     ``measures`` also gives it as a share of the picture's diagonal, by which videos of different sizes compare.
     """
@@ -71,17 +71,19 @@ def motion_magnitude(flow: np.ndarray) -> float:
 
 
 def fastest_motion(flow: np.ndarray) -> float:
-    """How fast the fastest things are: the mean of the largest 5 % of flow lengths, averaged over pairs of frames.
+    """Return the speed of the fastest things: the mean of the largest 5 % of flow lengths, averaged over pairs.
 
-    In pixels per frame, scaled to a shorter side of 256. It is what VBench (Huang et al., arXiv 2311.17982) finds in
-    RAFT's flow before it asks whether that is above a threshold (``is_dynamic``).
+    In pixels per frame, scaled to a shorter side of 256. VBench (Huang et al., arXiv 2311.17982) computes the same from
+    RAFT's flow, and compares it with a threshold (``is_dynamic``).
     """
     return mean(fastest(flow)) * REFERENCE_PX / min(flow.shape[1:3])
 
 
 def is_dynamic(flow: np.ndarray, fps: float = REFERENCE_FPS) -> float:
-    """1 where a video counts as dynamic, else 0; its mean over clips is VBench's dynamic degree (but for RAFT), to be
-    read beside any measure of consistency, since a still picture is the most consistent video of all.
+    """Return 1 for a video that counts as dynamic, else 0; NaN for one frame.
+
+    Its mean over clips is VBench's dynamic degree (but for RAFT), to be read beside any measure of consistency, since a
+    still picture is the most consistent video of all.
 
     A video is dynamic if as many of its pairs as a quarter of its frames (rounded, at least one) have a mean of the
     largest 5 % of flow lengths above 6 px, at a shorter side of 256 px and 8 frames a second. VBench doubles the
@@ -95,13 +97,13 @@ def is_dynamic(flow: np.ndarray, fps: float = REFERENCE_FPS) -> float:
 
 
 def fastest(flow: np.ndarray) -> np.ndarray:
-    """The mean of the largest 5 % of flow lengths of each pair of frames: float (pairs,), in pixels."""
+    """Return the mean of the largest 5 % of flow lengths of each pair of frames: float (pairs,), in pixels."""
     lengths = np.sort(np.linalg.norm(flow, axis=3).reshape(len(flow), flow.shape[1] * flow.shape[2]), axis=1)
     return lengths[:, -max(1, int(FASTEST_SHARE * lengths.shape[1])) :].mean(axis=1)
 
 
 def warping_error(frames: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> float:
-    """How much each frame differs from the next one warped back along the flow, where nothing is hidden.
+    """Return the difference of each frame from the next one warped back along the flow, where nothing is hidden.
 
     Mean over pairs of sum_i M_i ||V_t(i) - V_t+1(i + F(i))||^2 / sum_i M_i, colours in 0..1 and the norm over the three
     of them, so from 0 to 3 (Lai et al., arXiv 1808.00449; there the flow is that of the video before processing, here
@@ -118,11 +120,11 @@ def warping_error(frames: np.ndarray, forward: np.ndarray, backward: np.ndarray)
 
 
 def visible(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """Which pixels of a frame can be seen in the next one as well: bool (height, width).
+    """Return the mask of pixels of a frame that are visible in the next one as well: bool (height, width).
 
-    Those whose flow, followed by the flow back, ends near where it began, |f + b|^2 <= 0.01 (|f|^2 + |b|^2) + 0.5
-    (Ruder et al., arXiv 1604.08610), and that do not leave the picture. The boundaries of motion, which Ruder leaves
-    out as well, count.
+    They are those whose flow, followed by the flow back, ends near where it began, |f + b|^2 <= 0.01 (|f|^2 + |b|^2) +
+    0.5 (Ruder et al., arXiv 1604.08610), and that do not leave the picture. The boundaries of motion, which Ruder
+    leaves out as well, count.
     """
     back = warped(backward, forward)
     apart = np.square(forward + back).sum(axis=2)
@@ -134,20 +136,23 @@ def visible(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
 
 
 def warped(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """What the flow (height, width, 2) leads to in ``picture``, float32 (height, width, channels), between pixels
-    bilinear, beyond the edge the edge."""
+    """Sample ``picture`` at the targets of the flow (height, width, 2): float32 (height, width, channels).
+
+    Bilinear between pixels; beyond the edge the edge's value.
+    """
     return cv2.remap(picture, *targets(flow), interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows that each pixel goes to, float32 (height, width) each."""
+    """Return the columns and rows that each pixel goes to, float32 (height, width) each."""
     rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return columns + flow[..., 0], rows + flow[..., 1]
 
 
 def temporal_flicker(frames: np.ndarray, without: np.ndarray | None = None) -> float:
-    """(255 - MAE) / 255, MAE the mean absolute difference of consecutive frames: 1 for a still video, 0 for one that
-    jumps between black and white.
+    """Return (255 - MAE) / 255, MAE the mean absolute difference of consecutive frames.
+
+    It is 1 for a still video, 0 for one that jumps between black and white.
 
     VBench (arXiv 2311.17982), there for prompts of still scenes only: motion lowers it just as flicker does.
     ``without``, bool (frames, height, width), are pixels to leave out; a pair leaves out those of both its frames, and
@@ -162,7 +167,7 @@ def temporal_flicker(frames: np.ndarray, without: np.ndarray | None = None) -> f
 
 
 def sharpness(frames: np.ndarray) -> float:
-    """The variance of the Laplacian of the grey picture in 0..255, averaged over frames; a video of one frame has it.
+    """Return the variance of the Laplacian of the grey picture in 0..255, averaged over frames, one at least.
 
     Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy (ICPR 2000). It depends on the size and on the
     motif, and noise counts as sharp: it compares results for one prompt at one size.
@@ -172,12 +177,12 @@ def sharpness(frames: np.ndarray) -> float:
 
 
 def checked(frames: np.ndarray) -> np.ndarray:
-    """The frames; raises ValueError unless they are uint8 (frames, height, width, 3), at least one."""
+    """Return the frames; raises ValueError unless they are uint8 (frames, height, width, 3), at least one."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise ValueError(f"not uint8 (frames, height, width, 3): {frames.dtype} {frames.shape}")
     return frames
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean, and NaN, without a warning, of nothing."""
+    """Return the mean; NaN, without a warning, of nothing."""
     return float(values.mean()) if values.size else math.nan

@@ -1,4 +1,4 @@
-"""Where a drawn mannequin's joints are, found by drawing one over it (analysis by synthesis); nothing is learned."""
+"""Joints of a drawn mannequin, found by drawing one over it (analysis by synthesis); nothing is learned."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,8 +17,10 @@ NEAR = 0.05  # of the figure's height: as near as a joint must be to count as ri
 
 
 def joints_right(image: np.ndarray, background: str, figure: Figure) -> np.ndarray:
-    """Which joints of the figure are where they should be, within 5 % of its height: bool (joints,), of those that can
-    be seen; ``image`` is uint8 (height, width, 3), drawn for this figure before this background."""
+    """Return for each visible joint True if it is within 5 % of the figure's height of its place: bool (joints,).
+
+    ``image`` is uint8 (height, width, 3), generated for this figure before this background.
+    """
     height, width = image.shape[:2]
     fitted = fit_figure(image, background, figure)
     wanted, found = (keypoints(thing, height, width) for thing in (figure, fitted))
@@ -29,15 +31,17 @@ def joints_right(image: np.ndarray, background: str, figure: Figure) -> np.ndarr
 
 
 def occupied(seen: np.ndarray, drawn: np.ndarray, places: np.ndarray, reach_px: float) -> np.ndarray:
-    """Whether around each place (x, y) something is seen where most of the drawing is: the search leaves a limb where
-    it began if the picture has it nowhere near."""
+    """Return for each place (x, y) True if the picture shows most of what is drawn around it: bool (places,).
+
+    The search leaves a limb where it began if the picture has it nowhere near.
+    """
     rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]]
     around = [np.hypot(columns - x, rows - y) <= reach_px for x, y in places]
     return np.array([(seen > 0)[disc & (drawn > 0)].mean() > 0.5 for disc in around])
 
 
 def visible(figure: Figure, height: int, width: int) -> np.ndarray:
-    """Which keypoints show in a flat picture: bool (18,). An elbow before the torso is of its colour, and is lost."""
+    """Return the keypoints that show in a flat picture: bool (18,); an elbow before the torso has its colour."""
     torso = figure_layers(figure, height, width)[0][1][0] > 0.5
     columns, rows = np.rint(keypoints(figure, height, width)).astype(int).T
     inside = torso[rows.clip(0, height - 1), columns.clip(0, width - 1)]
@@ -47,9 +51,9 @@ def visible(figure: Figure, height: int, width: int) -> np.ndarray:
 
 
 def fit_figure(image: np.ndarray, background: str, start: Figure) -> Figure:
-    """The figure whose drawing agrees best with the picture, found from ``start`` by changing one parameter at a time.
+    """Find the figure whose drawing agrees best with the picture, from ``start``, changing one parameter at a time.
 
-    Pictures are compared as maps of what each pixel is: background, trousers, shirt or skin. Another part of the figure
+    Pictures are compared as maps of classes: background, trousers, shirt or skin. Another part of the figure
     counts half, since a generated one may have a stain.
     """
     seen = classes(image, background, start)
@@ -76,7 +80,7 @@ def fit_figure(image: np.ndarray, background: str, start: Figure) -> Figure:
 
 
 def changes(degrees: float, length: float) -> Sequence[Callable[[Figure], Figure]]:
-    """Small changes of a figure: each angle, place and height, up and down."""
+    """Return small changes of a figure: each angle, place and height, up and down."""
     lengths = [partial(moved, name=name, by=sign * length) for sign in (1, -1) for name in ("x", "y", "height")]
     return lengths + [
         partial(turned, index=index, by=sign * degrees) for sign in (1, -1) for index in range(len(JOINTS))
@@ -84,19 +88,19 @@ def changes(degrees: float, length: float) -> Sequence[Callable[[Figure], Figure
 
 
 def moved(figure: Figure, name: str, by: float) -> Figure:
-    """The figure with its place or height changed."""
+    """Return the figure with its place or height changed."""
     return replace(figure, **{name: getattr(figure, name) + by})
 
 
 def turned(figure: Figure, index: int, by: float) -> Figure:
-    """The figure with one joint's angle changed by so many degrees."""
+    """Return the figure with one joint's angle changed by so many degrees."""
     angles = list(figure.angles)
     angles[index] += by
     return replace(figure, angles=tuple(angles))
 
 
 def classes(image: np.ndarray, background: str, figure: Figure) -> np.ndarray:
-    """What each pixel is: uint8 (height, width), 0 background, 1 trousers, 2 shirt, 3 skin."""
+    """Classify each pixel: uint8 (height, width), 0 background, 1 trousers, 2 shirt, 3 skin."""
     pixels = image.astype(np.float32)
     palette = np.array([COLOURS[figure.trousers], COLOURS[figure.shirt], SKIN], np.float32)
     off = np.linalg.norm(pixels[:, :, None] - palette, axis=3)
@@ -106,7 +110,7 @@ def classes(image: np.ndarray, background: str, figure: Figure) -> np.ndarray:
 
 
 def drawn_classes(figure: Figure, height: int, width: int) -> np.ndarray:
-    """The same of a figure as it would be drawn."""
+    """Return the same classes of a figure as it would be drawn."""
     legs, torso, sleeves, skin = (coverage > 0.5 for coverage, _ in figure_layers(figure, height, width)[0])
     drawn = np.where(legs, 1, 0).astype(np.uint8)
     drawn[torso | sleeves] = 2

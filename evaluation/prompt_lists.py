@@ -1,4 +1,4 @@
-"""The prompts that models are compared on: plain lists of text, and of the toy world's the scenes that they mean."""
+"""Lists of prompts that models are compared on; those of the toy world come with the scenes that they describe."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -40,17 +40,17 @@ class ToyPrompt:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a UTF-8 text file, one in a line; empty lines and those that begin with ``#`` are not prompts."""
+    """Read the prompts of a UTF-8 text file, one in a line; empty lines and comments after ``#`` do not count."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def toyworld_prompts() -> list[ToyPrompt]:
-    """The 50 prompts of ``prompts/toyworld.txt`` and what each means: 25 with one object, 10 whose colour and shape
-    training never showed together, 8 with two objects, 7 with a mannequin.
+    """Return the 50 prompts of ``prompts/toyworld.txt`` with the scene of each.
 
-    Drawn from fixed seeds; shapes, sizes, positions, backgrounds, held-out pairs and actions take turns, so that each
-    comes up.
+    25 have one object, 10 a colour and shape that training never showed together, 8 two objects, 7 a mannequin. Drawn
+    from fixed seeds; shapes, sizes, positions, backgrounds, held-out pairs and actions take turns, so that each comes
+    up.
     """
     kinds: tuple[tuple[Callable[[int, np.random.Generator], Scene | None], int], ...] = (
         (one_object, 25),
@@ -63,19 +63,19 @@ def toyworld_prompts() -> list[ToyPrompt]:
 
 
 def several(draw: Callable[[int, np.random.Generator], Scene | None], wanted: int, kind: int) -> Iterator[Scene]:
-    """So many scenes of a kind, each the first that fits its turn."""
+    """Yield so many scenes of a kind, each the first that fits its turn."""
     for turn in range(wanted):
         drawn = (draw(turn, np.random.default_rng([SEED, kind, turn, attempt])) for attempt in count())
         yield next(scene for scene in drawn if scene is not None)
 
 
 def background_of(turn: int) -> str:
-    """Places and plain colours take turns; 7 has no divisor in common with the number of backgrounds."""
+    """Return the background of a turn: 7 has no divisor in common with their number, so that all of them come up."""
     return BACKGROUNDS[7 * turn % len(BACKGROUNDS)]
 
 
 def one_object(turn: int, random: np.random.Generator) -> Scene:
-    """One object of a colour and shape that training showed together."""
+    """Draw one object of a colour and shape that training showed together."""
     background = background_of(turn)
     thing = random_object(
         random,
@@ -88,7 +88,7 @@ def one_object(turn: int, random: np.random.Generator) -> Scene:
 
 
 def unseen_pair(turn: int, random: np.random.Generator) -> Scene | None:
-    """One object of a colour and shape that training never showed together; None where it would hardly be seen."""
+    """Draw one object of a colour and shape that training never showed together; None if it can hardly be seen."""
     colour, shape = HELD_OUT_PAIRS[turn % len(HELD_OUT_PAIRS)]
     background = str(random.choice(BACKGROUNDS))
     position, size = POSITIONS[(turn + turn // len(POSITIONS)) % len(POSITIONS)], list(SIZES)[turn % len(SIZES)]
@@ -97,14 +97,14 @@ def unseen_pair(turn: int, random: np.random.Generator) -> Scene | None:
 
 
 def two_objects(turn: int, random: np.random.Generator) -> Scene | None:
-    """Two objects side by side or one above the other; None where the outline of one has no name."""
+    """Draw two objects side by side or one above the other; None if the outline of one has no name."""
     background = background_of(turn)
     pair = random_pair(random, background)
     return None if BLOB in (thing.shape for thing in pair) else Scene(background, pair, texture_seed=turn)
 
 
 def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
-    """A mannequin in one of the named actions; None in any other."""
+    """Draw a mannequin in the named action of this turn; None if chance gives another."""
     background = background_of(turn + 3)
     figure = random_figure(random, background)
     return (
@@ -115,8 +115,10 @@ def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
 
 
 def toyworld_motion_prompts(frames: int = 8) -> list[tuple[str, Happening]]:
-    """100 complete captions of toy-world clips that training never saw, and what happens in them in so many frames:
-    things that move, grow, shrink, turn or change colour, people who act."""
+    """Return 100 complete captions of toy-world clips that training never saw, each with its clip of so many frames.
+
+    Things move, grow, shrink, turn or change colour; people act.
+    """
     return held_out(100, frames)
 
 
@@ -130,5 +132,5 @@ LISTS: Mapping[str, Callable[[], list[str]]] = {
 
 @lru_cache(4)
 def truths(frames: int) -> Mapping[str, Scene | Happening]:
-    """What the toy world's prompts mean in a clip of so many frames, by prompt."""
+    """Return the scene or the clip of so many frames that each toy-world prompt describes."""
     return {toy.prompt: toy.scene for toy in toyworld_prompts()} | dict(toyworld_motion_prompts(frames))

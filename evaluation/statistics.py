@@ -1,4 +1,4 @@
-"""How sure a mean over prompts and seeds is."""
+"""Confidence intervals of means over prompts and seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ MIN_PROMPTS = 8
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its confidence interval, and how many prompts and values they rest on."""
+    """A mean, its confidence interval, and the numbers of prompts and values behind them."""
 
     mean: float
     low: float
@@ -29,7 +29,7 @@ class Interval:
 def mean_interval(
     values: Mapping[str, Sequence[float]], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """The mean over prompts of each prompt's mean over its seeds, with a bootstrap interval.
+    """Return the mean over prompts of each prompt's mean over its seeds, with a bootstrap interval.
 
     ``values`` are those of each prompt's seeds; every prompt weighs the same. Whole prompts are drawn again (the
     cluster bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997), because the seeds of one
@@ -54,15 +54,20 @@ def mean_interval(
 
 
 def expanded_tail(tail: float, count: int) -> float:
-    """What to cut off at each end of a bootstrap of ``count`` values so that as much is outside as Student's t would
-    have there: plain percentiles are too narrow by sqrt((n - 1) / n) and by the normal's quantile against t's."""
+    """Return the share to cut off at each end of a bootstrap of ``count`` values, wider than ``tail`` of a normal.
+
+    As much is then outside as with Student's t: plain percentiles are too narrow by sqrt((n - 1) / n) and by the
+    normal's quantile against t's.
+    """
     normal = NormalDist()
     return normal.cdf(-students_t(-normal.inv_cdf(tail), count - 1) * math.sqrt(count / (count - 1)))
 
 
 def students_t(z: float, freedom: int) -> float:
-    """The quantile of Student's t where the normal one is z: Abramowitz and Stegun 26.7.5, right to 1 % at 95 % from 3
-    degrees of freedom on."""
+    """Return Student's t quantile for the probability at which the normal quantile is ``z``.
+
+    Abramowitz and Stegun 26.7.5, right to 1 % at 95 % from 3 degrees of freedom on.
+    """
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384

@@ -1,10 +1,10 @@
-"""How well control and editing steer, on the toy world, where the truth is known: ``python -m evaluation.steering``.
+"""Fidelity of control and editing on the toy world, where the truth is known: ``python -m evaluation.steering``.
 
-Clips that training never saw steer the toy world's painter, and the pictures are searched for what they should show.
-Words for the measures, as shares of clips' frames: ``outline`` is the intersection over union of what is drawn with
-the source's mask; ``order`` whether the nearer of two things hides the other; ``joints`` those within 5 % of the
-figure's height; ``changed`` whether the attribute that the instruction names is as it says, ``kept`` whether all others
-are as they were.
+Clips that training never saw steer the toy world's model, and the detector looks for what the frames should show.
+Measures are means over frames: ``outline`` is the intersection over union of the drawing with the source's mask;
+``order`` the share in which the nearer of two things hides the other; ``joints`` the share of joints within 5 % of the
+figure's height; ``changed`` the share in which the attribute that the instruction names is as it says, ``kept`` that in
+which all other attributes are unchanged.
 """
 
 import argparse
@@ -20,17 +20,14 @@ import numpy as np
 
 from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
+from evaluation.sheets import contact_sheet, save_picture
 from evaluation.toyworld import TEMPLATE_ANGLES, shape_can_be_told
 from evaluation.tracking import everything
 from model import Model
 from model_manager import builtin_models
 from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
 from toyworld.captions import caption
-from toyworld.detector import Detection, detect, nearest_colour
-from toyworld.render import figure_layers, render
-from toyworld.scene import Figure, Scene
-from toyworld.sequences import MOTIONS, acting, growing, moving, turning
-from training.toyworld.control_data import (
+from toyworld.control_scenes import (
     CONTROLS,
     EDIT,
     HELD_OUT_SEED,
@@ -40,8 +37,11 @@ from training.toyworld.control_data import (
     near_and_far,
     scene_at,
 )
-from training.toyworld.data import SIZE_PX
-from training.toyworld.measure import contact_sheet, save_picture
+from toyworld.detector import Detection, detect, nearest_colour
+from toyworld.render import figure_layers, render
+from toyworld.scene import Figure, Scene
+from toyworld.sequences import MOTIONS, acting, growing, moving, turning
+from toyworld.splits import SIZE_PX
 
 TEXT, KINDS = "text", (*CONTROLS, EDIT)
 FRAMES = 4
@@ -50,8 +50,14 @@ HIDDEN_PX = 40  # of one thing behind another, before it is asked which is neare
 
 @dataclass(frozen=True)
 class Case:
-    """One clip to measure: the prompt, the scenes that the result should show, what steers it or is edited, uint8
-    (frames, height, width, 3), and of an edit the attribute that is named."""
+    """One clip to measure.
+
+    Args:
+        prompt: the caption, or the instruction of an edit.
+        scenes: the scenes that the result should show, one per frame.
+        source: the frames that steer it or are edited, uint8 (frames, height, width, 3).
+        named: of an edit the attribute that the instruction names.
+    """
 
     prompt: str
     scenes: tuple[Scene, ...]
@@ -60,8 +66,11 @@ class Case:
 
 
 def held_out(kind: str, count: int, frames: int) -> Iterator[Case]:
-    """The clips of a kind: for edges (and for text alone) shapes that move, turn or grow, for depth two things that
-    overlap, for pose mannequins that act, for editing one thing or mannequin and an instruction."""
+    """Yield the clips of a kind.
+
+    For edges (and for text alone) shapes move, turn or grow; for depth two things overlap; for pose mannequins act; for
+    editing there is one thing or mannequin and an instruction.
+    """
     index, found = 0, 0
     while found < count:
         random = np.random.default_rng([31, index])
@@ -73,7 +82,7 @@ def held_out(kind: str, count: int, frames: int) -> Iterator[Case]:
 
 
 def case_at(kind: str, index: int, frames: int, random: np.random.Generator) -> Case | None:
-    """The case of one number, or None where that scene is not of the kind that is measured."""
+    """Return the case of one number, or None if that scene is not of the kind that is measured."""
     if kind == EDIT:
         before, named, instruction, after = edited_at(index, HELD_OUT_SEED)
         seed = int(random.integers(2**31))
@@ -90,7 +99,7 @@ def case_at(kind: str, index: int, frames: int, random: np.random.Generator) -> 
 
 
 def animated(scene: Scene, frames: int, random: np.random.Generator) -> tuple[Scene, ...]:
-    """The scene over time."""
+    """Animate the scene at random: mannequins act, pairs move, single objects move, turn or grow."""
     if scene.figures:
         return acting(scene, str(random.choice(MOTIONS)), frames)
     if len(scene.objects) == 2:
@@ -103,18 +112,18 @@ def animated(scene: Scene, frames: int, random: np.random.Generator) -> tuple[Sc
 
 
 def inwards(scene: Scene, random: np.random.Generator) -> str:
-    """A direction in which the object stays in the picture."""
+    """Choose a direction in which the object stays in the picture."""
     thing = scene.objects[0]
     return str(random.choice(["right" if thing.x < 0.5 else "left", "down" if thing.y < 0.5 else "up"]))
 
 
 def pictures(scenes: tuple[Scene, ...]) -> np.ndarray:
-    """The scenes, drawn: uint8 (frames, 128, 128, 3)."""
+    """Draw the scenes: uint8 (frames, 128, 128, 3)."""
     return np.stack([render(scene).image for scene in scenes])
 
 
 def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
-    """What a clip of the scenes gives to a kind of control: for edges the clip itself, else the control's frames."""
+    """Return the source of a kind of control for these scenes: for edges the clip itself, else the control frames."""
     if kind == "depth":
         return np.stack([np.repeat(render(scene).depth[..., None], 3, axis=-1) for scene in scenes])
     if kind == "pose":
@@ -123,7 +132,7 @@ def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
 
 
 def settings_for(kind: str, case: Case, seed: int) -> Settings:
-    """The page's own settings, for this case."""
+    """Return the page's default settings for this case."""
     values: dict[str, Any] = {"prompt": case.prompt, "model": "toyworld", "seed": seed, "num_frames": len(case.scenes)}
     if kind == TEXT:
         return TextToVideoSettings(**values, motion_field_strength_x=0, motion_field_strength_y=0)
@@ -133,7 +142,7 @@ def settings_for(kind: str, case: Case, seed: int) -> Settings:
 
 
 def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]]:
-    """Every measure of a clip, frame by frame."""
+    """Return every measure of a clip by name, frame by frame."""
     values: dict[str, list[float]] = defaultdict(list)
     for index, (scene, frame) in enumerate(zip(case.scenes, frames, strict=True)):
         detection = detect(frame)
@@ -161,7 +170,7 @@ def measures(kind: str, case: Case, frames: np.ndarray) -> dict[str, list[float]
 
 
 def wanted(scene: Scene) -> dict[str, object]:
-    """What a scene of one thing shows, by attribute; ``place`` says whether a thing is where it was."""
+    """Return the attributes of a scene of one thing; ``place`` is True, for a thing at its place."""
     if scene.figures:
         figure = scene.figures[0]
         return {"background": scene.background, "shirt": figure.shirt, "trousers": figure.trousers}
@@ -171,7 +180,7 @@ def wanted(scene: Scene) -> dict[str, object]:
 
 
 def attributes(scene: Scene, image: np.ndarray, detection: Detection) -> dict[str, object]:
-    """What a picture made for the scene shows instead, under the same names."""
+    """Return the attributes found in a picture made for the scene, under the names of ``wanted``."""
     shown: dict[str, object] = {"background": detection.background}
     if scene.figures:
         return shown | clothes(scene.figures[0], image)
@@ -183,7 +192,7 @@ def attributes(scene: Scene, image: np.ndarray, detection: Detection) -> dict[st
 
 
 def clothes(figure: Figure, image: np.ndarray) -> dict[str, object]:
-    """The colours of the pixels where shirt and trousers should be."""
+    """Return the colours of the pixels where shirt and trousers should be."""
     legs, torso, sleeves, skin = (coverage > 0.9 for coverage, _ in figure_layers(figure, *image.shape[:2])[0])
     regions = {"shirt": (torso | sleeves) & ~skin, "trousers": legs & ~(torso | sleeves | skin)}
     return {
@@ -193,14 +202,14 @@ def clothes(figure: Figure, image: np.ndarray) -> dict[str, object]:
 
 
 def overlap(scene: Scene, detection: Detection) -> float:
-    """Intersection over union of everything that is drawn with everything that should be."""
+    """Return the intersection over union of everything that is drawn with everything that should be."""
     truth = np.any([thing.mask > 0.5 for thing in render(scene).things], axis=0)
     drawn = everything(detection, *truth.shape)
     return float((truth & drawn).sum() / (truth | drawn).sum())
 
 
 def nearer_in_front(scene: Scene, image: np.ndarray) -> bool:
-    """Whether, where the two objects overlap, the picture goes on as the nearer one's rest and not the other's."""
+    """Return True if the overlap of the two objects has the colour of the nearer one's rest and not the other's."""
     near, far = near_and_far(scene)
     pixels = image.astype(np.float32)
     both, near_rest, far_rest = (np.median(pixels[mask], axis=0) for mask in (near & far, near & ~far, far & ~near))
@@ -211,8 +220,11 @@ def nearer_in_front(scene: Scene, image: np.ndarray) -> bool:
 def measure(
     kind: str, model: Model, cases: Iterable[Case], changes: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, int], np.ndarray]:
-    """The mean of each measure over the cases, how many values each has, and strips of pictures: what steered above
-    what came of it, uint8. ``changes`` are settings other than the page's own."""
+    """Generate and measure the cases; ``changes`` are settings other than the page's defaults.
+
+    Returns the mean of each measure, the number of values behind it, and strips of pictures, uint8: first and last
+    frame, the control or the expected scene above the result.
+    """
     values: dict[str, list[float]] = defaultdict(list)
     strips = []
     for seed, case in enumerate(cases):
@@ -229,7 +241,7 @@ def measure(
 
 
 def with_nets(model: Model, folder: Path) -> None:
-    """Let the toy world be steered by the networks in a folder, as ``training.toyworld.control`` writes them."""
+    """Use the ControlNets and the editor in a folder, as ``training.toyworld.control`` writes them."""
     nets = {kind: str((folder / f"toyworld-{kind}").resolve()) for kind in KINDS}
     steered = replace(builtin_models.TOYWORLD, controlnets={kind: nets[kind] for kind in CONTROLS})
     editor = replace(builtin_models.TOYWORLD_EDIT, unet=nets[EDIT])
@@ -237,6 +249,7 @@ def with_nets(model: Model, folder: Path) -> None:
 
 
 def main() -> None:
+    """Measure the kinds that the command line names, and print a line of JSON for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", help=f"of {', '.join((TEXT, *KINDS))}; all by default")
     parser.add_argument("--clips", type=int, default=100, help="how many of each kind")

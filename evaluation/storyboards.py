@@ -1,9 +1,9 @@
-"""How well directed videos follow a storyboard, on the toy world: ``python -m evaluation.storyboards``.
+"""Fidelity of directed videos to their storyboards, on the toy world: ``python -m evaluation.storyboards``.
 
-Storyboards with a known course (a thing moves, grows, changes its colour or shape, day becomes night) are drawn by
-several ways of holding frames together, so that the value of each piece is seen. A frame *follows* where what changes
-is as the nearest moment says; it *keeps* where everything that the course leaves alone (colour, shape, background) is
-as it was asked for. How far a thing *jumps* between frames that leave it in its place is a share of the side.
+Storyboards with a known course (a thing moves, grows, changes its colour or shape, day becomes night) are drawn with
+several methods of temporal consistency, so that the value of each part is seen. A frame *follows* if the changing
+attribute is that of the nearest moment; it *keeps* if all other attributes (colour, shape, background) are as asked
+for. The *jumps* of a thing between frames that leave it in its place are measured in sides of the picture.
 """
 
 import argparse
@@ -18,11 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from director.storyboard import blend, storyboard
+from director.storyboard import storyboard
+from evaluation.sheets import save_picture
 from model import Model
+from pipelines.prompt_blending import blend_prompts
 from settings import DirectorSettings, Settings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.detector import Detection, Found, detect
+from toyworld.edits import with_object
 from toyworld.render import unit_outline
 from toyworld.scene import (
     BLOB,
@@ -37,7 +40,6 @@ from toyworld.scene import (
     random_background,
     random_object,
 )
-from training.toyworld.measure import save_picture
 
 COURSES = ("position", "size", "colour", "shape", "background")
 IDENTITY = ("colour", "shape", "background")
@@ -79,20 +81,20 @@ class Board:
     moments: tuple[Scene, ...]
 
     def scenes(self, frames: int) -> tuple[Scene, ...]:
-        """What each frame should show: the scene of the moment that it is nearest to."""
+        """Return the scene that each frame should show: that of the nearest moment."""
         prompts = storyboard(self.text, frames)
         order = [frame for frame, prompt in enumerate(prompts) if prompt]
-        nearest = [place.before if place.share < 0.5 else place.after for place in blend(prompts)]
+        nearest = [place.before if place.share < 0.5 else place.after for place in blend_prompts(prompts)]
         return tuple(self.moments[order.index(frame)] for frame in nearest)
 
 
 def boards(count: int, seed: int = 41) -> list[Board]:
-    """So many storyboards, of each course the same number."""
+    """Return so many random storyboards, of each course the same number."""
     return [board_of(COURSES[index % len(COURSES)], np.random.default_rng([seed, index])) for index in range(count)]
 
 
 def board_of(course: str, random: np.random.Generator) -> Board:
-    """A random storyboard of one course."""
+    """Draw a random storyboard of one course."""
     background = random_background(random)
     thing = random_object(random, background)
     while thing.shape == BLOB:  # its size cannot be told
@@ -103,40 +105,37 @@ def board_of(course: str, random: np.random.Generator) -> Board:
 
 
 def changed(course: str, scene: Scene, random: np.random.Generator) -> Iterable[Scene]:
-    """The moments of a course that begins like the scene."""
+    """Return the moments of a course that begins like the scene."""
     thing = replace(scene.objects[0], x=0.5, y=0.5, angle=0.0)
     if course == "position":
         side = str(random.choice(list(SIDES)))
         places = (SIDES[side], (0.5, 0.5), SIDES[OPPOSITES[side]])
         radius = min(thing.radius, SIZES["medium"][0])
-        return [with_thing(scene, replace(thing, x=x, y=y, radius=radius)) for x, y in places]
+        return [with_object(scene, replace(thing, x=x, y=y, radius=radius)) for x, y in places]
     if course == "size":
         radii = [float(np.mean(SIZES[size])) for size in ("small", "large")]
-        return [with_thing(scene, replace(thing, radius=radius)) for radius in radii]
+        return [with_object(scene, replace(thing, radius=radius)) for radius in radii]
     if course == "background":
         days = [place for place in PLACES if not clashes(thing.colour, place) and place != "night"]
         day = str(random.choice(days))
-        return [replace(with_thing(scene, thing), background=background) for background in (day, "night")]
+        return [replace(with_object(scene, thing), background=background) for background in (day, "night")]
     recoloured = [replace(thing, colour=colour) for colour in COLOURS]
     reshaped = [replace(thing, shape=shape) for shape in SHAPES]
     fitting = [one for one in (recoloured if course == "colour" else reshaped) if fits(one, scene.background)]
     old, new = random.choice(len(fitting), 2, replace=False)
-    return [with_thing(scene, fitting[index]) for index in (old, new)]
-
-
-def with_thing(scene: Scene, thing: Object) -> Scene:
-    """The scene with this thing alone."""
-    return replace(scene, objects=(thing,))
+    return [with_object(scene, fitting[index]) for index in (old, new)]
 
 
 def fits(thing: Object, background: str) -> bool:
-    """Whether this thing can be seen there, and its colour and shape were learned together."""
+    """Return True if the thing can be seen there, and training showed its colour and shape together."""
     return not clashes(thing.colour, background) and (thing.colour, thing.shape) not in HELD_OUT_PAIRS
 
 
 def followed(board: Board, frames: np.ndarray) -> dict[str, list[float]]:
-    """Of each frame, uint8 (frames, height, width, 3): whether it ``follows`` the course, if it ``keeps`` all else,
-    and how far its thing ``jumps`` from the frame before, where the course leaves it in its place."""
+    """Return ``follows``, ``keeps`` and ``jumps`` (see the module) of each frame, uint8 (frames, height, width, 3).
+
+    There are no ``jumps`` where the course moves the thing.
+    """
     detections = [detect(frame) for frame in frames]
     values: dict[str, list[float]] = {"follows": [], "keeps": []}
     for scene, detection in zip(board.scenes(len(frames)), detections, strict=True):
@@ -150,13 +149,13 @@ def followed(board: Board, frames: np.ndarray) -> dict[str, list[float]]:
 
 
 def attributes(scene: Scene) -> dict[str, str]:
-    """What a scene shows, by course."""
+    """Return the attributes of a scene, by course."""
     thing = scene.objects[0]
     return {name: getattr(thing, name) for name in COURSES[:-1]} | {"background": scene.background}
 
 
 def attributes_of(detection: Detection) -> dict[str, str | None]:
-    """What was found, under the same names."""
+    """Return the attributes of what was found, under the same names."""
     if not detection.things:
         return dict.fromkeys(COURSES[:-1]) | {"background": detection.background}
     largest = detection.things[0]
@@ -166,7 +165,7 @@ def attributes_of(detection: Detection) -> dict[str, str | None]:
 
 
 def drawn_radius(found: Found) -> float:
-    """The radius that an object of this shape was drawn with; found is that of the circle of equal area."""
+    """Return the radius that an object of this shape was drawn with; found is that of the circle of equal area."""
     outline = unit_outline(found.shape if found.shape != BLOB else "circle").astype(np.float32)
     return found.radius / math.sqrt(cv2.contourArea(outline) / math.pi)
 
@@ -174,8 +173,11 @@ def drawn_radius(found: Found) -> float:
 def measure(
     model: Model, way: str, chosen: Iterable[Board], changes: Mapping[str, Any]
 ) -> tuple[dict[str, float], np.ndarray]:
-    """The shares of frames that follow (over all, and by course) and that keep, and the clips: uint8 (boards, frames,
-    height, width, 3)."""
+    """Generate and measure storyboards one way; ``changes`` are settings other than the way's.
+
+    Returns the shares of frames that follow (over all, and by course) and that keep, and the clips: uint8 (boards,
+    frames, height, width, 3).
+    """
     kind, options = WAYS[way]
     values: dict[str, list[float]] = defaultdict(list)
     clips = []
@@ -197,6 +199,7 @@ def measure(
 
 
 def main() -> None:
+    """Measure the ways that the command line names, and print a line of JSON for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ways", nargs="*", help=f"numbers of: {'; '.join(f'{i} {way}' for i, way in enumerate(WAYS))}")
     parser.add_argument("--boards", type=int, default=50, help="how many storyboards")

@@ -1,4 +1,4 @@
-"""What a video shows of the toy world, against the scenes that it should show; exact up to the detector.
+"""Measures of a toy-world video against the scenes that it should show; exact up to the detector.
 
 Frames are uint8 (frames, height, width, 3), and there is a scene for each of them: the same one over and over for a
 prompt without motion. Attributes are those that the words of a complete caption name and the detector can tell:
@@ -26,12 +26,11 @@ Attributes = dict[str, tuple[str | None, ...]]
 
 
 def measures(frames: np.ndarray, scenes: Sequence[Scene]) -> dict[str, float]:
-    """Every measure of a clip by name; a scene without objects has no ``position_error``, and what cannot be told of a
-    clip is NaN.
+    """Return every measure of a clip by name; NaN where the detector cannot tell.
 
-    The mean over frames of each attribute of ``fidelity`` and of ``position_errors``, ``identity_to_first`` and
-    ``identity_to_expected``, ``speed`` (sides per frame) and ``direction`` (1 where it is that of the scenes, else 0),
-    ``background_flicker``.
+    A scene without objects has no ``position_error``. The mean over frames of each attribute of ``fidelity`` and of
+    ``position_errors``, ``identity_to_first`` and ``identity_to_expected``, ``speed`` (sides per frame) and
+    ``direction`` (1 where it is that of the scenes, else 0), ``background_flicker``.
     """
     detections = [detect(frame) for frame in frames]
     values = {name: float(right.mean()) for name, right in fidelity(frames, scenes, detections).items()}
@@ -47,8 +46,10 @@ def measures(frames: np.ndarray, scenes: Sequence[Scene]) -> dict[str, float]:
 
 
 def asked(scene: Scene) -> Attributes:
-    """What the scene should show, by attribute: one word for each thing. A free-form outline has no shape to ask for,
-    and one turned too far none that the detector could tell."""
+    """Return the attributes that the scene should show, one word for each thing.
+
+    A free-form outline has no shape to ask for, and one turned too far none that the detector can tell.
+    """
     if scene.figures:
         figure = scene.figures[0]
         return {"background": (scene.background,), "shirt": (figure.shirt,), "trousers": (figure.trousers,)}
@@ -59,7 +60,7 @@ def asked(scene: Scene) -> Attributes:
 
 
 def shown(scene: Scene, image: np.ndarray, detection: Detection) -> Attributes:
-    """What a picture made for the scene shows instead, under the same names; None for what is not there."""
+    """Return the attributes found in a picture made for the scene, under the same names; None for missing things."""
     if scene.figures:
         shirt, trousers = worn(image, detection)
         return {"background": (detection.background,), "shirt": (shirt,), "trousers": (trousers,)}
@@ -73,12 +74,12 @@ def shown(scene: Scene, image: np.ndarray, detection: Detection) -> Attributes:
 
 
 def shape_can_be_told(thing: Object) -> bool:
-    """Whether the detector can tell this object's shape: a named one, and not turned too far."""
+    """Return True if the detector can tell this object's shape: a named one, and not turned too far."""
     return thing.shape != BLOB and abs(thing.angle) <= TEMPLATE_ANGLES
 
 
 def place(things: Sequence[Object | Found]) -> str:
-    """The position word of one thing, or how the first of two lies to the second."""
+    """Return the position word of one thing, or that of the first of two relative to the second."""
     if len(things) == 1:
         return things[0].position
     first, second = things
@@ -89,8 +90,11 @@ def place(things: Sequence[Object | Found]) -> str:
 
 
 def matched(scene: Scene, detection: Detection) -> tuple[Found | None, ...]:
-    """For each object of the scene what was found of it: the largest things, given to the objects so that the most
-    colours and shapes agree, and then so that they are nearest."""
+    """Return the found thing of each object of the scene, or None.
+
+    The largest things are assigned so that the most colours and shapes agree, and among equals so that they are
+    nearest.
+    """
     largest: list[Found | None] = list(detection.things[: len(scene.objects)])
     largest += [None] * (len(scene.objects) - len(largest))
 
@@ -103,8 +107,11 @@ def matched(scene: Scene, detection: Detection) -> tuple[Found | None, ...]:
 
 
 def worn(image: np.ndarray, detection: Detection) -> tuple[str | None, str | None]:
-    """The colours of a mannequin's shirt and trousers, wherever it stands: of the two colours that cover the most, the
-    upper one and the lower one. One colour is both; None where nothing was found."""
+    """Return the colours of a mannequin's shirt and trousers, wherever it stands.
+
+    They are the upper and the lower of the two colours that cover the most; one colour alone is both, None stands for
+    nothing found.
+    """
     if not detection.things:
         return None, None
     rows, columns = np.nonzero(everything(detection, *image.shape[:2]))
@@ -118,8 +125,10 @@ def worn(image: np.ndarray, detection: Detection) -> tuple[str | None, str | Non
 
 
 def fidelity(frames: np.ndarray, scenes: Sequence[Scene], detections: Sequence[Detection]) -> dict[str, np.ndarray]:
-    """How far each frame shows what its scene names: by attribute, float (frames,), 1 right and 0 wrong, and 0.5 where
-    one of two things is right. Only what all the scenes name."""
+    """Return the fidelity of each frame to its scene by attribute: float (frames,), 1 right, 0 wrong.
+
+    It is 0.5 where one of two things is right. Only attributes that all the scenes name are there.
+    """
     seen = [shown(*frame) for frame in zip(scenes, frames, detections, strict=True)]
 
     def right(index: int, name: str) -> float:
@@ -129,14 +138,16 @@ def fidelity(frames: np.ndarray, scenes: Sequence[Scene], detections: Sequence[D
 
 
 def named(scenes: Sequence[Scene]) -> list[str]:
-    """The attributes that every scene names: a shape that turns cannot be told in all frames."""
+    """Return the attributes that every scene names: a shape that turns cannot be told in all frames."""
     return [name for name in asked(scenes[0]) if all(name in asked(scene) for scene in scenes)]
 
 
 def identity(frames: np.ndarray, scenes: Sequence[Scene], detections: Sequence[Detection]) -> tuple[float, float]:
-    """The share of frames, without the first, whose colours and shapes (or clothes) are those of the first frame, and
-    the share of all frames whose are the expected ones. A frame in which something is missing is not the same as any
-    other. The former is NaN for one frame."""
+    """Return the shares of frames with the identity of the first frame, and with the expected identity.
+
+    Identity means colours and shapes, or clothes. The first share leaves the first frame out and is NaN for one frame.
+    A frame in which something is missing is not the same as any other.
+    """
     names = [name for name in named(scenes) if name in IDENTITY]
 
     def words(attributes: Attributes) -> list[tuple[str | None, ...]]:
@@ -150,8 +161,10 @@ def identity(frames: np.ndarray, scenes: Sequence[Scene], detections: Sequence[D
 
 
 def position_errors(scenes: Sequence[Scene], detections: Sequence[Detection]) -> np.ndarray:
-    """How far each frame's objects are from where they should be, as a share of the side: float (frames,), the mean of
-    two objects, NaN where one is missing."""
+    """Return the distance of each frame's objects from their places, in sides of the picture: float (frames,).
+
+    It is the mean of two objects, NaN where one is missing.
+    """
     errors = []
     for scene, detection in zip(scenes, detections, strict=True):
         off = [
@@ -163,7 +176,7 @@ def position_errors(scenes: Sequence[Scene], detections: Sequence[Detection]) ->
 
 
 def found_motion(scenes: Sequence[Scene], detections: Sequence[Detection]) -> Motion:
-    """How the scenes' first object, or the mannequin, moves in the video."""
+    """Return the motion of the scenes' first object, or of the mannequin, in the video."""
     centres = [
         found_centre(matched(scene, detection)[0]) if scene.objects else middle_of_everything(detection)
         for scene, detection in zip(scenes, detections, strict=True)
@@ -172,15 +185,18 @@ def found_motion(scenes: Sequence[Scene], detections: Sequence[Detection]) -> Mo
 
 
 def expected_motion(scenes: Sequence[Scene], height: int, width: int) -> Motion:
-    """How it should move: the same measure on the scenes."""
+    """Return the motion that the scenes ask for, by the same measure."""
     if not scenes[0].objects:
         return found_motion(scenes, [detect(render(scene, height, width).image) for scene in scenes])
     return fit_motion(np.array([drawn_centre(scene.objects[0], height, width) for scene in scenes]))
 
 
 def background_flicker(frames: np.ndarray, detections: Sequence[Detection]) -> float:
-    """``temporal_flicker`` of what in neither of two consecutive frames belongs to a thing or lies beside one; NaN
-    where there is nothing else. What moves in the background (a panning camera) counts."""
+    """Return the ``temporal_flicker`` of the background; NaN where there is none.
+
+    Left out is what belongs to a thing or lies beside one in either of two consecutive frames. Motion in the background
+    (a panning camera) counts.
+    """
     beside = np.ones((2 * NEAR_THING_PX + 1,) * 2, np.uint8)
     masks = [
         cv2.dilate(everything(detection, *frames.shape[1:3]).astype(np.uint8), beside) > 0 for detection in detections

@@ -1,4 +1,4 @@
-"""Where a thing is over time, and which way and how fast it goes."""
+"""Centres of things over time, with direction and speed of their motion."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,11 @@ STILL_SIDES = 0.03  # over the whole clip, 4 px of 128: what a generated outline
 
 @dataclass(frozen=True)
 class Motion:
-    """``direction`` is left, right, up, down, none or unknown; ``velocity`` x and y and ``speed`` its length, in sides
-    of the picture per frame, NaN where the direction is unknown."""
+    """Steady motion in the picture.
+
+    ``direction`` is left, right, up, down, none or unknown; ``velocity`` x and y and ``speed``, its length, are in
+    sides of the picture per frame, NaN where the direction is unknown.
+    """
 
     direction: str
     speed: float
@@ -23,11 +26,11 @@ class Motion:
 
 
 def fit_motion(centres: np.ndarray) -> Motion:
-    """The steady motion nearest to the centres: float (frames, 2), x to the right and y downwards, in sides of the
-    picture, NaN where nothing was found.
+    """Fit a steady motion to centres: float (frames, 2), x to the right, y downwards, in sides of the picture.
 
-    The line centre(t) = a + v t by least squares over the frames that have one. The direction is that of the larger
-    component of v; none where the line is shorter than 0.03 sides, unknown where fewer than two frames have a centre.
+    They are NaN where nothing was found. The line centre(t) = a + v t by least squares over the frames that have one.
+    The direction is that of the larger component of v; none where the line is shorter than 0.03 sides, unknown where
+    fewer than two frames have a centre.
     """
     seen = np.isfinite(centres).all(axis=1)
     if seen.sum() < 2:
@@ -42,7 +45,7 @@ def fit_motion(centres: np.ndarray) -> Motion:
 
 
 def found_centre(found: Found | None) -> np.ndarray:
-    """The middle of what was found, x and y in the scene's coordinates; NaN of nothing."""
+    """Return the centre of what was found, x and y in the scene's coordinates; NaN of nothing."""
     if found is None:
         return np.full(2, np.nan)
     height, width = found.mask.shape
@@ -50,8 +53,10 @@ def found_centre(found: Found | None) -> np.ndarray:
 
 
 def drawn_centre(thing: Object, height: int, width: int) -> np.ndarray:
-    """The middle of an object as the detector would find it, in the scene's coordinates: that of its bounding box,
-    which for a triangle or a heart is not quite its centre; NaN outside of the picture."""
+    """Return the centre of an object as the detector would find it, in the scene's coordinates.
+
+    It is that of its bounding box, which for a triangle or a heart is not quite its own; NaN outside of the picture.
+    """
     box = bounding_box(object_layers(thing, height, width)[0][0][0])
     if box is None:
         return np.full(2, np.nan)
@@ -60,7 +65,7 @@ def drawn_centre(thing: Object, height: int, width: int) -> np.ndarray:
 
 
 def middle_of_everything(detection: Detection) -> np.ndarray:
-    """The centroid of all that was found, in the scene's coordinates: where a mannequin, of several colours, is."""
+    """Return the centroid of all that was found, in the scene's coordinates: that of a mannequin of several colours."""
     if not detection.things:
         return np.full(2, np.nan)
     height, width = detection.things[0].mask.shape
@@ -69,10 +74,10 @@ def middle_of_everything(detection: Detection) -> np.ndarray:
 
 
 def everything(detection: Detection, height: int, width: int) -> np.ndarray:
-    """Where anything was found in a picture of that size: bool (height, width)."""
+    """Return the mask of everything found in a picture of that size: bool (height, width)."""
     return np.any([np.zeros((height, width), bool), *(thing.mask for thing in detection.things)], axis=0)
 
 
 def in_sides(point_px: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels to the scene's coordinates: the shorter side is the unit, the picture's centre is 0.5."""
+    """Convert pixels to the scene's coordinates: the shorter side is the unit, the picture's centre is 0.5."""
     return (point_px - np.array([width, height]) / 2) / min(height, width) + 0.5

@@ -78,7 +78,7 @@ def control_pipeline(loader: Loader, row: builtin_models.ModelRow, settings: Con
 
     if settings.control not in row.controlnets:
         raise ModelUnavailable(f"there is no ControlNet for {settings.control} that fits {row.label}")
-    parts = parts_told_text_alone(loader, row, "control")
+    parts = sd1_components(loader, row, "control")
     controlnet = loader.controlnet(row, settings.control, parts["unet"])
     return ControlledVideoPipeline(**parts, controlnet=controlnet, safety_checker=None, requires_safety_checker=False)
 
@@ -87,12 +87,12 @@ def edit_pipeline(loader: Loader, row: builtin_models.ModelRow, settings: EditSe
     """The pipeline of this row's parts."""
     from pipelines.pix2pix import EditedVideoPipeline
 
-    parts = parts_told_text_alone(loader, row, "editing")
+    parts = sd1_components(loader, row, "editing")
     return EditedVideoPipeline(**parts, safety_checker=None, requires_safety_checker=False)
 
 
-def parts_told_text_alone(loader: Loader, row: builtin_models.ModelRow, purpose: str) -> dict[str, Any]:
-    """The row's parts; raises ModelUnavailable for a Stable Diffusion XL checkpoint."""
+def sd1_components(loader: Loader, row: builtin_models.ModelRow, purpose: str) -> dict[str, Any]:
+    """Load the row's components; raises ModelUnavailable unless its UNet is conditioned on text alone, as SD 1.x is."""
     parts = loader.components(row)
     if is_trained_on_videos(parts["unet"]):
         raise ModelUnavailable(f"{row.name} was trained on videos, and there is no {purpose} with those here")

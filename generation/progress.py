@@ -94,7 +94,7 @@ def fit_preview(pipeline: Any) -> np.ndarray:
     colours: float32 (channels + 1, 3)."""
     colours = np.stack(np.meshgrid(*[np.array([13, 128, 242], np.uint8)] * 3), axis=-1).reshape(-1, 3)
     pictures = np.broadcast_to(colours[:, None, None], (len(colours), 64, 64, 3))
-    latents = pipeline.encode_pictures(pictures, pipeline._execution_device) * pipeline.vae.config.scaling_factor
+    latents = pipeline.encode_for_unet(pictures)
     middle = latents.mean(dim=(2, 3)).cpu().numpy()
     inputs = np.concatenate([middle, np.ones((len(middle), 1), np.float32)], axis=1)
     return np.linalg.lstsq(inputs, colours / 127.5 - 1, rcond=None)[0].astype(np.float32)

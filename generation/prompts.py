@@ -4,9 +4,10 @@ What the user wrote is what is recorded; this is made of it again for every job.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from itertools import count, takewhile
+from collections.abc import Iterator
 from typing import Any
+
+from model_manager.textual_inversion import mentions, placeholder, with_placeholders
 
 
 def told(settings: Any, row: Any, tokenizer: Any) -> Any:
@@ -35,32 +36,6 @@ def file_name(prompt: str, suffix: str) -> str:
     return f"{'-'.join(words)[:80].strip('-') or 'clip'}{suffix}"
 
 
-def mentions(text: str, name: str) -> bool:
-    """Whether a text has these words on their own, in any case."""
-    return _words([name]).search(text) is not None
-
-
 def with_trigger(prompt: str, trigger: str) -> str:
     """The prompt with a checkpoint's trigger words before it, where it does not have them already."""
     return prompt if not trigger or mentions(prompt, trigger) else f"{trigger}, {prompt}"
-
-
-def placeholder(name: str, index: int) -> str:
-    """The token that stands for one vector of a learned embedding."""
-    return f"<{name.lower()}:{index}>"
-
-
-def with_placeholders(text: str, names: Iterable[str], tokens: Collection[str]) -> str:
-    """The text with each embedding's name replaced by as many placeholders as there are among ``tokens``."""
-    found = {name.lower(): " ".join(_placeholders(name, tokens)) for name in names}
-    known = sorted(filter(found.get, found), key=len, reverse=True)  # the longest name first: "cat" is in "cat-toy"
-    return _words(known).sub(lambda match: found[match.group().lower()], text) if known else text
-
-
-def _placeholders(name: str, tokens: Collection[str]) -> Iterator[str]:
-    """Those among the tokens, in order."""
-    return takewhile(lambda token: token in tokens, (placeholder(name, index) for index in count()))
-
-
-def _words(names: Iterable[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)", re.IGNORECASE)

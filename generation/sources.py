@@ -13,7 +13,8 @@ import numpy as np
 from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
-from director.storyboard import Complete, direct, load_storyboard, save_storyboard
+from director.director import ChatModel, direct
+from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
 from generation.progress import stop_if
 from media import video_io
@@ -48,13 +49,13 @@ def frame_prompts(settings: MotionSettings, frames: int) -> tuple[str, ...] | No
     return prompts
 
 
-def directed(settings: DirectorSettings, complete: Complete) -> DirectorSettings:
+def directed(settings: DirectorSettings, chat_model: ChatModel) -> DirectorSettings:
     """The settings with the storyboard that a language model writes; what is written there already is kept."""
     kept = {}
     if settings.storyboard.strip():
         prompts = load_storyboard(settings.storyboard, settings.num_frames)
         kept = {frame: prompt for frame, prompt in enumerate(prompts) if prompt}
-    prompts = direct(settings.prompt, settings.num_frames, complete, kept)
+    prompts = direct(settings.prompt, settings.num_frames, chat_model, kept)
     return settings.model_copy(update={"storyboard": save_storyboard(prompts)})
 
 

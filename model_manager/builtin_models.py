@@ -47,7 +47,7 @@ class Lora:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One checkpoint, and what it wears."""
+    """Registry row of a checkpoint, with the adapters of one job."""
 
     name: str
     label: str

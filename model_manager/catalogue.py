@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from errors import ModelUnavailable
-from generation.prompts import mentions
 from model_manager import builtin_models
 from model_manager.builtin_models import Lora, ModelRow
 from model_manager.discovery import (
@@ -25,11 +23,14 @@ from model_manager.discovery import (
     sources_of,
 )
 from model_manager.safetensors_header import read_shapes
+from model_manager.textual_inversion import mentions
+from settings import GenerationSettings
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
 CONTROLS = {"canny": "canny", "depth": "depth", "openpose": "pose"}  # what a ControlNet's name tells, and the control
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
 SHOWN_NAMES = 12
+TEXTS = ("prompt", "negative_prompt", "storyboard")  # settings that a text encoder reads
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ class Catalogue:
         rows = {name: row.source for name, row in self.models.items()}
         return {"model": rows, "lora": self.loras, "vae": self.vaes}[setting]
 
-    def dress(self, row: ModelRow, settings: Any) -> ModelRow:
-        """The row with what the settings choose and the prompts mention; raises ModelUnavailable for other names."""
-        text = f"{settings.prompt}\n{settings.negative_prompt}"
+    def with_adapters(self, row: ModelRow, settings: GenerationSettings) -> ModelRow:
+        """Return the row with the LoRA and VAE that the settings choose and the embeddings that the prompts mention.
+
+        Raises ModelUnavailable for a name that is not offered.
+        """
+        text = "\n".join(getattr(settings, name, "") for name in TEXTS)
         if settings.lora is not None:
             row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
         if settings.vae is not None:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from errors import ModelUnavailable
-from model_manager.adapters import adapted
+from model_manager.adapters import apply_adapters
 from model_manager.builtin_models import ModelRow
 from model_manager.checkpoint_formats import FAMILIES, KNOWN, class_of
 from model_manager.discovery import name_of
 from model_manager.memory import UNKNOWN_BYTES, free_card_bytes, is_shared, networks_of
 from model_manager.memory import weights_bytes as bytes_of
 from model_manager.single_file import read_controlnet, read_vae
-from utils import choose_dtype, local_or_hub
+from utils import LOADING_ERRORS, choose_dtype, local_or_hub
 
 logger = logging.getLogger(__name__)
 SINGLE_FILES: Mapping[str, Callable[[Path, Any], Any]] = {"AutoencoderKL": read_vae, "ControlNetModel": read_controlnet}
@@ -60,7 +60,7 @@ class Loader:
         kind = (parts["unet"].config.in_channels == 2 * parts["vae"].config.latent_channels) == row.edits
         if not kind:
             raise ModelUnavailable(f"{row.name} is not {'an editing' if row.edits else 'a text-to-image'} checkpoint")
-        return adapted(parts, row)
+        return apply_adapters(parts, row)
 
     def _vae(self, row: ModelRow, source: str, own: Any) -> Any:
         """The VAE that takes the place of the checkpoint's own; raises ModelUnavailable where it does not fit."""
@@ -196,7 +196,6 @@ def load_network(kind: str, source: str, loader: Loader, like: Any = None) -> An
     loader's device; raises ModelUnavailable."""
     import diffusers
     import torch
-    from safetensors import SafetensorError
 
     name = name_of(source) if Path(source).is_absolute() else source
     logger.info("loading %s on %s", name, loader.device)
@@ -210,7 +209,7 @@ def load_network(kind: str, source: str, loader: Loader, like: Any = None) -> An
         return settle(network.eval(), [network], loader.device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{name} does not fit into the memory of {loader.device} now") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         logger.info("loading %s failed", name, exc_info=True)
         if Path(source).is_absolute():
             raise ModelUnavailable(f"{name} is missing, damaged or not safetensors ({type(error).__name__})") from error
@@ -243,7 +242,6 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     """Load one row's parts onto a device; raises ModelUnavailable."""
     import diffusers
     import torch
-    from safetensors import SafetensorError
 
     silence_libraries()
     source = Path(row.source)
@@ -262,12 +260,12 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
         settle(pipeline, networks_of(pipeline).values(), device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{row.name} does not fit into the memory of {device} now") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         logger.info("loading %s failed", row.name, exc_info=True)
         raise ModelUnavailable(reason(row, source, error)) from error
     if pipeline.unet.config.in_channels not in (pipeline.vae.config.latent_channels * count for count in (1, 2)):
         raise ModelUnavailable(f"{row.name} is not a text-to-image checkpoint (inpainting?)")
-    if getattr(pipeline.vae.config, "latents_mean", None) is not None:
+    if "sigma_data" in pipeline.scheduler.config:
         raise ModelUnavailable(f"{row.name} is made for another kind of noise (EDM), which no scheduler here draws")
     parts = {
         name: part for name, part in pipeline.components.items() if name not in ("safety_checker", "image_encoder")

@@ -160,22 +160,33 @@ def free_card_bytes(device: str) -> int:
 def placed(pipeline: Any, plan: MemoryPlan, device: str) -> Iterator[None]:
     """Inside, a pipeline's networks are where the plan wants them: all on the device, or each there when it is needed
     (by accelerate's hooks); afterwards no hook and no tile is left on parts that other pipelines share."""
-    vae = pipeline.vae
-    tiling = vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size
     try:
         if plan.offload:
             pipeline.enable_model_cpu_offload(device=device)
         else:
             pipeline.to(device)
-        # Their size is set also where none are wanted: decoding falls back on tiles where memory runs out.
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = plan.tile_vae, TILE_PX, TILE_PX // factor
-        yield
+        with tiled(pipeline.vae, plan):
+            yield
     finally:
-        vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = tiling
         if plan.offload:
             pipeline.remove_all_hooks()
             pipeline.to("cpu", silence_dtype_warnings=True)
+
+
+@contextmanager
+def tiled(vae: Any, plan: MemoryPlan) -> Iterator[None]:
+    """Inside, an autoencoder that can decodes in tiles where the plan wants them. Their size is set also where none are
+    wanted: decoding falls back on tiles where memory runs out."""
+    if not hasattr(vae, "use_tiling"):
+        yield
+        return
+    tiling = vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = plan.tile_vae, TILE_PX, TILE_PX // factor
+    try:
+        yield
+    finally:
+        vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = tiling
 
 
 class PeakMemory:

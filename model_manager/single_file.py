@@ -4,13 +4,33 @@ The parts of a checkpoint in single files come without a configuration. It is ta
 for and from the shapes in the file, so that nothing is asked of the Hub.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from errors import ModelUnavailable
 from model_manager.safetensors_header import SUFFIX, Shapes, read_shapes
-from utils import local_or_hub
+from utils import LOADING_ERRORS, local_or_hub
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def naming_unreadable_files(subject: str) -> Iterator[None]:
+    """Turn errors of reading an operator's file into ModelUnavailable with ``subject`` in it; the log gets the rest."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailable(f"{subject} does not fit into memory now") from error
+    except OSError as error:
+        raise ModelUnavailable(f"{subject} is not on this machine and could not be fetched") from error
+    except (*LOADING_ERRORS, StopIteration) as error:
+        logger.info("%s failed", subject, exc_info=True)
+        raise ModelUnavailable(f"{subject} does not fit this checkpoint: it was made for another kind") from error
 
 
 def fetched(source: str, usual: str) -> Path:

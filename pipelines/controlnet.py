@@ -60,7 +60,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             generator: one generator, best on the CPU; it draws the one noise that every frame starts from (with a
                 motion window: the anchor's, then each other frame's).
             latents: that noise instead, (1, c, height / factor, width / factor).
-            output_type: ``"latent"``, ``"uint8"``, or anything else for pictures in 0..1.
+            output_type: as in ``TextToVideoPipeline``.
             controlnet_conditioning_scale: how strongly the control steers.
             control_guidance_start, control_guidance_end: between which shares of the steps it steers.
             motion_window: motion in the latents on top, between these training timesteps, by the two strengths (512ths
@@ -94,7 +94,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             controlnet_conditioning_scale,
             steered(sampler.timesteps, control_guidance_start, control_guidance_end),
         )
-        predict = control_predictor(self.unet, self.controlnet, embeddings, guidance_scale, control)
+        predict = control_predictor(self.unet, self.controlnet, embeddings, self.guidance(guidance_scale), control)
         if first_frame is not None:
             sampler.pin(self.encode_first_frame(first_frame, height, width), noise.anchor)
 

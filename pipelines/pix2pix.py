@@ -52,7 +52,7 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
             negative_prompt: what the two other branches read instead of nothing.
             generator: one generator, best on the CPU. It draws the first frame's noise, then each other frame's.
             latents: the first frame's noise instead, (1, c, height / factor, width / factor).
-            output_type: ``"latent"``, ``"uint8"``, or anything else for pictures in 0..1.
+            output_type: as in ``TextToVideoPipeline``.
             options: see ``RunOptions``.
 
         Raises:

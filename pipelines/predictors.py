@@ -13,26 +13,40 @@ from einops import rearrange, repeat
 from pipelines.denoising import Predictor
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance (Ho & Salimans 2022).
+
+    ``scale``: how far to go beyond the unconditional noise; unused with one branch.
+    ``rescale``: see ``guided``.
+    ``embedding``: the scale as a UNet that was distilled with guidance takes it, (1, channels).
+    """
+
+    scale: float
+    rescale: float = 0.0
+    embedding: torch.Tensor | None = None
+
+    def condition(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """The embedding, where there is one, in a network's precision."""
+        return None if self.embedding is None else self.embedding.to(dtype)
+
+
 def text_predictor(
-    unet: Any,
-    embeddings: torch.Tensor,
-    guidance_scale: float,
-    added: Mapping[str, torch.Tensor] | None = None,
-    guidance_rescale: float = 0.0,
+    unet: Any, embeddings: torch.Tensor, guidance: Guidance, added: Mapping[str, torch.Tensor] | None = None
 ) -> Predictor:
-    """Noise of a UNet for one text, by classifier-free guidance (Ho & Salimans 2022).
+    """Noise of a UNet for one text, by classifier-free guidance.
 
     Args:
         unet: a UNet2DConditionModel under ``cross_frame_attention`` with as many branches as ``embeddings``.
         embeddings: (branches, text tokens, channels); without and with the text, or the text alone. Or, where frames
             have their own texts, (branches, frames, text tokens, channels).
-        guidance_scale: how far to go beyond the unconditional noise; unused with one branch.
+        guidance: its scale and what goes with it.
         added: what Stable Diffusion XL's UNet is told besides, by name, (branches, channels) each, or
             (branches, frames, channels).
-        guidance_rescale: see ``guided``.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)  # one tensor for the whole run, so that its keys and values are kept
+    condition = guidance.condition(unet.dtype)
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
@@ -41,28 +55,30 @@ def text_predictor(
             batch,
             timestep,
             encoder_hidden_states=text_of(text, frames),
+            timestep_cond=condition,
             added_cond_kwargs=told or None,
             return_dict=False,
         )[0]
-        return guided(noise.float(), branches, guidance_scale, guidance_rescale)
+        return guided(noise.float(), branches, guidance.scale, guidance.rescale)
 
     return predict
 
 
-def video_predictor(unet: Any, embeddings: torch.Tensor, guidance_scale: float) -> Predictor:
+def video_predictor(unet: Any, embeddings: torch.Tensor, guidance: Guidance) -> Predictor:
     """Noise of a UNet that was trained on videos and sees all frames together.
 
     Args:
         unet: a UNet3DConditionModel.
-        embeddings, guidance_scale: as for ``text_predictor``.
+        embeddings, guidance: as for ``text_predictor``.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)
+    condition = guidance.condition(unet.dtype)
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> b c f h w", b=branches)
-        noise = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0]
-        return guided(rearrange(noise, "b c f h w -> (b f) c h w").float(), branches, guidance_scale)
+        noise = unet(batch, timestep, encoder_hidden_states=text, timestep_cond=condition, return_dict=False)[0]
+        return guided(rearrange(noise, "b c f h w -> (b f) c h w").float(), branches, guidance.scale)
 
     return predict
 
@@ -90,17 +106,18 @@ class Control:
 
 
 def control_predictor(
-    unet: Any, controlnet: Any, embeddings: torch.Tensor, guidance_scale: float, control: Control
+    unet: Any, controlnet: Any, embeddings: torch.Tensor, guidance: Guidance, control: Control
 ) -> Predictor:
     """Noise of a UNet steered by a ControlNet (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
 
     Args:
         unet, controlnet: both under one ``cross_frame_attention``.
-        embeddings, guidance_scale: as for ``text_predictor``.
+        embeddings, guidance: as for ``text_predictor``.
         control: what steers.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)
+    condition = guidance.condition(unet.dtype)
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
@@ -117,8 +134,10 @@ def control_predictor(
                 return_dict=False,
             )
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-        noise = unet(batch, timestep, encoder_hidden_states=told, return_dict=False, **residuals)[0]
-        return guided(noise.float(), branches, guidance_scale)
+        noise = unet(
+            batch, timestep, encoder_hidden_states=told, timestep_cond=condition, return_dict=False, **residuals
+        )[0]
+        return guided(noise.float(), branches, guidance.scale)
 
     return predict
 

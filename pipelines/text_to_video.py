@@ -123,7 +123,11 @@ class TextToVideoMixin(VideoPipelineMixin):
                 video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
 
         output = self.finish(video, sampler, options.watch, request.output_type)
-        return output if request.return_dict else (output.images, output.nsfw_content_detected)
+        return output if request.return_dict else self.as_tuple(output)
+
+    def as_tuple(self, output: VideoPipelineOutput) -> tuple:
+        """What a call returns with ``return_dict=False``: what the ancestors do."""
+        return output.images, output.nsfw_content_detected
 
 
 class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
@@ -176,13 +180,14 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             prompt, negative_prompt: one text each (or a list of one).
             video_length: frames.
             height, width: pixels, multiples of 8; the checkpoint's own by default.
-            num_inference_steps, guidance_scale, eta: as in Stable Diffusion; guidance is off at 1 and below.
+            num_inference_steps, guidance_scale, eta: as in Stable Diffusion; guidance is off at 1 and below. A UNet
+                that was distilled with guidance (latent consistency models) takes the scale itself.
             generator: one generator, best on the CPU. It draws the first frame's noise, then each other frame's.
             latents: the first frame's noise instead, (1, c, height / factor, width / factor).
             motion_field_strength_x, motion_field_strength_y: how far the camera moves to the right and down, in
                 512ths of the frame per frame; what is seen moves the other way.
-            output_type: ``"latent"`` for latents, ``"uint8"`` for pictures in a quarter of the memory, anything else
-                for pictures in 0..1.
+            output_type: ``"latent"`` for latents, ``"pil"`` for a list of pictures, ``"pt"`` for a tensor,
+                ``"uint8"`` for an array in a quarter of the memory, anything else for one in 0..1.
             callback: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
             t0, t1: the motion window as step indices counted from the last step, t0 < t1.
             frame_ids: the place in time of every frame, 0 first; ``range(video_length)`` by default.
@@ -229,7 +234,7 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         self.check_inputs(prompt, request.height, request.width, callback_steps)
 
         embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
-        predict = text_predictor(self.unet, embeddings, guidance_scale)
+        predict = text_predictor(self.unet, embeddings, self.guidance(guidance_scale))
         return self.paint(predict, len(embeddings), request, options)
 
 

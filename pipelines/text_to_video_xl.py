@@ -132,18 +132,23 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         }
         self.check_inputs(height=size[0], width=size[1], callback_steps=callback_steps, **texts)
 
-        embeddings, pooled = self.encode_texts(texts, guided=guidance_scale > 1)
+        guided = self.is_guided(guidance_scale)
+        embeddings, pooled = self.encode_texts(texts, guided=guided)
         if frame_prompts is not None:
             both = {
-                text: self.encode_texts(texts | {"prompt": [text], "prompt_2": None}, guided=guidance_scale > 1)
+                text: self.encode_texts(texts | {"prompt": [text], "prompt_2": None}, guided=guided)
                 for text in {text for text in frame_prompts if text}
             }
             embeddings = blended(frame_prompts, {text: each[0] for text, each in both.items()})
             pooled = blended(frame_prompts, {text: each[1] for text, each in both.items()})
         sizes = self.size_conditions(original_size or size, crops_coords_top_left, target_size or size, pooled)
         added = {"text_embeds": pooled, "time_ids": sizes}
-        predict = text_predictor(self.unet, embeddings, guidance_scale, added, guidance_rescale)
+        predict = text_predictor(self.unet, embeddings, self.guidance(guidance_scale, guidance_rescale), added)
         return self.paint(predict, len(embeddings), request, options)
+
+    def as_tuple(self, output: VideoPipelineOutput) -> tuple:
+        """The pictures alone: this family has no safety checker."""
+        return (output.images,)
 
     def encode_texts(self, texts: dict[str, Any], *, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (branches, tokens, channels) and pooled embeddings (branches, channels) of what
@@ -162,9 +167,9 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         sizes = self._get_add_time_ids(tuple(original), tuple(corner), tuple(target), pooled.dtype, pooled.shape[-1])
         return sizes.to(pooled.device).repeat(len(pooled), 1)
 
-    def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:
+    def decode_frame(self, latents: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """As its parent's, with the invisible watermark of this family where the package for it is installed."""
-        decoded = super().decode_frame(latents)
+        decoded = super().decode_frame(latents, generator)
         if self.watermark is None or not decoded.isfinite().all():
             return decoded
         return self.watermark.apply_watermark(decoded)

@@ -91,7 +91,7 @@ class TrainedVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         sampler = Sampler(self.scheduler, num_inference_steps, device, generators, eta)
         sampler.join(0)
         start = noise.start(video_length) * sampler.init_noise_sigma
-        predict = video_predictor(self.unet, embeddings, guidance_scale)
+        predict = video_predictor(self.unet, embeddings, self.guidance(guidance_scale))
         with self.loop(branches=len(embeddings), sampler=sampler, options=options, chunked=False) as plan:
             video = denoise(predict, sampler, start, range(len(sampler.timesteps)), plan)
         output = self.finish(video, sampler, options.watch, output_type)

@@ -1,5 +1,5 @@
-"""What the pipelines of all modes share: a video's motion, its pinned first frame, how a run is watched, and
-decoding."""
+"""What the pipelines of all modes share: how a run is watched, guidance, prompts by frame, a video's motion, and what
+comes out."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,22 +10,31 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers.utils import BaseOutput
+from PIL.Image import Image
 
-from director.storyboard import blend
 from errors import Cancelled
 from pipelines.attention import CrossFrame, cross_frame_attention
+from pipelines.autoencoding import FrameAutoencodingMixin
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
 from pipelines.motion import warp
 from pipelines.noise import VideoNoise
+from pipelines.predictors import Guidance
+from pipelines.prompt_blending import blend_prompts
 
 
 @dataclass
 class VideoPipelineOutput(BaseOutput):
-    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, or latents (frames, c, h, w);
-    ``nsfw_content_detected``: one bool per frame, or None without a safety checker."""
+    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, a tensor (frames, 3, height, width) or a
+    list of them; or latents (frames, c, h, w). ``nsfw_content_detected``: one bool per frame, or None without a safety
+    checker."""
 
-    images: np.ndarray | torch.Tensor
+    images: np.ndarray | torch.Tensor | list[Image]
     nsfw_content_detected: list[bool] | None
+
+    @property
+    def frames(self) -> np.ndarray | torch.Tensor | list[Image]:
+        """The pictures, under the name that diffusers' video pipelines give them."""
+        return self.images
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,14 @@ class RunOptions:
             self.watch(0, -1, torch.empty(0))
 
 
-class VideoPipelineMixin:
-    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings and decoding.
+class VideoPipelineMixin(FrameAutoencodingMixin):
+    """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings.
 
-    ``heeds_force_upcast`` says whether ``force_upcast`` in the autoencoder's configuration means that it overflows in
-    half precision. It does in Stable Diffusion XL; older checkpoints that say nothing get it from diffusers' default.
     ``draws_together`` says that the network sees all frames at once, whatever the chunk size.
     """
 
-    heeds_force_upcast: ClassVar[bool] = False
     draws_together: ClassVar[bool] = False
-    unet: Any
-    vae: Any
     scheduler: Any
-    safety_checker: Any
-    image_processor: Any
-    _execution_device: Any
 
     def own_side_px(self) -> int:
         """The side of the pictures that the checkpoint was trained on."""
@@ -118,19 +119,43 @@ class VideoPipelineMixin:
         """Latents (frames, c, h, w) as they were asked for; raises FloatingPointError where they are not finite."""
         if not video.isfinite().all():
             raise FloatingPointError("the latents are not finite")
-        images: np.ndarray | torch.Tensor = video
+        images: np.ndarray | torch.Tensor | list[Image] = video
         nsfw = None
         if output_type != "latent":
             decoding = None if watch is None else lambda frame: watch(len(sampler.timesteps), frame, video)
-            images, nsfw = self.decode_frames(video, decoding, as_uint8=output_type == "uint8")
+            pictures, nsfw = self.decode_frames(
+                video, decoding, as_uint8=output_type == "uint8", generators=sampler.generators
+            )
+            images = self.as_output_type(pictures, output_type)
         self.maybe_free_model_hooks()  # type: ignore[attr-defined]
         return VideoPipelineOutput(images=images, nsfw_content_detected=nsfw)
+
+    def as_output_type(self, pictures: np.ndarray, output_type: str | None) -> np.ndarray | torch.Tensor | list[Image]:
+        """Pictures (frames, height, width, 3) as diffusers gives them: ``"pil"`` a list of pictures, ``"pt"`` a tensor
+        (frames, 3, height, width), anything else as they are."""
+        if output_type == "pil":
+            return self.image_processor.numpy_to_pil(pictures)
+        return self.image_processor.numpy_to_pt(pictures) if output_type == "pt" else pictures
+
+    def is_guided(self, guidance_scale: float) -> bool:
+        """Whether classifier-free guidance runs; not at 1 and below, nor with a UNet that was distilled with it and
+        takes the scale as an embedding (Meng et al. 2023, arXiv 2210.03142; latent consistency models)."""
+        return guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None
+
+    def guidance(self, guidance_scale: float, guidance_rescale: float = 0.0) -> Guidance:
+        """Guidance as the UNet takes it."""
+        channels = self.unet.config.time_cond_proj_dim
+        if channels is None:
+            return Guidance(guidance_scale, guidance_rescale)
+        scale = torch.tensor([guidance_scale - 1])  # as latent consistency models count it: 0 is none
+        embedding = self.get_guidance_scale_embedding(scale, embedding_dim=channels)  # type: ignore[attr-defined]
+        return Guidance(guidance_scale, guidance_rescale, embedding.to(self._execution_device))
 
     def encode_branches(
         self, prompt: str | list[str], negative_prompt: str | list[str] | None, guidance_scale: float, device: Any
     ) -> torch.Tensor:
         """Text embeddings of every guidance branch: (branches, tokens, channels), unconditional first."""
-        guided = guidance_scale > 1
+        guided = self.is_guided(guidance_scale)
         with_text, without = self.encode_prompt(  # type: ignore[attr-defined]
             listed(prompt), device, 1, guided, listed(negative_prompt)
         )
@@ -151,97 +176,6 @@ class VideoPipelineMixin:
         texts = {text for text in frame_prompts if text}
         encoded = {text: self.encode_branches(text, negative_prompt, guidance_scale, device) for text in texts}
         return blended(frame_prompts, encoded)
-
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The shape of one frame's latents for pictures of this size in pixels: (1, c, h, w)."""
-        factor = self.vae_scale_factor  # type: ignore[attr-defined]
-        return 1, self.vae.config.latent_channels, height // factor, width // factor
-
-    @torch.no_grad()
-    def encode_pictures(
-        self, pictures: np.ndarray, device: Any, before_each: Callable[[int], None] | None = None
-    ) -> torch.Tensor:
-        """The most likely latents of pictures, one at a time and not scaled: uint8 (n, height, width, 3) to float32
-        (n, c, h, w). ``before_each`` is called with each picture's number."""
-        latents = []
-        with self.autoencoder_in_range():
-            for index, picture in enumerate(pictures):
-                if before_each is not None:
-                    before_each(index)
-                pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
-                encoded = self.vae.encode(pixels.to(device, self.vae.dtype)).latent_dist.mode()
-                latents.append(encoded.float())
-        return torch.cat(latents)
-
-    @property
-    def autoencoder_dtype(self) -> torch.dtype:
-        """The precision that the autoencoder computes in."""
-        dtype = self.vae.dtype
-        overflows = self.heeds_force_upcast and dtype == torch.float16 and self.vae.config.force_upcast
-        return torch.float32 if overflows else dtype
-
-    @contextmanager
-    def autoencoder_in_range(self) -> Iterator[None]:
-        """Inside, an autoencoder that is known to overflow in half precision is in float32; afterwards, and whatever
-        was done to it inside, it is in the precision it was in."""
-        dtype = self.vae.dtype
-        try:
-            if self.autoencoder_dtype != dtype:
-                self.vae.to(self.autoencoder_dtype)
-            yield
-        finally:
-            if self.vae.dtype != dtype:
-                self.vae.to(dtype)
-
-    def encode_first_frame(self, picture: np.ndarray, height: int, width: int) -> torch.Tensor:
-        """A given first frame's latents, (1, c, h, w), scaled; raises ValueError for another size."""
-        if picture.shape != (height, width, 3) or picture.dtype != np.uint8:
-            raise ValueError(f"first_frame must be uint8 ({height}, {width}, 3), not {picture.dtype} {picture.shape}")
-        return self.encode_pictures(picture[None], self._execution_device) * self.vae.config.scaling_factor
-
-    @torch.no_grad()
-    def decode_frames(
-        self,
-        latents: torch.Tensor,
-        before_each: Callable[[int], None] | None = None,
-        *,
-        as_uint8: bool = False,
-    ) -> tuple[np.ndarray, list[bool] | None]:
-        """Pictures of latents, one frame at a time: (frames, height, width, 3), float32 in 0..1 or uint8; and, with a
-        safety checker, which frames it blacked out. Where the autoencoder overflows in half precision, the rest is
-        decoded in float32. ``before_each`` is called with each frame's number."""
-        images: list[np.ndarray] = []
-        nsfw: list[bool] = []
-        with self.autoencoder_in_range():
-            for index, frame in enumerate(latents):
-                if before_each is not None:
-                    before_each(index)
-                decoded = self.decode_frame(frame)
-                if not decoded.isfinite().all():
-                    self.vae.float()
-                    decoded = self.decode_frame(frame)
-                if not decoded.isfinite().all():
-                    raise FloatingPointError("the decoded pictures are not finite")
-                picture = self.image_processor.postprocess(decoded, output_type="np")
-                if self.safety_checker is not None:
-                    picture, flags = self.run_safety_checker(  # type: ignore[attr-defined]
-                        picture, self._execution_device, self.unet.dtype
-                    )
-                    nsfw += flags
-                images.append(np.rint(picture * 255).astype(np.uint8) if as_uint8 else picture)
-        return np.concatenate(images), nsfw if self.safety_checker is not None else None
-
-    def decode_frame(self, latents: torch.Tensor) -> torch.Tensor:
-        """One frame's latents (c, h, w) to pixels, float32 (1, 3, height, width) in about -1..1. Where memory runs out,
-        this frame and those that follow are decoded in tiles."""
-        scaled = latents[None].to(self.vae.dtype) / self.vae.config.scaling_factor
-        try:
-            return self.vae.decode(scaled, return_dict=False)[0].float()
-        except torch.OutOfMemoryError:
-            if self.vae.use_tiling:
-                raise
-        self.vae.enable_tiling()
-        return self.vae.decode(scaled, return_dict=False)[0].float()
 
 
 @dataclass(frozen=True)
@@ -291,7 +225,7 @@ def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, i
 def blended(frame_prompts: Sequence[str], encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """What is known of each text, (branches, ...), for each frame: (branches, frames, ...)."""
     frames = []
-    for moment in blend(frame_prompts):
+    for moment in blend_prompts(frame_prompts):
         before, after = (encoded[frame_prompts[frame]] for frame in (moment.before, moment.after))
         frames.append(before.lerp(after, moment.share))
     return torch.stack(frames, 1)

@@ -2,6 +2,7 @@
 
 from settings.base import GenerationSettings, MotionSettings, Settings
 from settings.fields import (
+    MAX_FRAMES,
     MAX_PIXELS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
@@ -22,6 +23,7 @@ from settings.fields import (
 from settings.schema import MODES, ControlSettings, DirectorSettings, EditSettings, SourceSettings, TextToVideoSettings
 
 __all__ = [
+    "MAX_FRAMES",
     "MAX_PIXELS",
     "MAX_PROMPT_CHARS",
     "MAX_SEED",

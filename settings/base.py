@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from settings.fields import (
+    MAX_FRAMES,
     MAX_PROMPT_CHARS,
     MAX_SEED,
     MAX_STORYBOARD_CHARS,
@@ -80,7 +81,7 @@ class GenerationSettings(Settings):
     num_frames: Whole = Field(
         8,
         ge=1,
-        le=1024,
+        le=MAX_FRAMES,
         description="Length of the video.",
         json_schema_extra=about("Frames", "frames"),
     )
@@ -121,7 +122,7 @@ class GenerationSettings(Settings):
     chunk_size: Whole | None = Field(
         None,
         ge=1,
-        le=1024,
+        le=MAX_FRAMES,
         description="Frames computed at once: changes memory and time, never the picture. Empty takes what fits.",
         json_schema_extra=about("Chunk size", "frames", advanced=True),
     )

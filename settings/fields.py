@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 2000
+MAX_FRAMES = 1024
 MAX_STORYBOARD_CHARS = 40_000
 # Frames x height x width: 64 frames of 1024x1024, or 1024 of 256x256. More does not fit a browser or a patience.
 MAX_PIXELS = 64 * 1024 * 1024

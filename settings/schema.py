@@ -9,7 +9,17 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from settings.base import GenerationSettings, MotionSettings, Settings
-from settings.fields import MAX_PROMPT_CHARS, Anchors, Control, DepthEstimator, Size, Whole, about, check_pixels
+from settings.fields import (
+    MAX_FRAMES,
+    MAX_PROMPT_CHARS,
+    Anchors,
+    Control,
+    DepthEstimator,
+    Size,
+    Whole,
+    about,
+    check_pixels,
+)
 
 
 class TextToVideoSettings(MotionSettings):
@@ -64,7 +74,7 @@ class SourceSettings(GenerationSettings):
     num_frames: Whole = Field(
         8,
         ge=1,
-        le=1024,
+        le=MAX_FRAMES,
         description="At most so many frames of the source.",
         json_schema_extra=about("Frames", "frames"),
     )

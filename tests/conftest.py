@@ -175,3 +175,19 @@ def quiet(pipeline):
     """A pipeline that shows no progress bar."""
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@pytest.fixture(scope="session")
+def image_unet():
+    """A tiny 2D UNet whose attention heads all have four channels, and no layer of which is silent."""
+    torch.manual_seed(1)
+    return UNet2DConditionModel(
+        sample_size=4,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=(2, 4),
+        cross_attention_dim=16,
+        norm_num_groups=4,
+    ).eval()

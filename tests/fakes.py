@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,21 @@ from model import Clip, Progress
 from model_manager.builtin_models import models
 from model_manager.catalogue import Catalogue
 from settings.parsing import to_json
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
 
 
 class ChatHandler(BaseHTTPRequestHandler):

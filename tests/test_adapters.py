@@ -16,10 +16,10 @@ from generation.modes import build_scheduler
 from media.video_io import read_metadata
 from model import Model
 from model_manager import loader
-from model_manager.adapters import read_vectors, with_embeddings
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Extras
 from model_manager.single_file import read_controlnet, read_vae
+from model_manager.textual_inversion import read_vectors, with_embeddings
 from pipelines.text_to_video import TextToVideoPipeline
 from settings.parsing import from_json, parse
 
@@ -213,6 +213,27 @@ def test_a_learned_word_in_a_prompt_is_what_diffusers_makes_of_it(model, folder,
     assert np.abs(frame - still(folder, prompt=f"a red circle, {word}")).max() > 2
 
 
+STORYBOARDS = {
+    "moments": "a blue star, {word} -> a red circle, {word}",
+    "a line each": "a blue star, {word}\na red circle, {word}",
+    "yaml": "frames: 3\nprompts:\n  0: a blue star, {word}\n  2: 'a red circle, {word}'",
+    "yaml in one line": '{{frames: 3, prompts: {{0: "a blue star, {word}", 2: "a red circle, {word}"}}}}',
+}
+
+
+@pytest.mark.parametrize("storyboard", STORYBOARDS.values(), ids=STORYBOARDS)
+@pytest.mark.parametrize("mode", ["text_to_video", "direct"])
+def test_a_learned_word_that_only_a_storyboard_names_is_loaded(model, folder, mode, storyboard):
+    """It was looked for in the prompt and the negative prompt alone, and elsewhere read as plain words."""
+
+    def add(pipeline):
+        pipeline.load_textual_inversion(str(folder / "embeddings" / "Soft-Look.safetensors"), token="<it>")
+
+    frame = model.generate(settings(mode=mode, storyboard=storyboard.format(word="soft-look"))).frames[0].astype(int)
+    assert np.abs(frame - still(folder, add, prompt="a blue star, <it>")).max() <= 1
+    assert np.abs(frame - still(folder, prompt="a blue star, soft-look")).max() > 2
+
+
 def test_a_learned_word_works_in_the_negative_prompt_and_leaves_nothing(model):
     """Tokenizer, table and weights that other jobs share are as before; what the user wrote is what is recorded."""
     parts = model.loader.components(model.rows["tiny"])
@@ -237,7 +258,9 @@ def test_a_learned_word_is_read_only_when_it_is_mentioned(model, folder, monkeyp
     """Hundreds may lie there; one that breaks hurts nobody else, and whoever names it is told."""
     read = []
     original = read_vectors
-    monkeypatch.setattr("model_manager.adapters.read_vectors", lambda *given: read.append(given[0]) or original(*given))
+    monkeypatch.setattr(
+        "model_manager.textual_inversion.read_vectors", lambda *given: read.append(given[0]) or original(*given)
+    )
     model.generate(settings(prompt="a softly blobbed circle", lora="kohya"))
     assert read == []
     monkeypatch.setattr("safetensors.torch.load_file", lambda path: {"emb_params": torch.zeros(())})
@@ -250,13 +273,13 @@ def test_two_text_encoders_learn_a_word_together(components, folder):
     wide = copy.deepcopy(components["text_encoder"])
     wide.set_input_embeddings(torch.nn.Embedding(len(components["tokenizer"]), 40))
     parts = {**components, "text_encoder_2": wide, "tokenizer_2": copy.deepcopy(components["tokenizer"])}
-    worn = with_embeddings(parts, {"xl": str(folder / "embeddings" / "xl.safetensors")})
+    taught = with_embeddings(parts, {"xl": str(folder / "embeddings" / "xl.safetensors")})
     expected = read_vectors("xl", str(folder / "embeddings" / "xl.safetensors"))
     for encoder, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
-        numbers = worn[tokenizer]("a <xl:0> <xl:1> circle").input_ids
-        assert len(numbers) == len(worn[tokenizer]("a circle").input_ids) + 2
-        table = worn[encoder].get_input_embeddings().weight
-        place = numbers.index(worn[tokenizer].convert_tokens_to_ids("<xl:0>"))
+        numbers = taught[tokenizer]("a <xl:0> <xl:1> circle").input_ids
+        assert len(numbers) == len(taught[tokenizer]("a circle").input_ids) + 2
+        table = taught[encoder].get_input_embeddings().weight
+        place = numbers.index(taught[tokenizer].convert_tokens_to_ids("<xl:0>"))
         assert torch.equal(table[numbers[place : place + 2]], expected[encoder])
     one = {"Soft-Look": str(folder / "embeddings" / "Soft-Look.safetensors")}
     assert with_embeddings(parts, one) == {}
@@ -365,10 +388,10 @@ def test_what_a_checkpoint_wears_counts_in_the_memory_budget(model):
 
 def test_a_job_short_of_memory_keeps_the_weights_under_its_lora(model):
     """The job's networks are copies around what is held; everything else goes."""
-    row = model.catalogue.dress(model.rows["tiny"], settings(lora="kohya", vae="folder"))
-    worn = model.loader.components(row)
-    assert worn["unet"] is not model.loader.components(model.rows["tiny"])["unet"]
-    model.loader.keep_only([worn["unet"]])
+    row = model.catalogue.with_adapters(model.rows["tiny"], settings(lora="kohya", vae="folder"))
+    taught = model.loader.components(row)
+    assert taught["unet"] is not model.loader.components(model.rows["tiny"])["unet"]
+    model.loader.keep_only([taught["unet"]])
     assert [key[0] for key in model.loader._held] == ["checkpoint"]
 
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 # Each package, or module at the root, and what else of the project it may import; its own modules it always may. The
 # first row that fits counts. A lower layer stands above a higher one, and imports nothing of it.
-LAYERS = ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director", "storybook"]
-LAYERS += ["toyworld"]
+LAYERS = ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director", "toyworld"]
+LAYERS += ["storybook"]
 MAY_IMPORT = {
     "errors": [],
     "utils": ["errors"],
@@ -23,9 +23,9 @@ MAY_IMPORT = {
     "pipelines": ["errors", "utils"],
     "model_manager": ["errors", "utils", "settings"],
     "annotators": ["errors", "utils"],
-    "director": ["errors", "utils", "model_manager"],
-    "storybook": [],
+    "director": ["errors", "utils", "settings", "model_manager"],
     "toyworld": ["errors", "utils", "media", "annotators"],
+    "storybook": ["errors", "utils", "media", "annotators"],
     "generation": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director"],
     "model": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "generation"],
     "evaluation": [*LAYERS, "generation", "model"],
@@ -39,7 +39,7 @@ MAY_IMPORT = {
 BESIDE = ["training", "benchmarks", "tests"]  # may import everything; no row names them
 # They can be imported in a moment: a mistake in an option is told before PyTorch is read.
 LIGHT_PACKAGES = ["errors", "utils", "settings", "media", "model_manager", "annotators", "director", "cli", "inference"]
-LIGHT = [f"comparison.{name}" for name in ("settings", "engine_specs", "diffusers_call", "diffusers_engine")]
+LIGHT = [f"comparison.{name}" for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_engine")]
 LIGHT += ["storybook.vocabulary"]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

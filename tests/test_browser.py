@@ -5,7 +5,6 @@ Chromium plays the H.264 that the program writes, so "the video plays" is asked 
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import chat_server
+from fakes import chat_server, free_port
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -39,10 +38,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``python app.py`` on a free port, until the tests are over."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
+    port, folder = free_port(), tmp_path_factory.mktemp("server")
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "T2V_LLM_MODEL": "small"}
     with chat_server() as address, (folder / "log").open("w") as log:
         environment["T2V_LLM_URL"] = address

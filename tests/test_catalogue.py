@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from errors import ModelUnavailable
-from generation.prompts import mentions, with_placeholders, with_trigger
+from generation.prompts import with_trigger
 from model_manager import builtin_models, single_file
 from model_manager.catalogue import Extras, read_catalogue
 from model_manager.discovery import is_hub_id, name_of
+from model_manager.textual_inversion import mentions, with_placeholders
 from settings import TextToVideoSettings
 
 CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": (2, 4, 3, 3)}
@@ -177,25 +178,25 @@ def test_a_client_chooses_by_name_and_gets_nothing_else(tmp_path):
     asked = TextToVideoSettings(
         prompt="a fox", negative_prompt="easynegative!", lora="style", lora_scale=0.5, vae="soft"
     )
-    row = found.dress(builtin_models.TOYWORLD, asked)
+    row = found.with_adapters(builtin_models.TOYWORLD, asked)
     assert (row.lora.name, row.lora.scale, row.vae) == ("style", 0.5, str(tmp_path / "models/VAE/soft.safetensors"))
     assert list(row.embeddings) == ["EasyNegative"]
     assert (
-        found.dress(builtin_models.TOYWORLD, TextToVideoSettings(prompt="an easynegatively fox"))
+        found.with_adapters(builtin_models.TOYWORLD, TextToVideoSettings(prompt="an easynegatively fox"))
         == builtin_models.TOYWORLD
     )
     for name in ("zz", "../style", "/etc/passwd", str(tmp_path / "models/Lora/style.safetensors"), "a/b"):
         with pytest.raises(ModelUnavailable, match=r"^lora: must be empty or one of style, subject$"):
-            found.dress(row, TextToVideoSettings(prompt="x", lora=name))
+            found.with_adapters(row, TextToVideoSettings(prompt="x", lora=name))
     with pytest.raises(ModelUnavailable, match=r"^vae: must be empty: none is offered$"):
-        read_catalogue().dress(row, TextToVideoSettings(prompt="x", vae="soft"))
+        read_catalogue().with_adapters(row, TextToVideoSettings(prompt="x", vae="soft"))
 
 
 def test_many_names_do_not_make_a_long_message(tmp_path):
     """Of hundreds the first few are told."""
     fill(tmp_path, {f"{number:03}.safetensors": LORA for number in range(40)})
     with pytest.raises(ModelUnavailable, match=r"011 and 28 more$"):
-        read_catalogue(extras=Extras(loras=[str(tmp_path)])).dress(
+        read_catalogue(extras=Extras(loras=[str(tmp_path)])).with_adapters(
             builtin_models.TOYWORLD, TextToVideoSettings(prompt="x", lora="zz")
         )
 

@@ -12,7 +12,7 @@ import yaml
 
 import inference
 from cli import compare
-from cli.compare import DEFAULT_ENGINES, read_compare_job
+from cli.compare import DEFAULT_ENGINES, read_compare_request
 from errors import Cancelled, ModelUnavailable
 from evaluation.prompt_lists import GENERAL, read_prompts
 from media.video_io import read_metadata, write_video
@@ -80,7 +80,7 @@ def test_a_file_becomes_a_report(capsys):
 
 def test_the_example_is_a_comparison(model):
     """The file that ships, as it is: every engine in it that needs no download is known."""
-    job = read_compare_job([str(ROOT / "compare.example.yaml")])
+    job = read_compare_request([str(ROOT / "examples/compare.example.yaml")])
     assert [choice.engine for choice in job.settings.engines] == ["text2video-zero", *DEFAULT_ENGINES]
     assert len(job.settings.prompts) == 2
 
@@ -88,18 +88,20 @@ def test_the_example_is_a_comparison(model):
 def test_options_win_over_the_file_and_need_none():
     config = written({"prompts": ["a red circle"], "engines": ["direct"], "num_frames": 4, "output": "there"})
     options = ["--engine", "text2video-zero", "--prompt", "a star", "--prompt", "a heart", "--frames", "6"]
-    job = read_compare_job([config, *options, "--seed", "7"])
+    job = read_compare_request([config, *options, "--seed", "7"])
     assert job.settings.prompts == ("a star", "a heart")
     assert (job.settings.engines[0].engine, job.settings.num_frames, job.settings.seeds) == ("text2video-zero", 6, (7,))
     assert job.folder == Path("there")
-    assert read_compare_job([config, "-o", "elsewhere"]).folder == Path("elsewhere")
-    assert [choice.engine for choice in read_compare_job(["--prompt", "x"]).settings.engines] == list(DEFAULT_ENGINES)
+    assert read_compare_request([config, "-o", "elsewhere"]).folder == Path("elsewhere")
+    assert [choice.engine for choice in read_compare_request(["--prompt", "x"]).settings.engines] == list(
+        DEFAULT_ENGINES
+    )
 
 
 def test_lists_of_prompts_have_names():
-    assert read_compare_job(["--prompt", "general"]).settings.prompts == tuple(read_prompts(GENERAL))
-    assert len(read_compare_job([written({"prompts": "toyworld-motion"})]).settings.prompts) == 100
-    assert len(read_compare_job([written({"prompts": ["toyworld", "a star"]})]).settings.prompts) == 51
+    assert read_compare_request(["--prompt", "general"]).settings.prompts == tuple(read_prompts(GENERAL))
+    assert len(read_compare_request([written({"prompts": "toyworld-motion"})]).settings.prompts) == 100
+    assert len(read_compare_request([written({"prompts": ["toyworld", "a star"]})]).settings.prompts) == 51
 
 
 def test_what_engines_name_is_allowed(tmp_path):
@@ -108,9 +110,9 @@ def test_what_engines_name_is_allowed(tmp_path):
     lora = tmp_path / "pixels.safetensors"
     lora.write_bytes(b"")
     engines = [{"engine": "direct", "model": str(tmp_path / "mine")}, {"engine": "direct", "lora": str(lora)}]
-    job = read_compare_job([written({"prompts": "x", "engines": engines, "vaes": "./sharp"}), "--loras", "./inks"])
-    assert job.models == (str(tmp_path / "mine"),)
-    assert (list(job.extras.loras), list(job.extras.vaes)) == (["./inks", str(lora)], ["./sharp"])
+    job = read_compare_request([written({"prompts": "x", "engines": engines, "vaes": "./sharp"}), "--loras", "./inks"])
+    assert job.offer.models == (str(tmp_path / "mine"),)
+    assert (list(job.offer.extras.loras), list(job.offer.extras.vaes)) == (["./inks", str(lora)], ["./sharp"])
 
 
 @pytest.mark.parametrize(

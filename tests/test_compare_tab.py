@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -12,21 +10,22 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from fakes import ENDLESS, FakeModel
+from fakes import ENDLESS, FakeModel, eventually, free_port
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app_compare
 from comparison.engine_specs import ENGINES
+from comparison.options import pipelines_offered
 from comparison.runner import prepare
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
 from model_manager.builtin_models import ModelRow, models
-from model_manager.options import pipelines_offered
-from web import server as serve
-from web.compare_tab import STOPPED, Compared, ComparePanel, Comparer, engines_offered
+from web import server
+from web.compare import STOPPED, ComparisonHandlers, ComparisonPanel, FinishedComparison
+from web.compare_tab import engines_offered
 from web.html import NOTHING_KEPT
-from web.tabs import Server
+from web.tabs import PageContext
 
 TWO = ["text2video-zero: toyworld", "direct: toyworld"]
 ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_frames": 4, "fps": 8}
@@ -46,21 +45,18 @@ def model() -> FakeModel:
 @pytest.fixture(scope="module")
 def client(model, kept) -> Iterator[Client]:
     """A program that talks to the running tab."""
-    server = Server(
+    context = PageContext(
         *(model.generate, model.rows, model.default, lambda path: {}, kept), compare=partial(prepare, model=model)
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with gr.Blocks() as page:
-        app_compare.TAB.build(server)
-    client = Client(serve.start(page, serve.Address(port=port)), verbose=False)
+        app_compare.TAB.build(context)
+    client = Client(server.start(page, server.Address(port=free_port())), verbose=False)
     yield client
     page.close()
 
 
-def comparer() -> Comparer:
-    return Comparer(engines_offered(models()), lambda settings: settings)
+def comparer() -> ComparisonHandlers:
+    return ComparisonHandlers(engines_offered(models()), lambda settings: settings)
 
 
 def test_a_report_comes_back(client, kept):
@@ -90,11 +86,11 @@ def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(clien
     """Neither a folder of clips nor a model at work."""
     before = set(folders_of_comparisons())  # of a program that was killed
     job = client.submit(**ASKED | {"prompts": ENDLESS}, api_name="/compare")
-    wait_until(lambda: ("start", ENDLESS) in model.log)
+    eventually(lambda: ("start", ENDLESS) in model.log)
     assert set(folders_of_comparisons()) > before
     job.cancel()
-    wait_until(lambda: model.log[-1] == ("stop", ENDLESS))
-    wait_until(lambda: set(folders_of_comparisons()) <= before)
+    eventually(lambda: model.log[-1] == ("stop", ENDLESS))
+    eventually(lambda: set(folders_of_comparisons()) <= before)
     _, facts = client.predict(**ASKED, api_name="/compare")
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
 
@@ -105,10 +101,10 @@ def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     (tmp_path / "kept").mkdir()
     model = FakeModel()
-    comparing = Comparer(engines_offered(models()), partial(prepare, model=model), tmp_path / "kept")
-    panel = ComparePanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button(), gr.State([]))
+    comparing = ComparisonHandlers(engines_offered(models()), partial(prepare, model=model), tmp_path / "kept")
+    panel = ComparisonPanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button(), gr.State([]))
 
-    async def cancelled(prompts: str) -> list[Compared]:
+    async def cancelled(prompts: str) -> list[FinishedComparison]:
         updates = comparing.for_page(panel, **ASKED | {"prompts": prompts})
         kept = (await anext(updates))[panel.kept]
         async for _ in updates:
@@ -131,14 +127,6 @@ def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
 def folders_of_comparisons() -> list[Path]:
     """Those that are at work, or were when somebody killed them."""
     return list(Path(tempfile.gettempdir()).glob("text2video-*/comparison-*"))
-
-
-def wait_until(happened) -> None:
-    """For at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -180,11 +168,11 @@ def test_every_image_model_and_every_engine_is_offered_once():
 @pytest.mark.parametrize(
     ("address", "local"),
     [
-        (serve.Address(), True),
-        (serve.Address(host="localhost"), True),
-        (serve.Address(host="0.0.0.0"), False),
-        (serve.Address(share=True), False),
-        (serve.Address(host="0.0.0.0", auth=("me", "secret")), False),
+        (server.Address(), True),
+        (server.Address(host="localhost"), True),
+        (server.Address(host="0.0.0.0"), False),
+        (server.Address(share=True), False),
+        (server.Address(host="0.0.0.0", auth=("me", "secret")), False),
     ],
 )
 def test_strangers_start_no_large_download(address, local, monkeypatch):
@@ -206,7 +194,7 @@ def test_the_operator_names_further_engines(tmp_path):
     offered = engines_offered(models(), pipelines_offered(named, local=False))
     assert [key for key in offered if key in ("direct", "ltx-video")] == []
     assert offered["mine"] == ("mine", {"engine": str(tmp_path / "mine")})
-    comparing = Comparer(offered, lambda settings: settings)
+    comparing = ComparisonHandlers(offered, lambda settings: settings)
     chosen = comparing.read({**ASKED, "engines": ["wan2.1-1.3b", "somebody/video-model", "mine"]}).engines
     assert [choice.engine for choice in chosen] == named[:3]
     for other in ("ltx-video", "somebody/other", str(tmp_path / "mine")):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from comparison.engines import Drawn, OwnDrawer
+from comparison.engines import EngineOutput, StudioEngine
 from comparison.report.page import write_report
 from comparison.results import MEASURES, EngineResult, Results
 from comparison.runner import Comparison, Stage, measured, prepare
@@ -39,7 +39,7 @@ class Painter:
     def load(self) -> None:
         self.log.append(f"{self.name} loaded")
 
-    def draw(self, prompt, seed, on_step, cancel) -> Drawn:
+    def generate(self, prompt, seed, on_step, cancel) -> EngineOutput:
         if self.error is not None and len(self.asked) == self.after:
             raise self.error
         if cancel is not None and cancel.is_set():
@@ -47,7 +47,7 @@ class Painter:
         self.asked.append((prompt, seed))
         on_step(SimpleNamespace(step=1, total=2, fraction=0.5))
         frames = np.random.default_rng(seed).integers(0, 256, (8, 64, 64, 3), np.uint8)
-        return Drawn(frames, 8, lambda path: write_video(path, frames, 8, {}), {})
+        return EngineOutput(frames, 8, lambda path: write_video(path, frames, 8, {}), {})
 
     def release(self) -> None:
         self.log.append(f"{self.name} let go")
@@ -137,7 +137,7 @@ def test_more_frames_a_second_make_no_clip_steadier(prompt):
     frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
     compared = ready([Painter("one", [])])
     compared.scorer = SimpleNamespace(scores=lambda frames, prompt: {"clip_consistency": float(frames[1].mean())})
-    slow, fast = Drawn(frames, 8, print, {}), Drawn(frames.repeat(3, axis=0), 24, print, {})
+    slow, fast = EngineOutput(frames, 8, print, {}), EngineOutput(frames.repeat(3, axis=0), 24, print, {})
     assert compared.measures(fast, prompt) == pytest.approx(compared.measures(slow, prompt), nan_ok=True)
 
 
@@ -151,9 +151,9 @@ def test_a_fast_clip_of_the_toy_world_is_held_against_the_moments_that_are_left(
 def test_settings_of_an_engine_stand_beside_its_name():
     asked = settings(engines=["direct", {"engine": "text2video-zero", "label": "Still", "motion_field": False}])
     assert asked.engines[1].settings == {"motion_field": False}
-    drawer = prepare(asked, Model(device="cpu")).drawers[1]
-    assert isinstance(drawer, OwnDrawer)
-    made = drawer.settings_of("a circle -> a star", 7).to_dict()
+    engine = prepare(asked, Model(device="cpu")).engines[1]
+    assert isinstance(engine, StudioEngine)
+    made = engine.settings_of("a circle -> a star", 7).to_dict()
     assert (made["motion_field"], made["num_frames"], made["fps"], made["seed"]) == (False, 8, 8, 7)
     assert made["prompt"] == "a circle, then a star"
 

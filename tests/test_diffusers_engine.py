@@ -18,7 +18,7 @@ from PIL import Image
 
 from comparison import diffusers_engine
 from comparison.diffusers_call import as_video, fitting_length
-from comparison.diffusers_engine import DiffusersVideo, why_not
+from comparison.diffusers_engine import VideoPipeline, why_not
 from comparison.engine_specs import ENGINES, DiffusersPipeline
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable
 from model_manager.loader import from_folder_or_hub
@@ -57,8 +57,8 @@ def rows(tmp_path_factory, components):
 def test_a_video_is_what_diffusers_draws_with_the_same_seed(rows, name, frames):
     """Loaded by folder and called through its signature, each of the real classes gives its own video, of the shortest
     length it can draw that is long enough, and tells of every step."""
-    engine, told = DiffusersVideo(rows[name], name, "cpu"), []
-    video = engine.draw("a red circle", 7, num_frames=2, on_step=told.append)
+    engine, told = VideoPipeline(rows[name], name, "cpu"), []
+    video = engine.generate("a red circle", 7, num_frames=2, on_step=told.append)
     call = rows[name].call
     assert (video.dtype, video.shape) == (np.uint8, (frames, call["height"], call["width"], 3))
     assert [(one.step, one.total, one.frames) for one in told] == [(1, 2, frames), (2, 2, frames)]
@@ -75,13 +75,13 @@ def test_cogvideox_gives_too_many_frames_for_other_lengths(rows):
     """Why its row says 8k + 1: of an even number of latent frames its autoencoder makes four for each, the first too,
     and what should be 5 frames are 8."""
     row = replace(rows["cogvideox"], frames=(4, 1))
-    assert len(DiffusersVideo(row, "CogVideoX", "cpu").draw("a circle", 1, num_frames=5)) == 8
+    assert len(VideoPipeline(row, "CogVideoX", "cpu").generate("a circle", 1, num_frames=5)) == 8
 
 
 def test_a_seed_decides_and_a_size_may_be_asked_for(rows):
     """One engine draws any number of videos; sizes of the call come before those of the row."""
-    engine = DiffusersVideo(rows["wan"], "wan", "cpu")
-    first, again, other = (engine.draw("a circle", seed, num_frames=1, width=32) for seed in (1, 1, 2))
+    engine = VideoPipeline(rows["wan"], "wan", "cpu")
+    first, again, other = (engine.generate("a circle", seed, num_frames=1, width=32) for seed in (1, 1, 2))
     assert first.shape == (1, 16, 32, 3)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -90,7 +90,7 @@ def test_a_seed_decides_and_a_size_may_be_asked_for(rows):
 def test_animatediff_gets_its_motion_and_its_scheduler(rows):
     """A still-image checkpoint is read by the class that the row names, with the row's further part and the betas that
     the motion was trained with."""
-    engine = DiffusersVideo(rows["animatediff"], "AnimateDiff", "cpu")
+    engine = VideoPipeline(rows["animatediff"], "AnimateDiff", "cpu")
     engine.load()
     pipeline = engine._pipeline
     assert isinstance(pipeline, diffusers.AnimateDiffPipeline)
@@ -111,26 +111,26 @@ def test_a_card_gets_the_precisions_of_the_row(rows):
 @pytest.mark.parametrize("name", ["wan", "modelscope"])
 def test_a_cancelled_video_stops_after_the_step(rows, name):
     """By either kind of callback; and it can be drawn with again."""
-    engine, cancel, told = DiffusersVideo(rows[name], name, "cpu"), threading.Event(), []
+    engine, cancel, told = VideoPipeline(rows[name], name, "cpu"), threading.Event(), []
 
     def stop_at_first(progress):
         told.append(progress.step)
         cancel.set()
 
     with pytest.raises(Cancelled):
-        engine.draw("a circle", 1, num_frames=1, on_step=stop_at_first, cancel=cancel)
+        engine.generate("a circle", 1, num_frames=1, on_step=stop_at_first, cancel=cancel)
     assert told == [1]
     with pytest.raises(Cancelled):
-        engine.draw("a circle", 1, num_frames=1, on_step=told.append, cancel=cancel)
+        engine.generate("a circle", 1, num_frames=1, on_step=told.append, cancel=cancel)
     assert told == [1]
     cancel.clear()
-    assert len(engine.draw("a circle", 1, num_frames=1, cancel=cancel)) == 1
+    assert len(engine.generate("a circle", 1, num_frames=1, cancel=cancel)) == 1
 
 
 def test_a_size_that_the_pipeline_refuses_is_told_in_its_own_line(rows):
     """Each has its own rule; none of them is known here."""
     with pytest.raises(InvalidSettings, match=r"^Wan 2.1: `height` and `width` have to be divisible by 16 but are 20"):
-        DiffusersVideo(rows["wan"], "Wan 2.1", "cpu").draw("a circle", 1, height=20)
+        VideoPipeline(rows["wan"], "Wan 2.1", "cpu").generate("a circle", 1, height=20)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_more_than_all_memory_is_refused_before_the_system_ends_the_program(rows
     """Wan in float32 is 28 GB: a server with less said nothing more. A card says by itself that it is full."""
     monkeypatch.setattr(diffusers_engine, "device_bytes", lambda device: 16 * 2**10)
     monkeypatch.setattr(diffusers_engine, "GB", 2**10)
-    engine = DiffusersVideo(rows["wan"], "Wan", "cpu")
+    engine = VideoPipeline(rows["wan"], "Wan", "cpu")
     with pytest.raises(ModelUnavailable, match=r"^Wan needs about \d+\.\d GB of memory.*there are 16\.0 here"):
         engine.load()
     assert engine._pipeline is None
@@ -229,7 +229,7 @@ def test_a_folder_that_is_no_such_pipeline_is_refused_in_one_line(tmp_path, inde
         text = index if isinstance(index, str) else json.dumps(index)
         (tmp_path / "model_index.json").write_text(text, "utf-8")
     with pytest.raises(ModelUnavailable, match=line) as error:
-        DiffusersVideo(DiffusersPipeline(str(tmp_path)), "mine", "cpu").load()
+        VideoPipeline(DiffusersPipeline(str(tmp_path)), "mine", "cpu").load()
     assert str(tmp_path) not in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()
@@ -240,7 +240,7 @@ def test_weights_that_could_run_code_are_not_opened(rows, tmp_path):
     pipeline = diffusers.WanPipeline.from_pretrained(rows["wan"].source)
     pipeline.save_pretrained(tmp_path, safe_serialization=False)
     with pytest.raises(ModelUnavailable, match="not safetensors"):
-        DiffusersVideo(replace(WAN, source=str(tmp_path)), "wan", "cpu").load()
+        VideoPipeline(replace(WAN, source=str(tmp_path)), "wan", "cpu").load()
 
 
 def test_a_single_file_and_a_path_as_a_name(tmp_path):
@@ -248,7 +248,7 @@ def test_a_single_file_and_a_path_as_a_name(tmp_path):
     (tmp_path / "wan.safetensors").write_bytes(b"")
     source = str(tmp_path / "wan.safetensors")
     with pytest.raises(ModelUnavailable, match=r"^wan is a single file: give a Hub id, or a folder"):
-        DiffusersVideo(DiffusersPipeline(source), source, "cpu").load()
+        VideoPipeline(DiffusersPipeline(source), source, "cpu").load()
 
 
 def test_a_hub_id_that_is_nowhere(monkeypatch):
@@ -259,7 +259,7 @@ def test_a_hub_id_that_is_nowhere(monkeypatch):
 
     monkeypatch.setattr("utils.ask_hub", nothing)
     with pytest.raises(ModelUnavailable, match=r"nobody/nothing is not on this machine.*check the name"):
-        DiffusersVideo(DiffusersPipeline("nobody/nothing"), "nobody/nothing", "cpu").load()
+        VideoPipeline(DiffusersPipeline("nobody/nothing"), "nobody/nothing", "cpu").load()
 
 
 def test_a_tokenizer_that_wants_another_package_says_which(rows, tmp_path):
@@ -269,7 +269,7 @@ def test_a_tokenizer_that_wants_another_package_says_which(rows, tmp_path):
     (tmp_path / "tokenizer" / "spiece.model").write_bytes(b"no model")
     line = "damaged" if find_spec("sentencepiece") else "LTX needs .* pip install sentencepiece protobuf"
     with pytest.raises(ModelUnavailable, match=line):
-        DiffusersVideo(replace(LTX, source=str(tmp_path)), "LTX", "cpu").load()
+        VideoPipeline(replace(LTX, source=str(tmp_path)), "LTX", "cpu").load()
     missing = ImportError("T5Converter requires the protobuf library but it was not found")
     assert why_not(LTX, "LTX", missing).endswith("not installed here: pip install sentencepiece protobuf")
     assert why_not(LTX, "LTX", ImportError("No module named 'x'", name="x")).startswith(
@@ -301,7 +301,7 @@ class StandIn:
 
 def engine_of(stand_in, **row):
     """An engine with this pipeline in place of a loaded one."""
-    engine = DiffusersVideo(DiffusersPipeline("", **row), "stand-in", "cpu")
+    engine = VideoPipeline(DiffusersPipeline("", **row), "stand-in", "cpu")
     engine._pipeline = stand_in
     return engine
 
@@ -310,7 +310,7 @@ def test_a_pipeline_gets_only_what_it_takes():
     """The row's guidance and size, a generator: this one takes none of them, and calls its length by another name."""
     stand_in = StandIn(gives=np.zeros((1, 6, 8, 8, 3)))
     engine = engine_of(stand_in, call={"guidance_scale": 5.0, "height": 8, "num_frames": 5}, frames=(2, 0))
-    assert engine.draw("a circle", 1, width=64).shape == (6, 8, 8, 3)
+    assert engine.generate("a circle", 1, width=64).shape == (6, 8, 8, 3)
     assert stand_in.done == [("a circle", 6, "np")]
 
 
@@ -328,7 +328,7 @@ def test_what_a_pipeline_raises_is_one_line(error, steps, kind, line):
     """What it says before its first step is about what it was given; later, about itself, and may name paths."""
     engine = engine_of(StandIn(raises=error, steps_before=steps))
     with pytest.raises(kind, match=line) as told:
-        engine.draw("a circle", 1)
+        engine.generate("a circle", 1)
     assert "\n" not in str(told.value)
     assert "/srv" not in str(told.value)
 
@@ -340,7 +340,7 @@ def test_what_is_none_of_a_pipelines_errors_goes_through():
         pass
 
     with pytest.raises(OursError):
-        engine_of(StandIn(raises=OursError())).draw("a circle", 1)
+        engine_of(StandIn(raises=OursError())).generate("a circle", 1)
 
 
 def test_hooks_are_back_in_order_after_a_call_that_broke_off_and_gone_after_release():
@@ -349,7 +349,7 @@ def test_hooks_are_back_in_order_after_a_call_that_broke_off_and_gone_after_rele
     engine = engine_of(stand_in)
     engine._takes_turns = True
     with pytest.raises(GenerationFailed):
-        engine.draw("a circle", 1)
+        engine.generate("a circle", 1)
     assert stand_in.done[-1] == ("maybe_free_model_hooks",)
     engine.release()
     assert stand_in.done[-1] == ("remove_all_hooks",)
@@ -358,7 +358,7 @@ def test_hooks_are_back_in_order_after_a_call_that_broke_off_and_gone_after_rele
 
 def test_release_lets_go_of_the_weights(rows):
     """Of all of them; and it may be called at any time."""
-    engine = DiffusersVideo(rows["wan"], "wan", "cpu")
+    engine = VideoPipeline(rows["wan"], "wan", "cpu")
     engine.release()
     engine.load()
     weights = weakref.ref(engine._pipeline.transformer)
@@ -375,7 +375,7 @@ def test_parts_take_turns_where_there_is_no_room_for_all(monkeypatch, free, expe
     monkeypatch.setattr(diffusers_engine, "free_card_bytes", lambda device: free)
     monkeypatch.setattr(diffusers_engine, "read_pipeline", lambda *_: stand_in)
     stand_in = StandIn()
-    DiffusersVideo(DiffusersPipeline(""), "stand-in", "cuda:1").load()
+    VideoPipeline(DiffusersPipeline(""), "stand-in", "cuda:1").load()
     assert stand_in.done == [("set_progress_bar_config", ("disable", True)), expected]
 
 
@@ -384,7 +384,7 @@ def test_a_pipeline_that_does_not_fit_at_all(monkeypatch):
     stand_in = StandIn()
     stand_in.to = lambda device: (_ for _ in ()).throw(torch.OutOfMemoryError("no room"))
     monkeypatch.setattr(diffusers_engine, "read_pipeline", lambda *_: stand_in)
-    engine = DiffusersVideo(DiffusersPipeline(""), "stand-in", "cpu")
+    engine = VideoPipeline(DiffusersPipeline(""), "stand-in", "cpu")
     with pytest.raises(ModelUnavailable, match="does not fit into the memory of cpu now"):
         engine.load()
     assert engine._pipeline is None

@@ -19,8 +19,15 @@ from pipelines.video import RunOptions
 from settings import DirectorSettings
 from settings.parsing import from_json, to_json
 from toyworld.render import render
-from web.storyboard import Storyboarder, storyboard_panel
-from web.storyboard_table import as_text, read_rows, resized, rows_of, shown_rows
+from web.storyboard import (
+    StoryboardHandlers,
+    read_rows,
+    resized,
+    rows_of,
+    rows_of_text,
+    storyboard_panel,
+    text_of_table,
+)
 
 FRAMES = 4
 DIFFERENT = ("a red circle", "", "a blue star", "a green square")
@@ -147,10 +154,10 @@ def test_the_table_and_the_setting_say_the_same():
     prompts = storyboard("a red circle -> a blue circle", 5)
     table = {"headers": ["Frame", "Prompt", "Keep"], "data": rows_of(prompts, {0: "a red circle"})}
     assert read_rows(table) == (prompts, {0: "a red circle"})
-    assert load_storyboard(as_text(table)) == prompts
-    assert [row[1] for row in shown_rows(as_text(table), 5)] == list(prompts)
-    assert as_text({"data": rows_of([""] * 3)}) == ""
-    assert as_text("a -> b") == "a -> b"
+    assert load_storyboard(text_of_table(table)) == prompts
+    assert [row[1] for row in rows_of_text(text_of_table(table), 5)] == list(prompts)
+    assert text_of_table({"data": rows_of([""] * 3)}) == ""
+    assert text_of_table("a -> b") == "a -> b"
     longer = {"data": resized(table, 9)}
     assert read_rows(longer) == (storyboard("a red circle -> a blue circle", 9), {0: "a red circle"})
 
@@ -169,7 +176,7 @@ def test_the_table_and_the_setting_say_the_same():
 def test_a_client_can_send_anything_in_place_of_the_table(table):
     """And gets one line."""
     with pytest.raises(InvalidStoryboard, match="table"):
-        as_text(table)
+        text_of_table(table)
 
 
 def test_a_storyboard_of_another_length_is_told_before_anything_is_loaded():
@@ -206,7 +213,7 @@ def board():
 
     with gr.Blocks():
         panel = storyboard_panel(8, with_language_model=True)
-        board = Storyboarder(panel, gr.Textbox(), gr.Number(), gr.HTML(), complete)
+        board = StoryboardHandlers(panel, gr.Textbox(), gr.Number(), gr.HTML(), complete)
     return board, heard
 
 
@@ -267,7 +274,7 @@ def test_a_language_model_that_fails_leaves_the_table(board):
     def broken(messages):
         raise DirectorError("the language model's server cannot be reached: start it, or check T2V_LLM_URL")
 
-    failing = replace(board, complete=broken)
+    failing = replace(board, chat_model=broken)
     answer = failing.ask("somebody walks", 3, {"data": rows_of(["a", "", ""])})
     assert list(answer) == [board.status]
     assert "cannot be reached" in answer[board.status]

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
-from director.storyboard import Between, blend, direct, load_storyboard, save_storyboard, storyboard
+from director.director import direct
+from director.storyboard import load_storyboard, save_storyboard, storyboard
 from errors import DirectorError, InvalidStoryboard
+from pipelines.prompt_blending import PromptBlend, blend_prompts
 
 RED, BLUE, GREEN = "a red circle", "a blue circle", "a green circle"
 
@@ -78,9 +80,9 @@ def test_what_settings_refuse_and_files_cannot_hold_is_not_in_a_prompt():
 
 
 def test_a_change_begins_and_ends_gently_and_what_is_written_is_itself():
-    course = blend((RED, "", "", "", BLUE))
-    assert course[0] == Between(0, 0, 0.0)
-    assert course[4] == Between(4, 4, 0.0)
+    course = blend_prompts((RED, "", "", "", BLUE))
+    assert course[0] == PromptBlend(0, 0, 0.0)
+    assert course[4] == PromptBlend(4, 4, 0.0)
     assert [(frame.before, frame.after) for frame in course[1:4]] == [(0, 4)] * 3
     first, middle, last = (frame.share for frame in course[1:4])
     assert middle == 0.5
@@ -88,14 +90,13 @@ def test_a_change_begins_and_ends_gently_and_what_is_written_is_itself():
 
 
 def test_beyond_the_first_and_the_last_written_frame_these_hold():
-    assert blend(("", RED, "", BLUE, "")) == (
-        Between(1, 1, 0.0), Between(1, 1, 0.0), Between(1, 3, 0.5), Between(3, 3, 0.0), Between(3, 3, 0.0)
-    )  # fmt: skip
-    assert blend(storyboard(RED, 3)) == (Between(0, 0, 0.0),) * 3
+    expected = [(1, 1, 0.0), (1, 1, 0.0), (1, 3, 0.5), (3, 3, 0.0), (3, 3, 0.0)]
+    assert blend_prompts(("", RED, "", BLUE, "")) == tuple(PromptBlend(*ends) for ends in expected)
+    assert blend_prompts(storyboard(RED, 3)) == (PromptBlend(0, 0, 0.0),) * 3
 
 
 def test_each_frame_is_between_its_nearest_neighbours():
-    course = blend(storyboard(f"{RED} -> {BLUE} -> {GREEN}", 9))
+    course = blend_prompts(storyboard(f"{RED} -> {BLUE} -> {GREEN}", 9))
     assert [(frame.before, frame.after) for frame in course] == [
         (0, 0), (0, 4), (0, 4), (0, 4), (4, 4), (4, 8), (4, 8), (4, 8), (8, 8)
     ]  # fmt: skip
@@ -104,7 +105,7 @@ def test_each_frame_is_between_its_nearest_neighbours():
 @pytest.mark.parametrize("nothing", [(), ("", ""), (" ",)])
 def test_nothing_written_is_an_error(nothing):
     with pytest.raises(InvalidStoryboard, match="is empty"):
-        blend(nothing)
+        blend_prompts(nothing)
 
 
 # Files

@@ -5,7 +5,7 @@ import inspect
 import diffusers
 import pytest
 
-from comparison.engine_specs import ENGINES, engine_by_name
+from comparison.engine_specs import ENGINES, engine_spec
 from settings.parsing import parse
 
 OWN = [name for name, engine in ENGINES.items() if engine.settings is not None]
@@ -64,7 +64,7 @@ def test_a_row_asks_for_a_length_that_it_can_draw(name):
 def test_any_other_text_is_a_pipeline_of_which_nothing_is_assumed(name, label):
     """The source is what was typed, the label its last part, and the pipeline's own defaults count. A report, which has
     the name, says of a path no more than that; of a Hub id all."""
-    engine = engine_by_name(name)
+    engine = engine_spec(name)
     assert (engine.name, engine.label, engine.settings) == (name if "someone" in name else label, label, None)
     assert (engine.pipeline.source, engine.pipeline.frames, engine.pipeline.fps) == (name, (1, 0), 8)
     assert dict(engine.pipeline.call) == {}
@@ -72,4 +72,4 @@ def test_any_other_text_is_a_pipeline_of_which_nothing_is_assumed(name, label):
 
 def test_a_name_in_the_table_is_its_row():
     """The table comes before the Hub."""
-    assert engine_by_name("animatediff") is ENGINES["animatediff"]
+    assert engine_spec("animatediff") is ENGINES["animatediff"]

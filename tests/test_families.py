@@ -6,7 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    StableDiffusionXLPipeline,
+)
 from safetensors.torch import save_file
 
 from errors import ModelUnavailable
@@ -143,14 +148,22 @@ def test_other_kinds_are_named_in_the_refusal(tmp_path, kind, monkeypatch):
             load_components(builtin_models.ModelRow("other", "other", source, ""), "cpu")
 
 
-def test_a_checkpoint_with_another_kind_of_noise_is_refused(xl_components, tmp_path):
-    """Playground 2.5 says that it is Stable Diffusion XL, but its latents are scaled otherwise."""
-    vae = type(xl_components["vae"]).from_config(
-        xl_components["vae"].config, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
-    )
-    StableDiffusionXLPipeline(**{**xl_components, "vae": vae}).save_pretrained(tmp_path)
+@pytest.mark.parametrize("kind", [EDMDPMSolverMultistepScheduler, EDMEulerScheduler])
+def test_a_checkpoint_with_another_kind_of_noise_is_refused(xl_components, tmp_path, kind):
+    """Playground 2.5 says that it is Stable Diffusion XL, but its UNet takes another kind of noise."""
+    StableDiffusionXLPipeline(**{**xl_components, "scheduler": kind()}).save_pretrained(tmp_path)
     with pytest.raises(ModelUnavailable, match="another kind of noise"):
         load_components(builtin_models.ModelRow("other", "other", str(tmp_path), ""), "cpu")
+
+
+def test_latents_with_a_mean_of_their_own_are_no_reason_to_refuse(xl_components, tmp_path):
+    """Fine-tunes of Stable Diffusion XL have them as well, with its noise."""
+    vae = type(xl_components["vae"]).from_config(
+        xl_components["vae"].config, latents_mean=[0.1, -0.2, 0.3, 0.4], latents_std=[1.0, 2.0, 0.5, 1.5]
+    )
+    StableDiffusionXLPipeline(**{**xl_components, "vae": vae}).save_pretrained(tmp_path)
+    parts = load_components(builtin_models.ModelRow("tuned", "tuned", str(tmp_path), ""), "cpu")
+    assert parts["vae"].config.latents_std == [1.0, 2.0, 0.5, 1.5]
 
 
 def test_every_family_is_read_by_a_class_that_names_it():

@@ -14,7 +14,7 @@ import yaml
 from safetensors.numpy import save_file
 
 import inference
-from cli import options as job_request
+from cli.options import read_config
 from errors import Cancelled, GenerationFailed
 from media.video_io import read_metadata, write_video
 from model_manager.catalogue import read_catalogue
@@ -123,7 +123,7 @@ def test_help_tells_every_setting_with_its_unit_bounds_and_default(capsys):
 
 def test_a_file_sets_what_options_do_not(model):
     """The shipped example runs as it is; an option on the command line wins over its line in the file."""
-    config = str(ROOT / "config.example.yaml")
+    config = str(ROOT / "examples/config.example.yaml")
     assert inference.main(["--config", config, "--num-frames", "3", "-o", "x.mp4"]) == 0
     assert model.made[0].settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7, num_frames=3)
 
@@ -131,7 +131,7 @@ def test_a_file_sets_what_options_do_not(model):
 def test_a_file_may_ask_for_a_random_seed_and_a_place(model):
     """randomize_seed is for those who keep a favourite seed in the file; a seed given as an option still wins."""
     Path("my.yaml").write_text(yaml.safe_dump({"prompt": "x", "seed": 7, "randomize_seed": True, "output": "a/b.gif"}))
-    assert job_request.read_config(Path("my.yaml"))["seed"] == -1
+    assert read_config(Path("my.yaml"))["seed"] == -1
     assert inference.main(["--config", "my.yaml", "--seed", "5"]) == 0
     assert read_metadata(Path("a/b.gif"))["settings"] == to_json(model.made[0].settings)
     assert model.made[0].settings.seed == 5
@@ -493,7 +493,7 @@ def test_a_language_model_writes_the_frames_before_the_video_is_made(model, monk
         asked.append((options.base_url, options.model, options.key))
         return lambda messages: '{"frames": ["a dog sits", "a dog runs"]}'
 
-    monkeypatch.setattr("model_manager.options.connect", connect)
+    monkeypatch.setattr("director.options.connect", connect)
     monkeypatch.setenv("T2V_LLM_KEY", "sk-secret")
     options = ["--llm", "http://127.0.0.1:1/v1", "--llm-model", "small", "-o", "x.mp4"]
     assert inference.main(["direct", "a dog", "--frames", "2", *options]) == 0

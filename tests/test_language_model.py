@@ -20,8 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from director import local_llm
+from director.director import direct
 from director.remote_llm import LanguageModelOptions, connect, local, remote
-from director.storyboard import MAX_TEXT_CHARS, direct
+from director.storyboard import MAX_TEXT_CHARS
 from errors import DirectorError, InvalidSettings, ModelUnavailable, UserError
 
 KEY = "sk-a-key-that-nobody-may-see"

@@ -200,7 +200,7 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(model, monkeypatch):
 
 def test_numbers_that_are_not_finite_are_an_error_and_never_a_black_video(model, monkeypatch):
     """Where float32 does not help either, the message says what to try."""
-    monkeypatch.setattr(TextToVideoPipeline, "decode_frame", lambda self, latents: torch.full((1, 3, 8, 8), torch.nan))
+    monkeypatch.setattr(TextToVideoPipeline, "decode_frame", lambda self, *_: torch.full((1, 3, 8, 8), torch.nan))
     with pytest.raises(GenerationFailed, match="guidance"):
         model.generate(settings())
 
@@ -209,9 +209,9 @@ def test_a_half_precision_decoder_that_overflows_is_lifted_to_float32(video_pipe
     """The second try is in float32, and its picture is used."""
     original, tries = TextToVideoPipeline.decode_frame, []
 
-    def overflow(self, latents):
+    def overflow(self, latents, generator):
         tries.append(self.vae.dtype)
-        decoded = original(self, latents)
+        decoded = original(self, latents, generator)
         return decoded * torch.nan if len(tries) == 1 else decoded
 
     monkeypatch.setattr(TextToVideoPipeline, "decode_frame", overflow)

@@ -7,26 +7,23 @@ no file is left, and the next ordinary job gives the same video as if nothing ha
 import contextlib
 import hashlib
 import json
-import socket
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fakes import ENDLESS, FakeModel
+from fakes import ENDLESS, FakeModel, eventually, free_port
 from gradio_client import Client
 
 import app_text_to_video
-from errors import InvalidVideo, UserError
+from errors import InvalidVideo
 from settings import TextToVideoSettings
 from settings.parsing import to_json
-from web import html as views
-from web import server as serve
-from web.tabs import Server, create_demo, words_html
+from web import server
+from web.tabs import PageContext, create_demo
 
 NAN, INFINITY = float("nan"), float("inf")
 ORDINARY = {
@@ -35,12 +32,6 @@ ORDINARY = {
     **{"lora": "", "vae": ""},
     **{"prompt": "a red circle on green grass", "seed": 7, "format": "mp4", "first_frame": None},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def read_fake_metadata(path: Path) -> dict[str, str]:
@@ -57,12 +48,12 @@ class Page:
         self.folder = folder
         self.kept = folder / "kept"
         self.kept.mkdir()
-        server = Server(
+        context = PageContext(
             *(self.model.generate, self.model.rows, self.model.default, read_fake_metadata, self.kept),
             *(("style", "<b>bold</b>", "2024"), ("soft",), ("<i>word</i>",)),
         )
-        self.blocks = create_demo(app_text_to_video.TAB, server)
-        self.url = serve.start(self.blocks, serve.Address(port=free_port(), queue_size=queue_size))
+        self.blocks = create_demo(app_text_to_video.TAB, context)
+        self.url = server.start(self.blocks, server.Address(port=free_port(), queue_size=queue_size))
         self.client = httpx.Client(base_url=f"{self.url}gradio_api", timeout=120)
         self.made: set[str] = set()  # names of the videos that were really asked for
 
@@ -92,14 +83,6 @@ class Page:
 
     def files(self) -> set[Path]:
         return {path for path in self.folder.rglob("*") if path.is_file()}
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -402,44 +385,3 @@ def test_a_chosen_lora_reaches_the_model_by_its_name(page: Page):
         kind, (_, facts) = page.run(lora=sent, lora_scale=0.5)
         assert kind == "complete"
         assert (facts["settings"]["lora"], facts["settings"]["lora_scale"]) == (meant, 0.5)
-
-
-def test_a_taken_port_is_one_clear_line():
-    """Starting twice is a user's mistake."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        model = FakeModel()
-        server = Server(model.generate, model.rows, model.default, read_fake_metadata)
-        page = create_demo(app_text_to_video.TAB, server)
-        with pytest.raises(UserError, match="cannot serve on"):
-            serve.start(page, serve.Address(port=taken.getsockname()[1]))
-
-
-def test_messages_are_text_and_not_markup():
-    """35: whatever a message, a model's name or a note holds, the page shows it and does not run it."""
-    assert "<script>" not in views.status_html("<script>alert(1)</script>", notes=["<script>alert(2)</script>"])
-    assert "<script>" not in words_html(["<script>alert(3)</script>"])
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--port", "99999"], "whole number from 1 to 65535"),
-        (["--port", "x"], "whole number"),
-        (["--auth", "nobody"], "user:password"),
-        (["--queue-size", "0"], "whole number from 1"),
-        (["--engine", "wan3"], "error: --engine wan3: must be one of"),
-        (["--output-dir", "/proc/none"], "--output-dir /proc/none"),
-    ],
-)
-def test_a_mistake_in_the_options_is_one_line_and_exit_code_2(options, words, capsys):
-    """The operator is told what to mend, without a traceback."""
-    import app
-
-    with pytest.raises(SystemExit) as stop:
-        app.main(options)
-    assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert "Traceback" not in said

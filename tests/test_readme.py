@@ -7,13 +7,13 @@ from unittest import mock
 
 import pytest
 
-import app
 from cli import compare, options
 from comparison.runner import prepare
 from model import Model
 from model_manager import builtin_models
 from settings import TextToVideoSettings
-from training.video_diffusion import __main__ as video_diffusion
+from training.video_diffusion.config import read_config
+from web import page
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,16 +29,16 @@ COMPARE = [line for line in INFERENCE if line.startswith("python inference.py co
 def test_comparisons_are_understood(line, monkeypatch):
     """Options, files and the engines' own settings."""
     monkeypatch.chdir(ROOT)
-    job = compare.read_compare_job(shlex.split(line)[3:])
-    assert len(prepare(job.settings, Model(device="cpu")).drawers) == len(job.settings.engines)
+    job = compare.read_compare_request(shlex.split(line)[3:])
+    assert len(prepare(job.settings, Model(device="cpu")).engines) == len(job.settings.engines)
 
 
 @pytest.mark.parametrize("line", [line for line in INFERENCE if line not in COMPARE])
 def test_command_lines_are_understood(line, monkeypatch):
     """Every option exists and every value is in bounds; videos that a line before has written count as read."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(options, "_read_video", lambda path: {"prompt": "a red circle"})
-    job = options.read_job(shlex.split(line)[2:])
+    monkeypatch.setattr(options, "read_video_settings", lambda path: {"prompt": "a red circle"})
+    job = options.read_request(shlex.split(line)[2:])
     assert job.settings.prompt
     assert job.output is None or job.output.suffix in (".mp4", ".gif")
 
@@ -46,13 +46,13 @@ def test_command_lines_are_understood(line, monkeypatch):
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python app.py ")])
 def test_the_page_is_started_with_options_it_has(line):
     """Parsed, not served."""
-    assert app._parser().parse_args(shlex.split(line)[2:]).queue_size > 0
+    assert page.parser().parse_args(shlex.split(line)[2:]).queue_size > 0
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])
 def test_training_is_asked_for_with_options_it_has(line):
     """Parsed, not run."""
-    assert video_diffusion.read_job(shlex.split(line)[3:]).course.steps > 0
+    assert read_config(shlex.split(line)[3:]).course.steps > 0
 
 
 def test_make_targets_exist():

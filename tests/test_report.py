@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comparison.report.clips import easing
-from comparison.report.page import clips_html, markdown_table, plots_html, strip_of, table_html, write_report
-from comparison.report.plots import cut, ticks
-from comparison.results import EngineResult, Made, Results
+from comparison.report.clips import clips_html, easing, strip_of
+from comparison.report.page import write_report
+from comparison.report.plots import cut, plots_html, ticks
+from comparison.report.tables import markdown_table, table_html
+from comparison.results import ClipResult, EngineResult, Results
 from evaluation.statistics import MIN_PROMPTS
 
 PROMPTS = ("a red circle", "<script>alert(1)</script> & a star")
@@ -51,7 +52,9 @@ def engine_of(
     """An engine that made every prompt with every seed, all alike."""
     strip = strip_of(shades(frames))
     clips = [
-        Made(prompt, seed, f"clips/{name} {index}-{seed}.mp4", seconds, frames, fps, 64, 48, measures, strip=strip)
+        ClipResult(
+            prompt, seed, f"clips/{name} {index}-{seed}.mp4", seconds, frames, fps, 64, 48, measures, strip=strip
+        )
         for index, prompt in enumerate(prompts)
         for seed in SEEDS
     ]
@@ -130,7 +133,7 @@ def test_words_from_outside_are_words(results: Results, tmp_path: Path):
 
 def test_the_page_needs_nothing_else(results: Results, tmp_path: Path):
     """No address of anywhere: pictures are in the page, and links lead to the clips beside it."""
-    results.engines[0].clips[1] = Made(PROMPTS[0], 7, "javascript:alert(1)//", 1, 6, 3, 64, 48, {})
+    results.engines[0].clips[1] = ClipResult(PROMPTS[0], 7, "javascript:alert(1)//", 1, 6, 3, 64, 48, {})
     text = write_report(results, tmp_path).read_text("utf-8")
     page = Page(text)
     assert page.values("src") == []

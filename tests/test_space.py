@@ -16,6 +16,7 @@ import utils
 from model import Model
 from model_manager import loader
 from web import server
+from web.page import OPTIONS_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ def served(monkeypatch):
     monkeypatch.setattr(server, "serve", lambda page, address, readable: served.append((page, address)))
     monkeypatch.setattr(loader, "load_components", lambda *given: pytest.fail("a checkpoint was loaded at boot"))
     monkeypatch.setattr(sys, "argv", ["app.py"])
-    for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", app.OPTIONS_VARIABLE):
+    for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", OPTIONS_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     return served
 
@@ -89,7 +90,7 @@ def test_a_space_starts_where_it_is_told_to_and_computes_nothing(served, monkeyp
     """As a Space runs ``python app.py``: no arguments, and the environment says where to listen."""
     for name, value in {"SYSTEM": "spaces", "SPACE_ID": "me/studio", "GRADIO_SERVER_NAME": "0.0.0.0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(app.OPTIONS_VARIABLE, "--device cpu")
+    monkeypatch.setenv(OPTIONS_VARIABLE, "--device cpu")
     app.main()
     ((page, address),) = served
     assert (address.host, address.port, address.share) == ("0.0.0.0", 7860, False)
@@ -100,7 +101,7 @@ def test_a_space_starts_where_it_is_told_to_and_computes_nothing(served, monkeyp
 
 def test_options_come_from_the_environment_where_there_is_no_command_line(served, monkeypatch):
     """The settings page of a Space has variables and secrets; on a command line, that one wins."""
-    monkeypatch.setenv(app.OPTIONS_VARIABLE, "--device cpu --queue-size 5 --auth 'me:two words'")
+    monkeypatch.setenv(OPTIONS_VARIABLE, "--device cpu --queue-size 5 --auth 'me:two words'")
     app.main()
     monkeypatch.setattr(sys, "argv", ["app.py", "--queue-size", "7"])
     app.main()
@@ -112,7 +113,7 @@ def test_options_come_from_the_environment_where_there_is_no_command_line(served
 
 def test_a_mistake_in_the_environment_names_the_variable(monkeypatch, capsys):
     """A quote that is never closed."""
-    monkeypatch.setenv(app.OPTIONS_VARIABLE, "--auth 'me:secret")
+    monkeypatch.setenv(OPTIONS_VARIABLE, "--auth 'me:secret")
     with pytest.raises(SystemExit) as stop:
         app.main()
     assert stop.value.code == 2

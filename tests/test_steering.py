@@ -7,10 +7,10 @@ import pytest
 
 from evaluation import steering
 from evaluation.poses import fit_figure, joints_right, keypoints, visible
+from toyworld import control_scenes
 from toyworld.detector import detect
 from toyworld.render import KEYPOINTS, render
 from toyworld.scene import Figure, Object, Scene, pose
-from training.toyworld import control_data
 
 PERSON = Figure("blue", "black", 0.5, 0.52, 0.7)
 BEACH = Scene("sand", figures=(PERSON,))
@@ -32,14 +32,14 @@ def test_a_case_is_held_out_and_always_the_same():
     """The clips of a kind do not depend on how many are asked for, and training saw none of them."""
     few, more = (list(steering.held_out("depth", count, 2)) for count in (2, 4))
     assert [case.scenes for case in few] == [case.scenes for case in more[:2]]
-    trained = {control_data.scene_at("depth", index) for index in range(50)}
+    trained = {control_scenes.scene_at("depth", index) for index in range(50)}
     assert not trained & {case.scenes[0] for case in more}
 
 
 def test_a_source_left_as_it_was_is_kept_but_not_changed():
     """The editor that does nothing keeps everything, and fails at the one thing it was asked for."""
-    cases = list(steering.held_out(control_data.EDIT, 6, 2))
-    found = [steering.measures(control_data.EDIT, case, case.source) for case in cases]
+    cases = list(steering.held_out(control_scenes.EDIT, 6, 2))
+    found = [steering.measures(control_scenes.EDIT, case, case.source) for case in cases]
     assert not any(value for values in found for value in values["changed"])
     assert all(value for values in found for value in values["kept"])
 
@@ -67,7 +67,7 @@ def test_joints_are_found_from_a_wrong_start():
     random = np.random.default_rng(0)
     near: dict[str, list[float]] = {"at first": [], "found": []}
     for index in range(6):
-        scene = control_data.scene_at("pose", index, control_data.HELD_OUT_SEED)
+        scene = control_scenes.scene_at("pose", index, control_scenes.HELD_OUT_SEED)
         figure = scene.figures[0]
         shaken = replace(figure, x=figure.x + 0.02, angles=tuple(random.normal(figure.angles, 15)))
         found = fit_figure(render(scene).image, scene.background, shaken)

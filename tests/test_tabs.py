@@ -1,12 +1,11 @@
 """The tabs that take files, as a program sees them: a real server, with a model that is quick and false."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from fakes import FakeModel
+from fakes import FakeModel, free_port
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -17,9 +16,9 @@ import app_pose
 import app_text_to_video
 from media.video_io import probe
 from settings import ControlSettings
-from web import server as serve
-from web.generate import JobRunner
-from web.tabs import EXAMPLES, Server, Tab, create_demo
+from web import server
+from web.generate import GenerationHandlers
+from web.tabs import EXAMPLES, PageContext, Tab, create_demo
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
 
@@ -29,12 +28,9 @@ class Page:
 
     def __init__(self, tab: Tab):
         self.model = FakeModel()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = Server(self.model.generate, self.model.rows, self.model.default, lambda path: {})
-        self.blocks = create_demo(tab, server)
-        self.url = serve.start(self.blocks, serve.Address(port=port))
+        context = PageContext(self.model.generate, self.model.rows, self.model.default, lambda path: {})
+        self.blocks = create_demo(tab, context)
+        self.url = server.start(self.blocks, server.Address(port=free_port()))
         self.client = Client(self.url, verbose=False)
 
 
@@ -112,8 +108,8 @@ def test_every_tab_asks_for_exactly_what_its_mode_has(tab, offered):
     """Each setting is a parameter, fixed by the tab, says nothing here, or has nothing to choose from; defaults are the
     class's."""
     model = FakeModel()
-    server = Server(model.generate, model.rows, model.default, lambda path: {}, loras=offered, vaes=offered)
-    blocks = create_demo(tab, server)
+    context = PageContext(model.generate, model.rows, model.default, lambda path: {}, loras=offered, vaes=offered)
+    blocks = create_demo(tab, context)
     endpoint = blocks.get_api_info()["named_endpoints"][f"/{tab.endpoint}"]
     asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
     files = {"source": tab.source is not None, "first_frame": tab.first_frame}
@@ -159,6 +155,6 @@ def test_a_controlled_tab_offers_only_models_that_can_be_steered(page):
 
 def test_a_video_of_another_tab_is_not_restored():
     """Settings for skeletons do not become settings for edges."""
-    runner = JobRunner(ControlSettings, FakeModel().generate, None, "canny", {"control": "canny"})
-    assert runner.of_this_tab(ControlSettings(prompt="a fox", control="canny"))
-    assert not runner.of_this_tab(ControlSettings(prompt="a fox", control="pose"))
+    handlers = GenerationHandlers(ControlSettings, FakeModel().generate, None, "canny", {"control": "canny"})
+    assert handlers.of_this_tab(ControlSettings(prompt="a fox", control="canny"))
+    assert not handlers.of_this_tab(ControlSettings(prompt="a fox", control="pose"))

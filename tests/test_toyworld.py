@@ -22,7 +22,7 @@ from toyworld.scene import (
     pose,
     position_word,
 )
-from training.toyworld.data import HELD_OUT_SEED, scene_at
+from toyworld.splits import HELD_OUT_SEED, scene_at
 from training.toyworld.measure import detector_accuracy
 
 BALL = Scene("grass", (Object("circle", "red", 0.3, 0.5, 0.2),))

@@ -13,7 +13,7 @@ from fakes import drifting
 
 from media.video_io import write_video
 from toyworld.clips import DIRECTIONS, HAPPENINGS, TRAINING_CLIPS, describe, happening_at, held_out
-from training.toyworld.data import HELD_OUT_SEED
+from toyworld.splits import HELD_OUT_SEED
 from training.video_diffusion.dataset import Shape, find_clips, load_latents, read_ahead, read_clip
 
 

@@ -29,12 +29,16 @@ ACTION_PHRASES = {
     "walking": ("walking",),
     "jumping": ("jumping",),
 }
+Choose = Callable[..., str]  # one of several wordings
+Says = Callable[[float], bool]  # True at this chance
 OPENINGS = ("", "", "", "", "a picture of ", "a drawing of ", "an image of ", "there is ")
 
 
-def speaker(random: np.random.Generator, *, complete: bool) -> tuple[Callable[..., str], Callable[[float], bool]]:
-    """How a caption chooses among words, and whether it says a thing at some chance; ``complete`` says everything, in
-    the plainest words."""
+def speaker(random: np.random.Generator, *, complete: bool) -> tuple[Choose, Says]:
+    """Return a chooser of wordings and a decision to mention a thing at some chance.
+
+    ``complete`` mentions everything, in the first and plainest wording.
+    """
 
     def choose(*options: str) -> str:
         return options[0] if complete else str(random.choice(options))
@@ -46,7 +50,7 @@ def speaker(random: np.random.Generator, *, complete: bool) -> tuple[Callable[..
 
 
 def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False) -> str:
-    """One caption for ``scene``; shape and colour are always named. ``complete`` names everything, plainly."""
+    """Return one caption of ``scene``; shape and colour are always named. ``complete`` names everything, plainly."""
     choose, says = speaker(random, complete=complete)
 
     def background() -> str:
@@ -71,7 +75,8 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
         place = ""
     elif len(scene.objects) == 2:
         first, second = (noun(thing, 0.0 if complete else 0.15) for thing in scene.objects)
-        subject, place = describe_pair(first, second, scene.objects, says, choose, random), ""
+        subject = describe_pair((first, second), scene.objects, says=says, choose=choose, random=random)
+        place = ""
     else:
         thing = scene.objects[0]
         subject = noun(thing, 0.5)
@@ -84,12 +89,12 @@ def caption(scene: Scene, random: np.random.Generator, *, complete: bool = False
 
 
 def with_article(phrase: str) -> str:
-    """The phrase with its indefinite article."""
+    """Return the phrase with its indefinite article."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def describe_figure(figure: Figure, says, choose) -> str:
-    """A mannequin in words: clothes always, the action most often where it has a name."""
+def describe_figure(figure: Figure, says: Says, choose: Choose) -> str:
+    """Describe a mannequin: its clothes always, the action most often where it has a name."""
     clothes = choose(
         f"in a {figure.shirt} shirt and {figure.trousers} trousers",
         f"wearing a {figure.shirt} shirt and {figure.trousers} pants",
@@ -98,10 +103,13 @@ def describe_figure(figure: Figure, says, choose) -> str:
     return " ".join(part for part in (choose("a person", "a figure", "somebody"), clothes, action) if part)
 
 
-def describe_pair(first: str, second: str, things, says, choose, random: np.random.Generator) -> str:
-    """Two objects in words, with their arrangement most often."""
-    sideways = abs(things[0].x - things[1].x) > abs(things[0].y - things[1].y)
-    forwards = things[0].x < things[1].x if sideways else things[0].y < things[1].y
+def describe_pair(
+    nouns: tuple[str, str], pair: tuple[Object, ...], *, says: Says, choose: Choose, random: np.random.Generator
+) -> str:
+    """Describe two objects, of which ``nouns`` are the words, most often with their arrangement."""
+    first, second = nouns
+    sideways = abs(pair[0].x - pair[1].x) > abs(pair[0].y - pair[1].y)
+    forwards = pair[0].x < pair[1].x if sideways else pair[0].y < pair[1].y
     if not says(0.7):
         return f"{first} and {second}"
     if not forwards:

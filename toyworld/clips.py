@@ -12,12 +12,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from media.video_io import write_video
-from toyworld.captions import PLACE_PHRASES, SHAPE_WORDS, SIZE_WORDS, describe_figure, speaker, with_article
+from toyworld.captions import (
+    PLACE_PHRASES,
+    SHAPE_WORDS,
+    SIZE_WORDS,
+    Choose,
+    Says,
+    describe_figure,
+    speaker,
+    with_article,
+)
+from toyworld.edits import with_object
 from toyworld.render import render
 from toyworld.scene import (
     BLOB,
@@ -32,7 +41,7 @@ from toyworld.scene import (
     random_object,
 )
 from toyworld.sequences import DIRECTIONS, MOTIONS, acting, changing, growing, moving, turning
-from training.toyworld.data import HELD_OUT_SEED, SIZE_PX, TRAINING_SEED
+from toyworld.splits import HELD_OUT_SEED, SIZE_PX, TRAINING_SEED
 from utils import granted_cores
 
 logger = logging.getLogger(__name__)
@@ -79,8 +88,13 @@ VERBS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Happening:
-    """A toy-world clip: ``scenes``, one per frame; ``kind`` as in HAPPENINGS; ``detail``, the direction, the action or
-    the colour afterwards, or empty."""
+    """One toy-world clip.
+
+    Args:
+        scenes: one per frame.
+        kind: the event, a key of HAPPENINGS.
+        detail: the direction, the action or the new colour; empty for other events.
+    """
 
     scenes: tuple[Scene, ...]
     kind: str
@@ -88,26 +102,21 @@ class Happening:
 
 
 def happening_at(number: int, seed: int = TRAINING_SEED, frames: int = FRAMES) -> Happening:
-    """The clip with this number; numbers under another seed are other clips, alike or not."""
+    """Return the clip with this number; numbers under another seed are other clips, alike or not."""
     random = np.random.default_rng([STREAM, seed, number])
     kind = str(random.choice(list(HAPPENINGS), p=list(HAPPENINGS.values())))
     return _MAKERS[kind](random, frames)
 
 
-def still_scene(random: np.random.Generator, **wishes: Any) -> Scene:
-    """A scene of one object."""
+def still_scene(random: np.random.Generator, *, shape: str | None = None, position: str | None = None) -> Scene:
+    """Return a random scene of one object, of a given shape or position if any."""
     background = random_background(random)
-    thing = random_object(random, background, **wishes)
+    thing = random_object(random, background, shape=shape, position=position)
     return Scene(background, (thing,), texture_seed=int(random.integers(2**31)))
 
 
-def placed(scene: Scene, **changes: Any) -> Scene:
-    """The scene with its object elsewhere or of another size."""
-    return replace(scene, objects=(replace(scene.objects[0], **changes),))
-
-
 def move(random: np.random.Generator, frames: int) -> Happening:
-    """An object crosses 0.25 to 0.45 of the picture, whole all the way."""
+    """Move an object across 0.25 to 0.45 of the picture, whole all the way."""
     direction = str(random.choice(list(DIRECTIONS)))
     scene = still_scene(random)
     near = scene.objects[0].radius + EDGE
@@ -116,28 +125,33 @@ def move(random: np.random.Generator, frames: int) -> Happening:
     across = float(random.uniform(max(near, 0.3), min(1 - near, 0.7)))
     start = start if sum(DIRECTIONS[direction]) > 0 else 1 - start
     x, y = (start, across) if DIRECTIONS[direction][0] else (across, start)
-    return Happening(moving(placed(scene, x=x, y=y), direction, distance, frames), "moves", direction)
+    placed = with_object(scene, replace(scene.objects[0], x=x, y=y))
+    return Happening(moving(placed, direction, distance, frames), "moves", direction)
 
 
 def resize(random: np.random.Generator, frames: int, *, grows: bool) -> Happening:
-    """An object near the middle doubles or halves."""
+    """Double or halve an object near the middle."""
     scene = still_scene(random, position="centre")
     small, factor = float(random.uniform(0.12, 0.16)), float(random.uniform(1.8, 2.3))
     radius = small if grows else small * factor
     factor = factor if grows else 1 / factor
-    return Happening(growing(placed(scene, radius=radius), factor, frames), "grows" if grows else "shrinks")
+    resized = with_object(scene, replace(scene.objects[0], radius=radius))
+    return Happening(growing(resized, factor, frames), "grows" if grows else "shrinks")
 
 
 def turn(random: np.random.Generator, frames: int) -> Happening:
-    """An object with corners turns by a quarter or more."""
+    """Turn an object with corners by a quarter or more."""
     scene = still_scene(random, shape=str(random.choice(TURNING_SHAPES)))
-    near = scene.objects[0].radius + EDGE
-    inside = {name: float(np.clip(getattr(scene.objects[0], name), near, 1 - near)) for name in ("x", "y")}
-    return Happening(turning(placed(scene, **inside), float(random.uniform(90, 140)), frames), "turns")
+    thing = scene.objects[0]
+    near = thing.radius + EDGE
+    x, y = (float(np.clip(centre, near, 1 - near)) for centre in (thing.x, thing.y))
+    return Happening(
+        turning(with_object(scene, replace(thing, x=x, y=y)), float(random.uniform(90, 140)), frames), "turns"
+    )
 
 
 def recolour(random: np.random.Generator, frames: int) -> Happening:
-    """An object changes its colour half-way."""
+    """Change an object's colour half-way."""
     scene = still_scene(random)
     first = scene.objects[0].colour
     others = [colour for colour in COLOURS if colour != first and not clashes(colour, scene.background)]
@@ -146,7 +160,7 @@ def recolour(random: np.random.Generator, frames: int) -> Happening:
 
 
 def act(random: np.random.Generator, frames: int) -> Happening:
-    """A mannequin goes through one cycle of an action."""
+    """Take a mannequin through one cycle of an action."""
     background = random_background(random)
     motion = str(random.choice(MOTIONS))
     figure = replace(random_figure(random, background), x=float(random.uniform(0.36, 0.5)), y=0.53)
@@ -155,7 +169,7 @@ def act(random: np.random.Generator, frames: int) -> Happening:
 
 
 def rest(random: np.random.Generator, frames: int) -> Happening:
-    """Nothing happens."""
+    """Keep one object still."""
     return Happening((still_scene(random),) * frames, "rests")
 
 
@@ -171,7 +185,10 @@ _MAKERS: dict[str, Callable[[np.random.Generator, int], Happening]] = {
 
 
 def describe(happening: Happening, random: np.random.Generator, *, complete: bool = False) -> str:
-    """One caption; shape, colour and what happens are always named. ``complete`` names the background too, plainly."""
+    """Return one caption of a clip: always with shape, colour and event.
+
+    ``complete`` names the background too, in the plainest words.
+    """
     choose, says = speaker(random, complete=complete)
     scene = happening.scenes[0]
     verb = verb_of(happening, choose)
@@ -182,23 +199,23 @@ def describe(happening: Happening, random: np.random.Generator, *, complete: boo
     return " ".join(part for part in (subject, verb, backdrop(scene, choose) if says(0.75) else "") if part)
 
 
-def verb_of(happening: Happening, choose: Callable[..., str]) -> str:
-    """What happens, in words."""
+def verb_of(happening: Happening, choose: Choose) -> str:
+    """Return the verb phrase of a clip's event."""
     if happening.kind == "recolours":
         return choose(*(f"{verb} {happening.detail}" for verb in ("becomes", "changes to", "changes its colour to")))
     return choose(*VERBS[happening.detail or happening.kind])
 
 
-def describe_thing(thing: Object, kind: str, says: Callable[[float], bool], choose: Callable[..., str]) -> str:
-    """An object in words; its size is not named where it changes."""
+def describe_thing(thing: Object, kind: str, says: Says, choose: Choose) -> str:
+    """Describe an object; its size is not named in a clip that changes it."""
     size = choose(*SIZE_WORDS[thing.size]) if kind not in ("grows", "shrinks") and says(0.3) else ""
     shape = BLOB if thing.shape == BLOB else choose(*SHAPE_WORDS.get(thing.shape, (thing.shape,)))
     noun = f"{size} {thing.colour} {shape}".strip()
     return choose(with_article(noun), f"the {noun}")
 
 
-def backdrop(scene: Scene, choose: Callable[..., str]) -> str:
-    """The background in words."""
+def backdrop(scene: Scene, choose: Choose) -> str:
+    """Describe the background."""
     if scene.background in PLACES:
         return choose(*PLACE_PHRASES[scene.background])
     colour = scene.background.removeprefix("plain ")
@@ -206,8 +223,10 @@ def backdrop(scene: Scene, choose: Callable[..., str]) -> str:
 
 
 def held_out(count: int, frames: int = FRAMES) -> list[tuple[str, Happening]]:
-    """Complete captions, each another, and their clips, of things that have a name; to measure by. Training never
-    showed such a thing do such a thing before such a background."""
+    """Return ``count`` different complete captions with their clips, of named things, for evaluation.
+
+    No training clip has the same facts: thing, event and background.
+    """
     found: dict[str, Happening] = {}
     numbers = itertools.count()
     while len(found) < count:
@@ -219,7 +238,7 @@ def held_out(count: int, frames: int = FRAMES) -> list[tuple[str, Happening]]:
 
 
 def facts(happening: Happening) -> Facts:
-    """What happens, its direction, action or colour afterwards, the background, and colour and shape or clothes."""
+    """Return kind and detail of the clip, its background, and the object's colour and shape or the clothes."""
     scene = happening.scenes[0]
     if scene.figures:
         return happening.kind, happening.detail, scene.background, scene.figures[0].shirt, scene.figures[0].trousers
@@ -228,12 +247,12 @@ def facts(happening: Happening) -> Facts:
 
 @lru_cache(1)
 def trained_facts() -> frozenset[Facts]:
-    """The facts of all clips that training is shown; of one frame each, which tells as much and is sooner drawn."""
+    """Return the facts of all training clips, drawn with one frame each, which is faster and has the same facts."""
     return frozenset(facts(happening_at(number, frames=1)) for number in range(TRAINING_CLIPS))
 
 
 def write_clip(folder: Path, seed: int, size_px: int, number: int) -> list[str]:
-    """Draw and write one clip; returns its lines of the table."""
+    """Draw and write one clip; return its lines of ``captions.tsv``."""
     happening = happening_at(number, seed)
     frames = np.stack([render(scene, size_px, size_px).image for scene in happening.scenes])
     name = f"clip-{number:06d}.mp4"
@@ -245,6 +264,7 @@ def write_clip(folder: Path, seed: int, size_px: int, number: int) -> list[str]:
 
 
 def main() -> None:
+    """Draw the clips that the command line asks for, on all processors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".training/toyworld-clips"))
     parser.add_argument("--count", type=int, default=TRAINING_CLIPS)

@@ -24,8 +24,11 @@ MIN_AREA = 0.008  # of the picture; anything smaller is texture
 
 @dataclass(frozen=True)
 class Found:
-    """One thing found: centre (``x``, ``y``) and ``radius`` as fractions of the picture's width and height,
-    ``overlap`` the intersection over union with the ideal outline, ``mask`` bool (height, width)."""
+    """One thing found in a picture.
+
+    Centre (``x``, ``y``) and ``radius`` are fractions of the picture's width and height, ``overlap`` is the
+    intersection over union with the ideal outline, ``mask`` is bool (height, width).
+    """
 
     shape: str
     colour: str
@@ -37,13 +40,13 @@ class Found:
 
     @property
     def position(self) -> str:
-        """The position word for the centre."""
+        """Position word for the centre."""
         return position_word(self.x, self.y)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What was found: the background's name and the things, largest first."""
+    """Contents of a picture: the background's name and the things, largest first."""
 
     background: str
     things: tuple[Found, ...]
@@ -66,12 +69,12 @@ def detect(image: np.ndarray) -> Detection:
 
 @cache
 def background_model(background: str, height: int, width: int) -> np.ndarray:
-    """The background without texture, float32 (height, width, 3)."""
+    """Return the background without texture, float32 (height, width, 3)."""
     return gradient(background, height, width)
 
 
 def find_background(pixels: np.ndarray) -> str:
-    """The background nearest to the picture's border, by the median distance, textures told by their spread."""
+    """Return the name of the background whose colours are nearest to the picture's border, by the median distance."""
     height, width = pixels.shape[:2]
     margin = max(2, round(0.06 * min(height, width)))
     border = np.ones((height, width), bool)
@@ -85,9 +88,9 @@ def find_background(pixels: np.ndarray) -> str:
 
 
 def distance_from_background(pixels: np.ndarray, background: str) -> np.ndarray:
-    """How far each pixel is from the background in RGB: float32 (height, width).
+    """Return each pixel's distance from the background in RGB: float32 (height, width).
 
-    The model is first shifted by how far this picture's background is off it; in the sky, anything between
+    The model is first shifted by the median offset of this picture's background from it; in the sky, anything between
     blue and cloud is background.
     """
     height, width = pixels.shape[:2]
@@ -104,12 +107,12 @@ def distance_from_background(pixels: np.ndarray, background: str) -> np.ndarray:
 
 
 def threshold(background: str) -> float:
-    """How far in RGB a pixel must be from the background to belong to a thing: textures need more room."""
+    """Return the distance in RGB beyond which a pixel belongs to a thing; larger for textured backgrounds."""
     return {"sky": 48.0, "grass": 46.0, "sand": 36.0, "sea": 42.0, "night": 44.0}.get(background, 26.0)
 
 
 def components(foreground: np.ndarray) -> list[np.ndarray]:
-    """Connected regions with their holes filled, bool (height, width) each."""
+    """Return the connected regions with their holes filled, bool (height, width) each."""
     contours, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     masks = []
     for contour in contours:
@@ -122,12 +125,12 @@ def components(foreground: np.ndarray) -> list[np.ndarray]:
 
 
 def nearest_colour(rgb: np.ndarray) -> str:
-    """The palette colour nearest to an RGB value."""
+    """Return the palette colour nearest to an RGB value."""
     return min(COLOURS, key=lambda name: float(np.linalg.norm(rgb - np.array(COLOURS[name]))))
 
 
 def split_by_colour(mask: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
-    """One region, or its parts where two large areas of different palette colours touch."""
+    """Return the region, or its parts if two large areas of different palette colours touch."""
     palette = np.array(list(COLOURS.values()), np.float32)
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=2).astype(bool)
     if inner.sum() < 30:
@@ -146,7 +149,7 @@ def split_by_colour(mask: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
 
 
 def describe(mask: np.ndarray, pixels: np.ndarray) -> Found:
-    """Colour, place and shape of one region."""
+    """Return colour, place and shape of one region."""
     height, width = mask.shape
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=2).astype(bool)
     core = inner if inner.any() else mask
@@ -167,8 +170,10 @@ def describe(mask: np.ndarray, pixels: np.ndarray) -> Found:
 
 @cache
 def templates() -> tuple[np.ndarray, tuple[str, ...]]:
-    """Ideal outlines, each of equal area and centred on its centroid, at angles from -24 to 24 degrees:
-    bool (n, TEMPLATE_PX**2), and the shape of each."""
+    """Return the ideal outlines, bool (n, TEMPLATE_PX**2), and the shape of each.
+
+    They have equal area, are centred on their centroids, and turned by angles from -24 to 24 degrees.
+    """
     masks, names = [], []
     for shape in SHAPES:
         for angle in range(-24, 25, 6):
@@ -181,8 +186,10 @@ def templates() -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def normalised(mask: np.ndarray) -> tuple[np.ndarray, float]:
-    """The mask moved to the middle of a small square and scaled to a fixed area, and the radius in pixels that
-    a circle of its area has."""
+    """Return the mask, centred in a small square and scaled to a fixed area, and its radius in pixels.
+
+    The radius is that of the circle of equal area.
+    """
     moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
     area = moments["m00"]
     radius = math.sqrt(area / math.pi)
@@ -197,8 +204,10 @@ def normalised(mask: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def match_shape(mask: np.ndarray) -> tuple[str, float, float]:
-    """The best shape, its overlap (intersection over union) and the radius of the circle of equal area as a
-    fraction of the picture's shorter side."""
+    """Return the best shape, its overlap (intersection over union) and the radius.
+
+    The radius is that of the circle of equal area, as a fraction of the picture's shorter side.
+    """
     outline, radius = normalised(mask)
     known, names = templates()
     flat = outline.ravel()

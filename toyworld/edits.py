@@ -1,5 +1,6 @@
-"""Instructions that change a scene, and what the scene is afterwards: the truth of instruction editing."""
+"""Instructions that change a scene, with the changed scene: the truth of instruction editing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +19,11 @@ PLACE_INSTRUCTIONS = {
 
 
 def edit(scene: Scene, random: np.random.Generator) -> tuple[str, str, Scene]:
-    """A random instruction for a scene with one object or one mannequin: the attribute it names (of ATTRIBUTES), the
-    instruction, and the scene it leads to, in which nothing else is changed."""
+    """Draw a random edit of a scene with one object or one mannequin.
+
+    Returns the attribute that changes (of ATTRIBUTES), the instruction, and the scene after the edit, in which nothing
+    else differs.
+    """
     possible = ATTRIBUTES[:3] if scene.objects else ("background", "shirt", "trousers")
     attribute = str(random.choice(possible))
     if attribute == "background":
@@ -28,11 +32,16 @@ def edit(scene: Scene, random: np.random.Generator) -> tuple[str, str, Scene]:
         return attribute, *edit_clothes(scene, attribute, random)
     thing = scene.objects[0]
     changed, instruction = (repaint if attribute == "colour" else reshape)(thing, scene.background, random)
-    return attribute, instruction, replace(scene, objects=(changed,))
+    return attribute, instruction, with_object(scene, changed)
+
+
+def with_object(scene: Scene, thing: Object) -> Scene:
+    """Return the scene with this object alone."""
+    return replace(scene, objects=(thing,))
 
 
 def edit_background(scene: Scene, random: np.random.Generator) -> tuple[str, Scene]:
-    """Another background on which everything can still be seen."""
+    """Put the scene before another background on which everything can still be seen."""
     colours = [thing.colour for thing in scene.objects]
     colours += [colour for figure in scene.figures for colour in (figure.shirt, figure.trousers)]
     background = scene.background
@@ -52,7 +61,7 @@ def edit_background(scene: Scene, random: np.random.Generator) -> tuple[str, Sce
 
 
 def repaint(thing: Object, background: str, random: np.random.Generator) -> tuple[Object, str]:
-    """The object in another colour."""
+    """Give the object another colour."""
     colour = other(
         list(COLOURS),
         thing.colour,
@@ -73,7 +82,7 @@ def repaint(thing: Object, background: str, random: np.random.Generator) -> tupl
 
 
 def reshape(thing: Object, background: str, random: np.random.Generator) -> tuple[Object, str]:
-    """The object in another of the named shapes; it keeps its place, radius and colour."""
+    """Give the object another of the named shapes; it keeps its place, radius and colour."""
     shape = other(list(SHAPES), thing.shape, random, lambda shape: (thing.colour, shape) in HELD_OUT_PAIRS)
     before, after = word_for(thing.shape, random), with_article(word_for(shape, random))
     instruction = random.choice(
@@ -89,7 +98,7 @@ def reshape(thing: Object, background: str, random: np.random.Generator) -> tupl
 
 
 def edit_clothes(scene: Scene, garment: str, random: np.random.Generator) -> tuple[str, Scene]:
-    """The mannequin's shirt or trousers in another colour."""
+    """Give the mannequin's shirt or trousers another colour."""
     figure, *others = scene.figures
     worn = {"shirt": figure.shirt, "trousers": figure.trousers}
     taken = set(worn.values())
@@ -102,11 +111,11 @@ def edit_clothes(scene: Scene, garment: str, random: np.random.Generator) -> tup
     return str(instruction), replace(scene, figures=(changed, *others))
 
 
-def other(options: list[str], present: str, random: np.random.Generator, refused) -> str:
-    """One of the options that is neither the present one nor refused."""
+def other(options: list[str], present: str, random: np.random.Generator, refused: Callable[[str], bool]) -> str:
+    """Choose an option that is neither the present one nor refused."""
     return str(random.choice([option for option in options if option != present and not refused(option)]))
 
 
 def word_for(shape: str, random: np.random.Generator) -> str:
-    """A word for the shape, as captions use them."""
+    """Choose a word for the shape, as captions use them."""
     return str(random.choice(SHAPE_WORDS.get(shape, (shape,))))

@@ -11,10 +11,10 @@ import numpy as np
 
 from annotators.pose import draw_skeleton
 from media.video_io import write_video
+from toyworld.control_scenes import keypoints
 from toyworld.render import render
 from toyworld.scene import Figure, Object, Scene
 from toyworld.sequences import acting, growing, moving, turning
-from training.toyworld.control_data import keypoints
 
 SIDE_PX, FRAMES, FPS = 512, 24, 8
 PERSON = Scene("sand", figures=(Figure("blue", "black", 0.5, 0.52, 0.72),), texture_seed=3)
@@ -36,17 +36,17 @@ CLIPS: dict[str, tuple[str, tuple[Scene, ...]]] = {
 
 
 def skeleton(scene: Scene) -> np.ndarray:
-    """The OpenPose drawing of a scene's mannequins."""
+    """Draw the OpenPose skeletons of a scene's mannequins."""
     return draw_skeleton(keypoints(scene, SIDE_PX, SIDE_PX), SIDE_PX, SIDE_PX)
 
 
 def depth(scene: Scene) -> np.ndarray:
-    """A scene's depth, near is bright."""
+    """Draw a scene's depth, near is bright."""
     return np.repeat(render(scene, SIDE_PX, SIDE_PX).depth[..., None], 3, axis=-1)
 
 
 def plain(scene: Scene) -> np.ndarray:
-    """A scene as it looks."""
+    """Draw a scene in colour."""
     return render(scene, SIDE_PX, SIDE_PX).image
 
 
@@ -54,6 +54,7 @@ PAINTERS: dict[str, Callable[[Scene], np.ndarray]] = {"skeleton": skeleton, "dep
 
 
 def main() -> None:
+    """Draw and write every example clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("examples"))
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Draw a toy-world scene, and say exactly what is in the picture.
+"""Draw a toy-world scene, together with the exact truth of the picture.
 
 Everything is drawn at four times the size and averaged down, so outlines are smooth at any resolution.
 The truth (masks, edges, depth, skeleton) comes from the same masks, never from the finished picture.
@@ -30,8 +30,11 @@ ARM_WIDTH, LEG_WIDTH, TORSO_WIDTH = 0.075, 0.095, 0.17
 
 @dataclass(frozen=True)
 class Truth:
-    """One thing in the picture: coverage ``mask`` float32 (height, width) in 0..1, ``box`` x0 y0 x1 y1 in pixels,
-    ``keypoints`` (18, 2) x and y in pixels for a mannequin, else None."""
+    """Truth of one thing in the picture.
+
+    Coverage ``mask`` is float32 (height, width) in 0..1, ``box`` is x0 y0 x1 y1 in pixels, ``keypoints`` are (18, 2)
+    x and y in pixels for a mannequin, else None.
+    """
 
     thing: Object | Figure
     mask: np.ndarray
@@ -41,8 +44,11 @@ class Truth:
 
 @dataclass(frozen=True)
 class Rendering:
-    """A drawn scene: ``image`` uint8 (height, width, 3), ``edges`` uint8 {0, 255} and ``depth`` uint8 (near is
-    bright), both (height, width); ``things`` from far to near, their masks without what nearer things hide."""
+    """A drawn scene with its truth.
+
+    ``image`` is uint8 (height, width, 3), ``edges`` uint8 {0, 255} and ``depth`` uint8 (near is bright), both
+    (height, width); ``things`` go from far to near, their masks without the parts that nearer things hide.
+    """
 
     image: np.ndarray
     edges: np.ndarray
@@ -77,7 +83,7 @@ def render(scene: Scene, height: int = 128, width: int = 128) -> Rendering:
 
 
 def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 (exclusive) of where ``mask`` exceeds one half, or None where it never does."""
+    """Return the box x0, y0, x1, y1 (exclusive) around ``mask`` > 0.5, or None if it is nowhere so."""
     rows, columns = np.nonzero(mask > 0.5)
     if len(rows) == 0:
         return None
@@ -85,7 +91,7 @@ def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def outlines(things: list[Truth], height: int, width: int) -> np.ndarray:
-    """One-pixel outlines of every visible mask: uint8 (height, width), 0 or 255."""
+    """Draw one-pixel outlines of every visible mask: uint8 (height, width), 0 or 255."""
     edges = np.zeros((height, width), np.uint8)
     for truth in things:
         solid = (truth.mask > 0.5).astype(np.uint8)
@@ -97,7 +103,7 @@ def outlines(things: list[Truth], height: int, width: int) -> np.ndarray:
 
 
 def base_colours(background: str) -> tuple[RGB, RGB]:
-    """The colours of a background at the top and at the bottom of the picture."""
+    """Return the colours of a background at the top and at the bottom of the picture."""
     if background.startswith("plain "):
         colour = PLAIN_COLOURS[background.removeprefix("plain ")]
         return colour, colour
@@ -111,14 +117,14 @@ def base_colours(background: str) -> tuple[RGB, RGB]:
 
 
 def gradient(background: str, height: int, width: int) -> np.ndarray:
-    """The background without its texture: float32 (height, width, 3)."""
+    """Draw the background without its texture: float32 (height, width, 3)."""
     top, bottom = (np.array(colour, np.float32) for colour in base_colours(background))
     ramp = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None, None]
     return np.broadcast_to(top + ramp * (bottom - top), (height, width, 3)).copy()
 
 
 def draw_background(background: str, seed: int, height: int, width: int) -> np.ndarray:
-    """A background with its texture, uint8 (height, width, 3); the same seed gives the same texture."""
+    """Draw a background with its texture, uint8 (height, width, 3); the same seed gives the same texture."""
     random = np.random.default_rng(seed)
     side = min(height, width)
     canvas = gradient(background, height, width)
@@ -149,7 +155,7 @@ def draw_background(background: str, seed: int, height: int, width: int) -> np.n
 
 
 def background_depth(background: str, height: int, width: int) -> np.ndarray:
-    """Depth of the background, float32 (height, width): a far wall, or ground that comes nearer downwards."""
+    """Return the background's depth, float32 (height, width): a far wall, or ground that comes nearer downwards."""
     if background in ("grass", "sand", "sea"):
         ramp = (np.arange(height, dtype=np.float32) + 0.5) / height
         return np.broadcast_to((10 + 70 * ramp)[:, None], (height, width)).copy()
@@ -160,7 +166,7 @@ def background_depth(background: str, height: int, width: int) -> np.ndarray:
 
 
 def unit_outline(shape: str, outline: tuple[float, ...] = ()) -> np.ndarray:
-    """The outline of a shape in the unit circle: float64 (points, 2), x to the right and y downwards."""
+    """Return the outline of a shape in the unit circle: float64 (points, 2), x to the right and y downwards."""
     if outline:
         angles = np.linspace(0, 2 * math.pi, len(outline), endpoint=False)
         dense = np.linspace(0, 2 * math.pi, 120, endpoint=False)
@@ -188,7 +194,7 @@ def unit_outline(shape: str, outline: tuple[float, ...] = ()) -> np.ndarray:
 
 
 def filled(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Coverage of polygons given in pixels: float32 (height, width) in 0..1, antialiased."""
+    """Fill polygons given in pixels: coverage float32 (height, width) in 0..1, antialiased."""
     canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
     for polygon in polygons:
         points = np.rint((polygon * SUPERSAMPLING - 0.5) * 16).astype(np.int32)
@@ -197,12 +203,12 @@ def filled(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
 
 
 def to_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scene coordinates to pixels; the picture's shorter side is the unit, its centre stays the centre."""
+    """Convert scene coordinates to pixels; the picture's shorter side is the unit, its centre stays the centre."""
     return (points - 0.5) * min(height, width) + np.array([width, height]) / 2
 
 
 def object_layers(thing: Object, height: int, width: int) -> tuple[list[tuple[np.ndarray, RGB]], np.ndarray | None]:
-    """What to paint for an object: one mask and its colour."""
+    """Return an object's one layer, coverage and colour, and None for its keypoints."""
     angle = -math.radians(thing.angle)
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     points = unit_outline(thing.shape, thing.outline) @ rotation * thing.radius + np.array([thing.x, thing.y])
@@ -210,7 +216,7 @@ def object_layers(thing: Object, height: int, width: int) -> tuple[list[tuple[np
 
 
 def joints(figure: Figure) -> dict[str, np.ndarray]:
-    """Where the 18 keypoints and the crown of a mannequin are, in scene coordinates."""
+    """Return the 18 keypoints of a mannequin by name, in scene coordinates."""
     angle = {joint: math.radians(value) for joint, value in zip(JOINTS, figure.angles, strict=True)}
 
     def along(direction: float, length: float) -> np.ndarray:
@@ -240,13 +246,13 @@ def joints(figure: Figure) -> dict[str, np.ndarray]:
 
 
 def keypoints(figure: Figure, height: int, width: int) -> np.ndarray:
-    """Where a mannequin's 18 keypoints are: float (18, 2), x and y in pixels."""
+    """Return a mannequin's 18 keypoints in the order of KEYPOINTS: float (18, 2), x and y in pixels."""
     named = joints(figure)
     return np.stack([to_pixels(named[name], height, width) for name in KEYPOINTS])
 
 
 def capsule(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
-    """The outline of a thick line with round ends: (points, 2)."""
+    """Return the outline of a thick line with round ends: (points, 2)."""
     direction = math.atan2(*(end - start)[::-1])
     arc = np.linspace(-math.pi / 2, math.pi / 2, 9)
     caps = [
@@ -257,7 +263,7 @@ def capsule(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
 
 
 def figure_layers(figure: Figure, height: int, width: int) -> tuple[list[tuple[np.ndarray, RGB]], np.ndarray | None]:
-    """What to paint for a mannequin, from back to front, and its keypoints in pixels (18, 2)."""
+    """Return a mannequin's layers, coverage and colour from back to front, and its keypoints in pixels (18, 2)."""
     joint = {name: to_pixels(point, height, width) for name, point in joints(figure).items()}
     size = figure.height * min(height, width)
     shirt, trousers = COLOURS[figure.shirt], COLOURS[figure.trousers]

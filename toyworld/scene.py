@@ -1,4 +1,4 @@
-"""What exists in the toy world: frozen descriptions of scenes, and how to draw them at random.
+"""The contents of the toy world: frozen descriptions of scenes, and random draws of them.
 
 Lengths are fractions of the picture's side, x to the right and y downwards, angles in degrees
 counter-clockwise. Nothing here knows about pixels.
@@ -62,12 +62,12 @@ class Object:
 
     @property
     def size(self) -> str:
-        """The size word whose range the radius is in, or nearest to."""
+        """Size word whose range the radius is in, or nearest to."""
         return min(SIZES, key=lambda name: abs(self.radius - sum(SIZES[name]) / 2))
 
     @property
     def position(self) -> str:
-        """The position word for the centre: ``centre`` within 0.09 of the middle, else the longer offset."""
+        """Position word for the centre: ``centre`` within 0.09 of the middle, else the longer offset."""
         return position_word(self.x, self.y)
 
 
@@ -142,7 +142,7 @@ class Scene:
 
 
 def position_word(x: float, y: float) -> str:
-    """The position word for a centre at (x, y)."""
+    """Return the position word for a centre at (x, y)."""
     right, down = x - 0.5, y - 0.5
     if max(abs(right), abs(down)) < 0.09:
         return "centre"
@@ -152,18 +152,18 @@ def position_word(x: float, y: float) -> str:
 
 
 def pose(action: str, **changes: float) -> tuple[float, ...]:
-    """The joint angles of a named action, with single joints changed."""
+    """Return the joint angles of a named action, with single joints changed."""
     angles = STANDING | ACTIONS[action] | changes
     return tuple(angles[joint] for joint in JOINTS)
 
 
 def clashes(colour: str, background: str) -> bool:
-    """Whether an object of this colour would hardly be seen: only on a plain background of its own colour."""
+    """Return True if an object of this colour can hardly be seen: on a plain background of its own colour."""
     return background == f"plain {colour}"
 
 
 def random_outline(random: np.random.Generator, points: int = 24) -> tuple[float, ...]:
-    """Relative radii of a smooth closed blob: a few random harmonics, the largest radius 1."""
+    """Draw the relative radii of a smooth closed blob: a few random harmonics, the largest radius 1."""
     angles = np.arange(points) * (2 * math.pi / points)
     radii = np.ones(points)
     for harmonic in range(2, 6):
@@ -181,7 +181,11 @@ def random_object(
     size: str | None = None,
     held_out: bool = False,
 ) -> Object:
-    """One object that can be seen on ``background``; ``held_out`` draws only from the pairs kept from training."""
+    """Draw one object that can be seen on ``background``.
+
+    A shape, position or size that is given is kept; ``held_out`` draws colour and shape from HELD_OUT_PAIRS alone,
+    which are never drawn otherwise.
+    """
     while True:
         kind = shape or (BLOB if random.random() < 0.08 else str(random.choice(SHAPES)))
         colour = str(random.choice(list(COLOURS)))
@@ -205,7 +209,7 @@ def random_object(
 
 
 def random_centre(random: np.random.Generator, position: str, radius: float) -> tuple[float, float]:
-    """A centre that deserves the position word, with the whole object inside the picture."""
+    """Draw a centre that deserves the position word, with the whole object inside the picture."""
     edge = radius + float(random.uniform(0.02, 0.08))
     across = 0.5 + float(random.uniform(-0.06, 0.06))
     return {
@@ -218,7 +222,7 @@ def random_centre(random: np.random.Generator, position: str, radius: float) -> 
 
 
 def random_pair(random: np.random.Generator, background: str) -> tuple[Object, Object]:
-    """Two objects of different colours, side by side or one above the other."""
+    """Draw two objects of different colours, side by side or one above the other."""
     radii = random.uniform(0.15, 0.21, size=2)
     offset = float(random.uniform(0.23, 0.26))
     jitter = random.uniform(-0.05, 0.05, size=2)
@@ -238,7 +242,7 @@ def random_pair(random: np.random.Generator, background: str) -> tuple[Object, O
 
 
 def random_figure(random: np.random.Generator, background: str) -> Figure:
-    """A mannequin in a named action (two in three, slightly varied) or in any pose."""
+    """Draw a mannequin in a named action (two in three, slightly varied) or in any pose."""
     colours = [colour for colour in COLOURS if not clashes(colour, background)]
     shirt, trousers = (str(name) for name in random.choice(colours, size=2, replace=False))
     action = str(random.choice(list(ACTIONS))) if random.random() < 0.67 else None
@@ -265,7 +269,7 @@ def random_figure(random: np.random.Generator, background: str) -> Figure:
 
 
 def mirrored(angles: list[float]) -> list[float]:
-    """The pose seen in a mirror: left and right joints change places, every angle its sign."""
+    """Mirror a pose: left and right joints change places, every angle its sign."""
     named = dict(zip(JOINTS, angles, strict=True))
     swap = {"left": "right", "right": "left"}
     return [
@@ -275,7 +279,7 @@ def mirrored(angles: list[float]) -> list[float]:
 
 
 def random_scene(random: np.random.Generator) -> Scene:
-    """A scene of the training distribution: one object (70 %), two objects (15 %) or a mannequin (15 %)."""
+    """Draw a scene of the training distribution: one object (70 %), two objects (15 %) or a mannequin (15 %)."""
     background = random_background(random)
     seed = int(random.integers(2**31))
     kind = random.random()
@@ -287,7 +291,7 @@ def random_scene(random: np.random.Generator) -> Scene:
 
 
 def random_background(random: np.random.Generator) -> str:
-    """A place in half the scenes, a plain colour in the others."""
+    """Draw a place in half of all cases, a plain colour in the others."""
     if random.random() < 0.5:
         return str(random.choice(PLACES))
     return f"plain {random.choice(list(PLAIN_COLOURS))}"

@@ -14,7 +14,7 @@ MOTIONS = ("walking", "waving", "jumping", "dancing")
 
 
 def moving(scene: Scene, direction: str, distance: float, frames: int) -> tuple[Scene, ...]:
-    """The first object goes ``distance`` (a fraction of the side) in a direction, at constant speed."""
+    """Move the first object by ``distance`` (a fraction of the side) in a direction, at constant speed."""
     across, down = DIRECTIONS[direction]
 
     def at(thing: Object, share: float) -> Object:
@@ -24,19 +24,19 @@ def moving(scene: Scene, direction: str, distance: float, frames: int) -> tuple[
 
 
 def turning(scene: Scene, degrees: float, frames: int) -> tuple[Scene, ...]:
-    """The first object turns counter-clockwise."""
+    """Turn the first object counter-clockwise."""
     return _with_first_object(scene, lambda thing, share: replace(thing, angle=thing.angle + share * degrees), frames)
 
 
 def growing(scene: Scene, factor: float, frames: int) -> tuple[Scene, ...]:
-    """The first object's radius is multiplied by ``factor`` by the end; below 1 it shrinks."""
+    """Multiply the first object's radius by ``factor`` by the end; below 1 it shrinks."""
     return _with_first_object(scene, lambda thing, share: replace(thing, radius=thing.radius * factor**share), frames)
 
 
 def changing(
     scene: Scene, frames: int, *, shape: str | None = None, colour: str | None = None, background: str | None = None
 ) -> tuple[Scene, ...]:
-    """The first object's shape or colour, or the scene's background, changes half-way and holds."""
+    """Change the first object's shape or colour, or the scene's background, half-way."""
     first, *others = scene.objects
     changed = replace(first, shape=shape or first.shape, colour=colour or first.colour)
     after = replace(scene, background=background or scene.background, objects=(changed, *others))
@@ -44,7 +44,7 @@ def changing(
 
 
 def acting(scene: Scene, motion: str, frames: int, cycles: float = 1.0) -> tuple[Scene, ...]:
-    """The first mannequin walks, waves, jumps or dances through so many cycles."""
+    """Let the first mannequin walk, wave, jump or dance through so many cycles."""
     first, *others = scene.figures
     return tuple(
         replace(scene, figures=(_ACTS[motion](first, 2 * math.pi * cycles * frame / frames), *others))
@@ -53,7 +53,7 @@ def acting(scene: Scene, motion: str, frames: int, cycles: float = 1.0) -> tuple
 
 
 def _with_first_object(scene: Scene, at: Callable[[Object, float], Object], frames: int) -> tuple[Scene, ...]:
-    """The scene with its first object as ``at(object, share)`` says, share running from 0 to 1."""
+    """Return the scene per frame, its first object replaced by ``at(object, share)``, share running from 0 to 1."""
     first, *others = scene.objects
     shares = [frame / max(1, frames - 1) for frame in range(frames)]
     return tuple(replace(scene, objects=(at(first, share), *others)) for share in shares)
@@ -81,7 +81,7 @@ def _wave(figure: Figure, phase: float) -> Figure:
 
 
 def _jump(figure: Figure, phase: float) -> Figure:
-    """Crouches, leaves the ground with arms and legs spread, lands."""
+    """Leave the ground with arms and legs spread, and land."""
     height = max(0.0, math.sin(phase))
     standing, spread = (dict(zip(JOINTS, pose(action), strict=True)) for action in ("standing", "jumping"))
     angles = tuple(standing[joint] + height * (spread[joint] - standing[joint]) for joint in JOINTS)
@@ -89,7 +89,7 @@ def _jump(figure: Figure, phase: float) -> Figure:
 
 
 def _dance(figure: Figure, phase: float) -> Figure:
-    """Sways from foot to foot, the arms up and down in turn; no word of the captions means it."""
+    """Sway from foot to foot, the arms up and down in turn; no word of the captions means it."""
     sway, beat = math.sin(phase), math.sin(2 * phase)
     angles = pose(
         "standing",

@@ -1,27 +1,40 @@
-"""What the page shows of a job, as HTML in which every word from outside is text."""
+"""HTML of the page; every word from outside is escaped, so that it is shown as text whatever it holds."""
 
 import base64
 import html
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image
 
+from comparison.report.formatting import duration
+from model import Clip, Progress
+from model_manager.builtin_models import ModelRow
+
+HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
+<p>Videos from image models, with no video training.</p></div>"""
 PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # keeps the page from jumping later
 NOTHING_KEPT = "Stopped. Nothing was kept."
 
 
 def status_html(text: str, tone: str = "", fraction: float | None = None, notes: Sequence[str] = ()) -> str:
-    """A line that is text whatever it holds, a bar while something runs, and remarks."""
+    """Return a line of status, with a bar while something runs (``fraction`` from 0 to 1) and the notes under it.
+
+    ``tone`` is "running", "done", "error" or "".
+    """
     bar = "" if fraction is None else f'<div class="t2v-bar"><div style="width:{fraction:.1%}"></div></div>'
     remarks = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     return f'<div class="t2v-status {tone}" role="status"><p>{html.escape(text)}</p>{bar}{remarks}</div>'
 
 
-def progress_html(progress: Any) -> str:
-    """The step it is at, the frames done in it where it takes several goes, and the time left."""
+def hint_html(text: str) -> str:
+    """Return a small grey paragraph; the text is HTML already."""
+    return f'<div class="t2v-hint"><p>{text}</p></div>'
+
+
+def progress_html(progress: Progress) -> str:
+    """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left."""
     if progress.step == progress.total:
         return status_html("Writing the video…", "running", progress.fraction)
     parts = [f"Step {progress.step + 1} of {progress.total}"]
@@ -32,17 +45,19 @@ def progress_html(progress: Any) -> str:
     return status_html(" · ".join(parts), "running", progress.fraction)
 
 
-def finished_html(clip: Any) -> str:
-    """Time, seed and shape of the video, and the model's remarks."""
+def finished_html(clip: Clip) -> str:
+    """Return the status of a finished clip: time, seed, length, frame rate and size, and the model's notes."""
     frames, height, width = clip.frames.shape[:3]
     shape = f"{frames} frame{'s' * (frames > 1)}, {clip.fps} fps, {width}x{height}"
     return status_html(
-        f"Done in {duration(clip.seconds)} · seed {clip.settings.seed} · {shape}", "done", notes=clip.notes
+        f"Done in {duration(clip.seconds)} · seed {clip.settings.seed} · {shape}",  # type: ignore[attr-defined]
+        "done",
+        notes=clip.notes,
     )
 
 
 def preview_html(frames: np.ndarray) -> str:
-    """Some uint8 frames (n, h, w, 3), four to a row, inside the page itself: a preview leaves no file behind."""
+    """Return a sheet of frames (n, h, w, 3), uint8, four to a row, inside the page itself: a preview leaves no file."""
     columns = min(len(frames), 4)
     blank = np.full_like(frames[:1], 255).repeat(-len(frames) % columns, axis=0)
     rows = np.concatenate([frames, blank]).reshape(-1, columns, *frames.shape[1:])
@@ -53,6 +68,12 @@ def preview_html(frames: np.ndarray) -> str:
     return f'<div class="t2v-stage"><img alt="The frames so far" src="data:image/jpeg;base64,{data}"></div>'
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def model_html(row: ModelRow, reason: str = "") -> str:
+    """Return label and note of a model, and the reason why the program has chosen it."""
+    reason = f" <span>{html.escape(reason)}</span>" if reason else ""
+    return hint_html(f"<b>{html.escape(row.label)}.</b> {html.escape(row.note)}{reason}")
+
+
+def learned_words_html(names: Collection[str]) -> str:
+    """Return the line that names the learned words (textual inversion) on offer."""
+    return hint_html(f"Learned words for both prompts: {', '.join(html.escape(name) for name in names)}.")

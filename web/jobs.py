@@ -1,4 +1,4 @@
-"""One job: ``generate`` in a thread of its own, watched from an event loop, and ended when nobody watches."""
+"""Jobs of the page: work in a thread of its own, watched from an event loop and ended when nobody watches it."""
 
 import asyncio
 import os
@@ -11,60 +11,68 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from model import Clip, Progress
 from settings import Settings
 
-Generate = Callable[..., Any]  # Model.generate: (settings, on_step=, cancel=, source=, first_frame=) -> Clip
+Generate = Callable[..., Clip]  # Model.generate: (settings, on_step=, cancel=, source=, first_frame=)
+Update = TypeVar("Update")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished clip, its file, and the file of what steered it or was edited, where there is such a thing."""
+class FinishedClip:
+    """A finished clip, its file, and the file of the control video or of the video that was edited, if there is one."""
 
-    clip: Any
+    clip: Clip
     path: Path
     control: Path | None
 
 
 async def run_job(
-    generate: Generate, settings: Settings, suffix: str, output_dir: Path | None, given: Mapping[str, Path]
-) -> AsyncGenerator[Any, None]:
-    """Generate in a thread from settings and the ``given`` files; yields each Progress, at last ``Finished``, whose
-    files live until the next step. Closing it ends the job, as in ``run_in_thread``; what was written is gone then."""
+    generate: Generate, settings: Settings, *, suffix: str, output_dir: Path | None, given: Mapping[str, Path]
+) -> AsyncGenerator[Progress | FinishedClip, None]:
+    """Generate a clip in a thread from settings and the ``given`` files (``source``, ``first_frame``).
+
+    Yields the Progress of the steps and at last a FinishedClip, whose files live until the generator goes on. Closing
+    the generator ends the job as in ``run_in_thread`` and deletes what was written.
+    """
     with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         path, control = Path(folder) / f"{name}.{suffix}", Path(folder) / f"{name}-control.mp4"
 
-        def work(on_step: Callable[[Any], None], cancel: threading.Event) -> Finished:
+        def work(on_step: Callable[[Progress], None], cancel: threading.Event) -> FinishedClip:
             clip = generate(settings, on_step=on_step, cancel=cancel, **given)
             clip.save(path)
-            return Finished(clip, path, clip.save_control(control))
+            return FinishedClip(clip, path, clip.save_control(control))
 
         async with aclosing(run_in_thread(work)) as updates:
             async for update in updates:
-                if isinstance(update, Finished) and output_dir is not None:
+                if isinstance(update, FinishedClip) and output_dir is not None:
                     await asyncio.to_thread(keep, path, output_dir)
                 yield update
 
 
-async def run_in_thread(work: Callable[[Callable[[Any], None], threading.Event], Any]) -> AsyncGenerator[Any, None]:
-    """Work in a thread, which gets ``tell(update)`` and ``cancel``; yields the updates, and at last what it returns.
+async def run_in_thread(
+    work: Callable[[Callable[[Update], None], threading.Event], Result],
+) -> AsyncGenerator[Update | Result, None]:
+    """Run ``work(report, cancel)`` in a thread; yields what it reports, and at last what it returns.
 
     Whoever closes this generator (Cancel, a closed tab, a server that stops) ends the work and waits until it has
     really ended: the place in the queue is not free while the model is not.
     """
     loop, cancel = asyncio.get_running_loop(), threading.Event()
-    updates: asyncio.Queue[Any] = asyncio.Queue()
+    updates: asyncio.Queue[Update | None] = asyncio.Queue()
 
-    def tell(update: Any) -> None:
+    def report(update: Update | None) -> None:
         loop.call_soon_threadsafe(updates.put_nowait, update)
 
-    def watched() -> Any:
+    def watched() -> Result:
         try:
-            return work(tell, cancel)
+            return work(report, cancel)
         finally:
-            tell(None)
+            report(None)
 
     job = loop.run_in_executor(None, watched)
     try:
@@ -79,7 +87,7 @@ async def run_in_thread(work: Callable[[Callable[[Any], None], threading.Event],
 
 
 def keep(path: Path, output_dir: Path) -> None:
-    """Copy a finished file into the operator's folder, under its own name only when it is whole."""
+    """Copy a finished file into the operator's folder; it has its own name there only when it is whole."""
     partial = output_dir / f".{path.name}.part"
     try:
         shutil.copyfile(path, partial)

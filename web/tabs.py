@@ -1,27 +1,79 @@
-"""The tabs of the page: one builder, and what tells one mode's tab from another's as data."""
+"""Tabs of the page: one builder, and as data the differences between one mode's tab and another's."""
 
-import html
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
 
-from director.storyboard import Complete
+from comparison.runner import Comparison
+from comparison.settings import ComparisonSettings
+from director.director import ChatModel
+from model_manager.builtin_models import ModelRow
+from model_manager.offered_names import AUTO
 from settings import Settings, field_facts
-from web import controls as ui
-from web.generate import JobRunner
+from web.controls import Choices, choice_control, clickable_texts, control, item_at, text_control
+from web.events import PAGE_ONLY, Updates, run_buttons
+from web.generate import FORMATS, GenerationHandlers, ReadMetadata
+from web.html import learned_words_html, model_html
 from web.jobs import Generate
-from web.storyboard import Storyboarder, storyboard_panel
+from web.result_panel import result_panel
+from web.storyboard import StoryboardHandlers, storyboard_panel
 
-AUTO = "auto"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @dataclass(frozen=True)
+class PageContext:
+    """The program as a tab sees it.
+
+    ``rows`` are the models a client may choose, ``default(edits=...)`` is the model that "auto" takes with the reason
+    for it; ``loras``, ``vaes`` and ``embeddings`` are names of further files the operator offers; ``chat_model`` is a
+    language model, or None; ``compare`` prepares a comparison, of the program's own engines and of ``engines``,
+    diffusers pipelines as ``engine_spec`` takes them.
+    """
+
+    generate: Generate
+    rows: Mapping[str, ModelRow]
+    default: Callable[..., tuple[ModelRow, str]]
+    read_metadata: ReadMetadata
+    output_dir: Path | None = None
+    loras: Collection[str] = ()
+    vaes: Collection[str] = ()
+    embeddings: Collection[str] = ()
+    chat_model: ChatModel | None = None
+    compare: Callable[[ComparisonSettings], Comparison] | None = None
+    engines: Collection[str] = ()
+
+    def choices(self) -> dict[str, Choices]:
+        """Return the choices of the settings that only the operator can fill."""
+        return {
+            "lora": [("None", ""), *((name, name) for name in self.loras)],
+            "vae": [("The checkpoint's own", ""), *((name, name) for name in self.vaes)],
+        }
+
+    def hidden(self) -> tuple[str, ...]:
+        """Return the settings that are not asked for because nothing is offered."""
+        return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
+
+
+class PageTab(Protocol):
+    """Any tab of the page."""
+
+    @property
+    def label(self) -> str:
+        """Title of the tab."""
+
+    def build(self, context: PageContext) -> None:
+        """Build the tab inside the current Gradio block."""
+
+
+@dataclass(frozen=True)
 class ExampleClip:
-    """A clip of EXAMPLES and a prompt for it."""
+    """A clip in EXAMPLES and a prompt for it."""
 
     label: str
     file: str
@@ -29,21 +81,24 @@ class ExampleClip:
 
     @property
     def is_control(self) -> bool:
-        """Whether it already is a control video, and no plain one."""
+        """Return whether the clip is a control video already, and no plain one."""
         return not self.file.startswith("plain")
 
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab: its settings class and the name of its endpoint; ``fixed`` settings that are not asked for; which others
-    are in sight, row by row, beside prompt, model and seed; whether it takes a video, which are offered, or a first
-    frame, and whether its frames have a table of prompts."""
+    """The tab of one mode.
+
+    ``kind`` is its settings class and ``endpoint`` its name in the API; ``fixed`` settings are not asked for and
+    ``hidden`` ones keep their defaults; ``rows`` of settings stand outside "Advanced". It may take a video, labelled
+    ``source``, with example ``clips``, and a first frame; ``storyboard`` gives it a table of frame prompts.
+    """
 
     label: str
     kind: type[Settings]
     endpoint: str
     rows: tuple[tuple[str, ...], ...]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     source: str | None = None
     clips: tuple[ExampleClip, ...] = ()
@@ -52,176 +107,149 @@ class Tab:
     storyboard: bool = False
     prompt_lines: int = 2
 
-    def suits(self, row: Any) -> bool:
-        """Whether a model can do what this tab is for."""
+    def suits(self, row: ModelRow) -> bool:
+        """Return whether a model can do this tab's job."""
         steerable = "control" not in self.fixed or self.fixed["control"] in row.controlnets
         return row.edits == self.edits and steerable and not (self.storyboard and row.trained_on_videos)
 
-    def build(self, server: "Server") -> None:
-        """Put the tab where it stands on the page."""
-        create_demo(self, server)
+    def build(self, context: PageContext) -> None:
+        """Build the tab inside the current Gradio block."""
+        create_demo(self, context)
 
-    def examples(self, row: Any) -> tuple[str, ...]:
-        """Prompts to try with a model."""
+    def examples(self, row: ModelRow) -> tuple[str, ...]:
+        """Return prompts to try with a model."""
         return row.storyboards if self.storyboard else row.examples
 
 
-@dataclass(frozen=True)
-class Server:
-    """What a tab needs of the program: ``rows`` are the models a client may choose, ``default(edits=...)`` what "auto"
-    is and why; ``loras``, ``vaes`` and ``embeddings`` are names of what else the operator offers; ``complete`` is a
-    language model, or None."""
-
-    generate: Generate
-    rows: Mapping[str, Any]
-    default: Callable[..., tuple[Any, str]]
-    read_metadata: Callable[[Path], Mapping[str, str]]
-    output_dir: Path | None = None
-    loras: Collection[str] = ()
-    vaes: Collection[str] = ()
-    embeddings: Collection[str] = ()
-    complete: Complete | None = None
-    compare: Callable[..., Any] | None = None  # comparison settings to what is ready to run
-    engines: Collection[str] = ()  # pipelines of diffusers that may be compared, as engine_by_name takes them
-
-    def choices(self) -> dict[str, list[tuple[str, str]]]:
-        """What the settings that nobody can choose without the operator may be, as (label, value)."""
-        return {
-            "lora": [("None", ""), *((name, name) for name in self.loras)],
-            "vae": [("The checkpoint's own", ""), *((name, name) for name in self.vaes)],
-        }
-
-    def hidden(self) -> tuple[str, ...]:
-        """The settings that are not asked for because nothing is offered."""
-        return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
-
-
-def create_demo(tab: Tab, server: Server) -> gr.Blocks:
-    """The tab as a page of its own."""
-    default = server.default(edits=tab.edits)
-    rows = {name: row for name, row in server.rows.items() if tab.suits(row)}
-    names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *server.hidden())]
-    choices = {"model": [("Automatic", AUTO), *((row.label, name) for name, row in rows.items())], **server.choices()}
-    asked = {name: choices.get(name, ()) for name in names}
-    controls: dict[str, Any] = {}
-    files: dict[str, Any] = {}
+def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
+    """Build the tab as a page of its own."""
+    models = ModelChoice(tab, context)
+    names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *context.hidden())]
+    controls: dict[str, Component] = {}
+    files: dict[str, Component] = {}
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
         with gr.Column(elem_classes="t2v-ask"):
             if tab.source is not None:
                 files["source"] = gr.Video(label=tab.source, sources=["upload"], include_audio=False, height=220)
-                clips = choice_of([clip.label for clip in tab.clips], "Example clips")
-            controls["prompt"] = ui.control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
-            with gr.Row():
-                run = gr.Button("Generate", variant="primary", scale=3, min_width=120)
-                cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
+                clips = clickable_texts([clip.label for clip in tab.clips], "Example clips")
+            prompt = text_control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
+            run, cancel = run_buttons("Generate")
             if tab.storyboard:
                 default_frames = field_facts(tab.kind)["num_frames"]["default"]
-                board = storyboard_panel(default_frames, with_language_model=server.complete is not None)
+                board = storyboard_panel(default_frames, with_language_model=context.chat_model is not None)
                 controls["storyboard"] = board.table
         with gr.Column(elem_classes="t2v-answer"):
-            panel = ui.result_panel(cancel, with_control=tab.source is not None)
+            panel = result_panel(cancel, with_control=tab.source is not None)
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
-            examples = choice_of(tab.examples(default[0]), "Examples")
-            controls["model"] = ui.control(tab.kind, "model", asked["model"])
-            note = gr.HTML(note_html(*default))
-            output_format = add_settings(tab, asked, panel, controls, files)
-            if server.embeddings:
-                gr.HTML(words_html(server.embeddings))
+            examples = clickable_texts(tab.examples(models.default), "Examples")
+            model = choice_control(tab.kind, "model", models.choices())
+            note = gr.HTML(model_html(models.default, models.reason))
+            controls |= {"prompt": prompt, "model": model}
+            left = {name: context.choices().get(name, ()) for name in names if name not in controls}
+            settings = add_settings(tab, left, panel.facts)
+            if context.embeddings:
+                gr.HTML(learned_words_html(context.embeddings))
 
+        controls |= settings.controls
         controls = {name: controls[name] for name in names}
-        runner = JobRunner(tab.kind, server.generate, server.output_dir, tab.endpoint, tab.fixed)
-        runner.connect([run.click, controls["prompt"].submit], {**controls, "format": output_format, **files}, panel)
-        runner.connect_restore(upload, controls, panel, server.read_metadata)
-        example_chosen = connect_model(controls, note, examples, default, rows, tab)
+        if settings.first_frame is not None:
+            files["first_frame"] = settings.first_frame
+        handlers = GenerationHandlers(tab.kind, context.generate, context.output_dir, tab.endpoint, tab.fixed)
+        handlers.connect([run.click, prompt.submit], {**controls, "format": settings.output_format, **files}, panel)
+        handlers.connect_restore(upload, controls, panel=panel, read_metadata=context.read_metadata)
+        example_chosen = models.connect(model, note, examples=examples, prompt=prompt)
         if tab.storyboard:
-            prompt, frames = controls["prompt"], controls["num_frames"]
-            Storyboarder(board, prompt, frames, panel.status, server.complete).connect(example_chosen)
+            frames = controls["num_frames"]
+            assert isinstance(frames, gr.Number)
+            StoryboardHandlers(board, prompt, frames, panel.status, context.chat_model).connect(example_chosen)
         if tab.source is not None:
-            connect_clips(clips, tab.clips, files["source"], controls)
+            connect_clips(clips, tab.clips, source=files["source"], controls=controls)
     return demo
 
 
-def add_settings(tab: Tab, asked: Mapping[str, Any], panel: ui.ResultPanel, controls: Any, files: Any) -> gr.Radio:
-    """Build the controls of everything asked for but prompt and model, with what there is to choose from, into
-    ``controls`` and ``files``; returns the format's."""
+@dataclass(frozen=True)
+class SettingsControls:
+    """The components of a tab's settings by name, the format of its file, and its first frame, if it takes one."""
+
+    controls: dict[str, Component]
+    output_format: gr.Radio
+    first_frame: gr.Image | None
+
+
+def add_settings(tab: Tab, asked: Mapping[str, Choices], last_video: gr.JSON) -> SettingsControls:
+    """Build the components of the settings in ``asked``, with their choices, and of the format.
+
+    ``last_video`` holds the facts of the last video, of which the seed can be taken.
+    """
+    controls: dict[str, Component] = {}
     for row in tab.rows:
         with gr.Row():
-            controls |= {name: ui.control(tab.kind, name, min_width=200) for name in row}
+            controls |= {name: control(tab.kind, name, min_width=200) for name in row}
     with gr.Row():
-        controls["seed"] = ui.control(tab.kind, "seed", min_width=140)
-        output_format = gr.Radio(
-            ui.FORMATS, value=ui.FORMATS[0], label="Format", info="A GIF plays anywhere.", min_width=140
-        )
+        seed = control(tab.kind, "seed", min_width=140)
+        output_format = gr.Radio(FORMATS, value=FORMATS[0], label="Format", info="A GIF plays anywhere.", min_width=140)
     with gr.Row():
         reuse = gr.Button("Reuse the last seed", size="sm", min_width=140)
         randomize = gr.Button("Random seed", size="sm", min_width=140)
+    controls["seed"] = seed
+    first_frame = None
     with gr.Accordion("Advanced", open=False):
         if tab.first_frame:
-            files["first_frame"] = gr.Image(
+            first_frame = gr.Image(
                 label="First frame", type="filepath", sources=["upload"], height=200, show_label=True
             )
         left = {name: choices for name, choices in asked.items() if name not in controls}
-        controls |= {name: ui.control(tab.kind, name, choices) for name, choices in left.items()}
-    seed = controls["seed"]
+        controls |= {name: control(tab.kind, name, choices) for name, choices in left.items()}
     randomize.click(None, None, seed, js="() => -1")
-    reuse.click(None, [panel.facts, seed], seed, js="(facts, seed) => facts?.seed ?? seed")
-    return output_format
+    reuse.click(None, [last_video, seed], seed, js="(facts, seed) => facts?.seed ?? seed")
+    return SettingsControls(controls, output_format, first_frame)
 
 
-def choice_of(texts: Sequence[str], label: str) -> gr.Dataset:
-    """Texts to click on; what is clicked arrives as its number."""
-    samples = [[text] for text in texts]
-    return gr.Dataset(components=[gr.Textbox(visible=False)], samples=samples, type="index", label=label)
+class ModelChoice:
+    """The models that suit a tab: their list, the note on the chosen one, and its examples."""
+
+    def __init__(self, tab: Tab, context: PageContext) -> None:
+        self.tab = tab
+        self.rows = {name: row for name, row in context.rows.items() if tab.suits(row)}
+        self.default, self.reason = context.default(edits=tab.edits)
+
+    def choices(self) -> Choices:
+        """Return the models as (label, name), first "auto"."""
+        return [("Automatic", AUTO), *((row.label, name) for name, row in self.rows.items())]
+
+    def row(self, model: object) -> ModelRow:
+        """Return the row of the model that a client sent, the default's for any other value."""
+        return self.rows.get(model, self.default) if isinstance(model, str) else self.default
+
+    def describe(self, model: object) -> tuple[str, gr.Dataset]:
+        """Return the note and the examples of a model."""
+        row = self.row(model)
+        reason = self.reason if model == AUTO else ""
+        return model_html(row, reason), gr.Dataset(samples=[[text] for text in self.tab.examples(row)])
+
+    def example(self, model: object, index: object) -> object:
+        """Return the example at an index of a model's."""
+        return item_at(index, self.tab.examples(self.row(model))) or gr.skip()
+
+    def connect(self, model: gr.Dropdown, note: gr.HTML, *, examples: gr.Dataset, prompt: gr.Textbox) -> Dependency:
+        """Show note and examples of the chosen model; returns the event that an example is in the prompt."""
+        model.change(self.describe, model, [note, examples], **PAGE_ONLY)
+        return examples.click(self.example, [model, examples], prompt, **PAGE_ONLY)
 
 
-def chosen(index: Any, things: Sequence[Any]) -> Any:
-    """The thing of a number that a client sent, or None."""
-    return things[index] if isinstance(index, int) and 0 <= index < len(things) else None
-
-
-def connect_model(  # noqa: PLR0913 - all that one tab shows of a model
-    controls: Mapping[str, Any], note: Any, examples: gr.Dataset, default: Any, rows: Any, tab: Tab
-) -> Any:
-    """Say what the chosen model is, and offer its examples; returns the event that one is in the prompt."""
-
-    def row_of(model: Any) -> Any:
-        return rows.get(model, default[0]) if isinstance(model, str) else default[0]
-
-    def describe(model: Any) -> tuple[str, gr.Dataset]:
-        row = row_of(model)
-        reason = default[1] if model == AUTO else ""
-        return note_html(row, reason), gr.Dataset(samples=[[text] for text in tab.examples(row)])
-
-    def example(model: Any, index: Any) -> Any:
-        return chosen(index, tab.examples(row_of(model))) or gr.skip()
-
-    controls["model"].change(describe, controls["model"], [note, examples], **ui.PAGE_ONLY)
-    return examples.click(example, [controls["model"], examples], controls["prompt"], **ui.PAGE_ONLY)
-
-
-def connect_clips(dataset: gr.Dataset, clips: Sequence[ExampleClip], source: Any, controls: Mapping[str, Any]) -> None:
-    """Fill in the clip that is clicked, its prompt, and whether it already is a control."""
+def connect_clips(
+    dataset: gr.Dataset, clips: Sequence[ExampleClip], *, source: Component, controls: Mapping[str, Component]
+) -> None:
+    """Fill in the clip that is clicked, its prompt, and whether it is a control video already."""
     is_control = controls.get("source_is_control")
 
-    def fill(index: Any) -> dict[Any, Any]:
-        clip = chosen(index, clips)
+    def fill(index: object) -> Updates:
+        clip = item_at(index, clips)
         if clip is None:
             return {}
-        values = {source: str(EXAMPLES / clip.file), controls["prompt"]: clip.prompt}
+        values: Updates = {source: str(EXAMPLES / clip.file), controls["prompt"]: clip.prompt}
         return values if is_control is None else {**values, is_control: clip.is_control}
 
     filled = [source, controls["prompt"], *([] if is_control is None else [is_control])]
-    dataset.click(fill, dataset, filled, **ui.PAGE_ONLY)
-
-
-def note_html(row: Any, reason: str = "") -> str:
-    """What the model is, as text; why, where the program has chosen it."""
-    reason = f" <span>{html.escape(reason)}</span>" if reason else ""
-    return f'<div class="t2v-hint"><p><b>{html.escape(row.label)}.</b> {html.escape(row.note)}{reason}</p></div>'
-
-
-def words_html(names: Collection[str]) -> str:
-    """Which learned words there are, as text."""
-    listed = ", ".join(html.escape(name) for name in names)
-    return f'<div class="t2v-hint"><p>Learned words for both prompts: {listed}.</p></div>'
+    dataset.click(fill, dataset, filled, **PAGE_ONLY)

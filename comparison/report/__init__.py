@@ -1,1 +1,1 @@
-"""The report of a comparison: one page, its clips, plots and tables."""
+"""Report of a comparison: one page, its clips, plots and tables."""

@@ -1,7 +1,6 @@
-"""The clips of a comparison side by side, in step and without a script, as HTML in which every word from outside is
-text.
+"""Clips of a comparison side by side, in step and without a script, as HTML that escapes every word from outside.
 
-It knows results, and no engines.
+It depends on results and not on engines.
 """
 
 import base64
@@ -12,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from comparison.results import EngineResult, Made, Results
-from web.html import duration
+from comparison.report.formatting import duration
+from comparison.results import ClipResult, EngineResult, Results
 
 MOST_FRAMES = 64
 LONGEST_SIDE = 256  # px
@@ -21,8 +20,8 @@ JPEG_BLOCK = 8  # px; a block that two frames share would carry traces of one in
 
 
 def strip_of(frames: np.ndarray) -> bytes:
-    """A JPEG of uint8 frames (f, h, w, 3) below each other: at most MOST_FRAMES, evenly chosen with the first and the
-    last, each at most LONGEST_SIDE px long and wide."""
+    """Return uint8 frames (f, h, w, 3) below each other as a JPEG: at most MOST_FRAMES, evenly chosen from the first to
+    the last, each at most LONGEST_SIDE px long and wide."""
     count, height, width = frames.shape[:3]
     chosen = np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int)
     size = _strip_size(width, height)
@@ -33,7 +32,8 @@ def strip_of(frames: np.ndarray) -> bytes:
 
 
 def _strip_size(width: int, height: int) -> tuple[int, int]:
-    """Frames that are made smaller become whole JPEG blocks high; the page shows them in their true proportions."""
+    """Return a frame's width and height in the strip in px. Frames that are made smaller become whole JPEG blocks high;
+    the page shows them in their true proportions."""
     scale = LONGEST_SIDE / max(width, height)
     if scale >= 1:
         return width, height
@@ -41,7 +41,7 @@ def _strip_size(width: int, height: int) -> tuple[int, int]:
 
 
 def clips_html(results: Results, *, links: bool = False) -> str:
-    """Every prompt that any engine has a strip of, with the first seed's clip of each engine.
+    """Return every prompt that any engine has a strip of, with the first seed's clip of each engine.
 
     ``links`` adds a link to each clip's file, for a page in the folder where the files are.
 
@@ -52,7 +52,7 @@ def clips_html(results: Results, *, links: bool = False) -> str:
 
 
 def _prompt_html(results: Results, prompt: str, links: bool) -> str:
-    """A heading and a row of cells; nothing where no engine has a strip of this prompt."""
+    """Return a heading and a row of cells, "" if no engine has a strip of this prompt."""
     seed = results.seeds[0]
     clips = [_clip(engine, prompt, seed) for engine in results.engines]
     seconds = max((clip.frames / clip.fps for clip in clips if clip and clip.strip), default=0.0)
@@ -69,8 +69,8 @@ def _prompt_html(results: Results, prompt: str, links: bool) -> str:
     )
 
 
-def _clip(engine: EngineResult, prompt: str, seed: int) -> Made | None:
-    """What an engine has made of this prompt and seed."""
+def _clip(engine: EngineResult, prompt: str, seed: int) -> ClipResult | None:
+    """Return an engine's clip of this prompt and seed, or None."""
     return next((clip for clip in engine.clips if (clip.prompt, clip.seed) == (prompt, seed)), None)
 
 
@@ -82,13 +82,13 @@ def _cell_html(label: str, picture: str, caption: str) -> str:
 
 
 def _missing_html(error: str | None) -> str:
-    """Why there is no clip; an engine that has not failed is still to come."""
+    """Return the reason why there is no clip: an engine's error, or that it is still to come."""
     tone = " t2v-cmp-error" if error else ""
     return f'<p class="t2v-cmp-none{tone}">{html.escape(error or "waiting")}</p>'
 
 
-def _clip_html(clip: Made, label: str, seconds: float) -> str:
-    """The strip behind a window of one frame, which moves on by a frame at a time.
+def _clip_html(clip: ClipResult, label: str, seconds: float) -> str:
+    """Return the strip behind a window of one frame, which moves on by a frame at a time.
 
     The strip is n windows high, so its position is 0 % at the first frame and 100 % at the last, and frame k of n is
     seen at k / (n - 1). The window is a whole number of pixels high: at fractions every frame would fall on the
@@ -110,8 +110,8 @@ def _clip_html(clip: Made, label: str, seconds: float) -> str:
 
 
 def easing(count: int, share: float) -> str:
-    """A CSS easing that shows ``count`` frames (2 or more), each as long, within the first ``share`` of the time, and
-    the last one for the rest."""
+    """Return a CSS easing that shows ``count`` frames (2 or more), each equally long, in ``share`` of the time at first
+    and the last one in the rest."""
     if share > 1 - 1e-9:
         return f"steps({count},jump-none)"
     stops = [
@@ -121,7 +121,7 @@ def easing(count: int, share: float) -> str:
     return f"linear({','.join(stops)},1 {100 * share * (count - 1) / count:.6g}% 100%)"
 
 
-def _caption_html(clip: Made, link: bool) -> str:
+def _caption_html(clip: ClipResult, link: bool) -> str:
     facts = f"{duration(clip.seconds)} · {clip.width}x{clip.height} · {_frames(clip.frames)} · {clip.fps} fps"
     return facts + (f" · {link_html(clip, 'file')}" if link else "")
 
@@ -130,6 +130,6 @@ def _frames(count: int) -> str:
     return f"{count} frame{'s' * (count != 1)}"
 
 
-def link_html(clip: Made, text: str) -> str:
-    """A link to the clip's file; quoting makes a file's name of whatever it holds, never another address."""
+def link_html(clip: ClipResult, text: str) -> str:
+    """Return a link to the clip's file; quoting makes any text a file name, never another address."""
     return f'<a href="{quote(clip.file)}">{html.escape(text)}</a>'

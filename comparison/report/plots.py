@@ -1,6 +1,6 @@
-"""The measures of a comparison as small charts, one beside the other: engines with their means and intervals.
+"""Charts of a comparison's measures, one beside the other: engines with their means and intervals, as SVG.
 
-It knows results, and no engines or files.
+It depends on results and not on engines or files.
 """
 
 import html
@@ -8,7 +8,8 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from comparison.report.tables import NONE, arrow_html, number, told_interval
+from comparison.report.formatting import NONE, interval, number
+from comparison.report.tables import arrow_html
 from comparison.results import MEASURES, EngineResult, Measure, Results
 from evaluation.statistics import Interval
 
@@ -22,7 +23,7 @@ Shown = tuple[EngineResult, Interval | None]
 
 
 def plots_html(results: Results) -> str:
-    """A chart per measure with the engines that made anything, always in the same order."""
+    """Return a chart per measure of the engines that made anything, always in the same order."""
     engines = [engine for engine in results.engines if engine.clips]
     charts = [
         _figure_html(MEASURES[name], [(engine, engine.interval(name)) for engine in engines])
@@ -38,27 +39,27 @@ def _figure_html(measure: Measure, shown: Sequence[Shown]) -> str:
 
 
 def _chart_svg(measure: Measure, shown: Sequence[Shown]) -> str:
-    """Dots for the means with whiskers for the intervals, over an axis that they share."""
+    """Return dots for the means with whiskers for the intervals, over an axis that they share."""
     low, high = _span([found for _, found in shown if found], measure)
     height = ROW * len(shown) + FOOT
     marks = [_tick_svg(_place(float(tick), low, high), tick, height - FOOT) for tick in ticks(low, high)]
     for index, (engine, found) in enumerate(shown):
         marks.append(_row_svg(engine.label, found, measure, (low, high), ROW * index + ROW / 2))
-    told = "; ".join(f"{engine.label} {_told(found, measure)}" for engine, found in shown)
+    spoken = "; ".join(f"{engine.label} {_spoken(found, measure)}" for engine, found in shown)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(f"{measure.label}: {told}")}">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(f"{measure.label}: {spoken}")}">'
         f"{''.join(marks)}</svg>"
     )
 
 
-def _told(found: Interval | None, measure: Measure) -> str:
+def _spoken(found: Interval | None, measure: Measure) -> str:
     if found is None:
         return "none"
-    return f"{number(found.mean, measure)} {told_interval(found.low, found.high, measure)}".rstrip()
+    return f"{number(found.mean, measure)} {interval(found.low, found.high, measure)}".rstrip()
 
 
 def _span(found: Sequence[Interval], measure: Measure) -> tuple[float, float]:
-    """From below the least to above the most of what is drawn; never empty. Shares are drawn from 0 to 100 %."""
+    """Return the ends of the axis, a margin beyond the least and the most value, never equal; of shares 0 and 100 %."""
     values = [
         value * measure.factor for one in found for value in (one.mean, one.low, one.high) if math.isfinite(value)
     ]
@@ -68,23 +69,23 @@ def _span(found: Sequence[Interval], measure: Measure) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float) -> list[str]:
-    """Round numbers from low to high, as many as have room beside each other."""
+    """Return round numbers from low to high, as many as fit beside each other."""
     for most in (4, 3):
         step = _round_step((high - low) / most)
-        told = [f"{index * step:.6g}" for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
-        if TICK_CHARACTER * (max(map(len, told)) + 1) <= (RIGHT - LEFT) * step / (high - low):
+        texts = [f"{index * step:.6g}" for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        if TICK_CHARACTER * (max(map(len, texts)) + 1) <= (RIGHT - LEFT) * step / (high - low):
             break
-    return told
+    return texts
 
 
 def _round_step(least: float) -> float:
-    """The least of 1, 2 or 5 times a power of ten that is no less."""
+    """Return the least number of at least ``least`` that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
 def _place(value: float, low: float, high: float) -> float:
-    """Where a value is drawn."""
+    """Return the x coordinate of a value."""
     return LEFT + (RIGHT - LEFT) * (value - low) / (high - low)
 
 
@@ -96,7 +97,7 @@ def _tick_svg(x: float, text: str, bottom: float) -> str:
 
 
 def _row_svg(label: str, found: Interval | None, measure: Measure, span: tuple[float, float], y: float) -> str:
-    """An engine: its label in a box that cuts off what the estimate of its width let through, its whisker, its dot."""
+    """Return an engine's label, in a box that cuts off any excess over its estimated width, its whisker and its dot."""
     words = (
         f"<g><title>{html.escape(label)}</title>"
         f'<svg x="0" y="{y - ROW / 2}" width="{LABELS}" height="{ROW}">'
@@ -112,7 +113,7 @@ def _row_svg(label: str, found: Interval | None, measure: Measure, span: tuple[f
 
 
 def cut(text: str, most: int) -> str:
-    """As much of a text as ``most`` columns hold, with an ellipsis where that is not all."""
+    """Return as much of a text as ``most`` columns hold, with an ellipsis if that is not all."""
     used, kept = 0, ""
     for character in text:
         used += 2 if unicodedata.east_asian_width(character) in "WF" else 1

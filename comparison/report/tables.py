@@ -1,28 +1,26 @@
-"""The numbers of a comparison as a table, for a page and for a terminal.
+"""Tables of a comparison's numbers, for a page and for a terminal.
 
-It knows results, and no engines or files.
+It depends on results and not on engines or files.
 """
 
 import html
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from comparison.report.formatting import BYTES, NO_BREAK, NONE, interval, number
 from comparison.results import MEASURES, EngineResult, Measure, Results
 from evaluation.statistics import Interval
 
-NONE = "—"
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
-MIB = 2**20
-# What making clips costs; every engine may have these.
+# Cost of the clips; every engine may have these.
 SECONDS = Measure("Seconds per clip", "lower", "the median over the clips", 1)
 LOAD = Measure("Seconds to load", "lower", "reading the weights, the first time fetching them as well", 1)
-MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included", unit="bytes")
+MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included", unit=BYTES)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as it is told, its interval where there is one, and whether no engine has a better one."""
+    """Cell of a table: a value, its interval if there is one, and ``best`` if no engine has a better value."""
 
     text: str = ""
     interval: str = ""
@@ -31,17 +29,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A measure and what each engine came to, in the engines' order."""
+    """Column of a table: a measure, and a cell for each engine in the engines' order."""
 
     measure: Measure
     cells: list[Cell]
 
 
 def columns(results: Results) -> list[Column]:
-    """What making clips costs, and then every measure of the results.
+    """Return the columns of the costs, and then of every measure of the results.
 
-    The measures of an engine that did not make every clip are of fewer prompts, perhaps the easy ones: they are told,
-    and never the best. Nor is any cost: engines draw clips of their own length and size.
+    The measures of an engine that did not make every clip are of fewer prompts, perhaps the easy ones: they are shown,
+    but never as the best. Nor is any cost: engines draw clips of their own length and size.
     """
     engines, fair = results.engines, [not state(results, engine) for engine in results.engines]
     costs: dict[Measure, Sequence[float | None]] = {
@@ -52,13 +50,14 @@ def columns(results: Results) -> list[Column]:
     found = [_column(measure, values, [""] * len(engines), [False] * len(engines)) for measure, values in costs.items()]
     for name in results.measures():
         measure, intervals = MEASURES[name], [engine.interval(name) for engine in engines]
-        ends = [told_interval(one.low, one.high, measure) if one else "" for one in intervals]
+        ends = [interval(one.low, one.high, measure) if one else "" for one in intervals]
         found.append(_column(measure, [one.mean if one else None for one in intervals], ends, fair))
     return found
 
 
 def _column(measure: Measure, values: Sequence[float | None], intervals: Sequence[str], fair: Sequence[bool]) -> Column:
-    """What reads as the best is the best, even where hidden digits differ; nothing is where all are alike."""
+    """Return a column in which values that read as the best are the best, even if hidden digits differ; none is if all
+    read alike."""
     texts = [number(value, measure) for value in values]
     rivals = [
         (value, text) for value, text, fits in zip(values, texts, fair, strict=True) if fits and value is not None
@@ -70,31 +69,8 @@ def _column(measure: Measure, values: Sequence[float | None], intervals: Sequenc
     return Column(measure, [Cell(text, interval, fits and text == best) for text, interval, fits in rows])
 
 
-def number(value: float | None, measure: Measure) -> str:
-    """A value as the measure tells it, "" for none."""
-    if value is None or not math.isfinite(value):
-        return ""
-    if measure is MEMORY:
-        return size(value)
-    return f"{value * measure.factor:.{measure.digits}f}" + (f"\N{NO-BREAK SPACE}{measure.unit}" * bool(measure.unit))
-
-
-def told_interval(low: float, high: float, measure: Measure) -> str:
-    """The ends of an interval as the measure tells them, "" where they are NaN."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    low, high = low * measure.factor, high * measure.factor
-    return f"[{low:.{measure.digits}f}, {high:.{measure.digits}f}]"
-
-
-def size(count: float) -> str:
-    """Bytes as people say them."""
-    told = f"{count / MIB:.0f} MiB" if count < 1024 * MIB else f"{count / MIB / 1024:.1f} GiB"
-    return told.replace(" ", "\N{NO-BREAK SPACE}")
-
-
 def state(results: Results, engine: EngineResult) -> str:
-    """What there is to say of an engine that has not made every clip, "" of one that has."""
+    """Return the state of an engine that has not made every clip, "" for one that has."""
     wanted, made = len(results.prompts) * len(results.seeds), len(engine.clips)
     some = f"{made} of {wanted} clips"
     if engine.error:
@@ -103,7 +79,7 @@ def state(results: Results, engine: EngineResult) -> str:
 
 
 def table_html(results: Results) -> str:
-    """Engines as rows, in a box that scrolls by itself where the screen is too narrow."""
+    """Return the table with engines as rows, in a box that scrolls on narrow screens."""
     table = columns(results)
     rows = [
         _row_html(engine.label, state(results, engine), [column.cells[index] for column in table])
@@ -113,7 +89,7 @@ def table_html(results: Results) -> str:
 
 
 def differences_html(results: Results) -> str:
-    """The other engines minus the first as rows, "" where no measure has enough prompts for that."""
+    """Return the table of the other engines minus the first, "" if no measure has enough prompts for that."""
     found = results.differences()
     names = [name for name in results.measures() if any(name in differences for _, differences in found)]
     rows = [
@@ -124,10 +100,10 @@ def differences_html(results: Results) -> str:
 
 
 def _difference(found: Interval | None, measure: Measure) -> Cell:
-    """Without the unit: of two shares in % it is percentage points."""
+    """Return a difference without its unit: of two shares in % it is percentage points."""
     if found is None:
         return Cell()
-    return Cell(f"{found.mean * measure.factor:+z.{measure.digits}f}", told_interval(found.low, found.high, measure))
+    return Cell(f"{found.mean * measure.factor:+z.{measure.digits}f}", interval(found.low, found.high, measure))
 
 
 def _table_html(about: str, measures: Sequence[Measure], rows: Sequence[str]) -> str:
@@ -150,12 +126,10 @@ def _head_html(measure: Measure) -> str:
 
 
 def arrow_html(measure: Measure) -> str:
-    """Which way is better, for the eye and the ear."""
+    """Return an arrow towards better values, with a label for screen readers."""
     if not measure.better:
         return ""
-    return (
-        f'\N{NO-BREAK SPACE}<span role="img" aria-label="({measure.better} is better)">{ARROWS[measure.better]}</span>'
-    )
+    return f'{NO_BREAK}<span role="img" aria-label="({measure.better} is better)">{ARROWS[measure.better]}</span>'
 
 
 def _cell_html(cell: Cell) -> str:
@@ -168,7 +142,7 @@ def _small(text: str) -> str:
 
 
 def markdown_table(results: Results) -> str:
-    """The same table as Markdown, to be read in a terminal as well, and below it which CLIP network it is of."""
+    """Return the table as Markdown, readable in a terminal, and below it the CLIP network of its scores."""
     table = columns(results)
     heads = [f"{column.measure.label} {ARROWS[column.measure.better]}".strip() for column in table]
     rows = [["Engine", *heads], ["---", *["---:"] * len(heads)]]
@@ -181,11 +155,11 @@ def markdown_table(results: Results) -> str:
 
 
 def _cell_markdown(cell: Cell) -> str:
-    text = cell.text.replace("\N{NO-BREAK SPACE}", " ") or NONE
+    text = cell.text.replace(NO_BREAK, " ") or NONE
     return f"**{text}** {cell.interval}".rstrip() if cell.best else f"{text} {cell.interval}".rstrip()
 
 
 def _plain(text: str) -> str:
-    """One line that ends no cell and begins no element."""
+    """Return the text as one line of Markdown that ends no cell and begins no element."""
     line = " ".join(text.split())
     return "".join(f"\\{character}" if character in "\\|<`*" else character for character in line)

@@ -20,8 +20,8 @@ from training.storybook.data import load_pictures
 from training.storybook.denoiser import train_denoiser
 from training.storybook.latents import LatentPool, load_latents
 from training.storybook.text import train_clip
-from training.toyworld.__main__ import text_half
 from training.toyworld.autoencoder import Reconstruction
+from training.toyworld.checkpoint import text_half
 from training.toyworld.data import MASK_CELLS
 from training.toyworld.denoiser import Course, text_states
 from training.toyworld.text import ClipCourse, save_tokenizer

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
+from evaluation.sheets import contact_sheet, save_picture
 from generation.modes import build_scheduler as scheduler_named
 from storybook.captions import caption
 from storybook.render import SIZE_PX
@@ -16,10 +17,10 @@ from storybook.scene import Scene, Variety
 from training.storybook.course import ON_PROCESSOR, Networks, learned_networks
 from training.storybook.data import HELD_OUT_SEED, scene_at
 from training.storybook.denoiser import build_unet
-from training.toyworld.__main__ import assemble
+from training.toyworld.checkpoint import assemble
 from training.toyworld.data import MASK_CELLS
 from training.toyworld.denoiser import build_scheduler, with_zero_terminal_snr
-from training.toyworld.measure import contact_sheet, draw, save_picture
+from training.toyworld.measure import draw
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 def pipeline_of(networks: Networks, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
     """The whole checkpoint as a pipeline."""
     scheduler = with_zero_terminal_snr(build_scheduler())
-    return assemble(networks.autoencoder, networks.text_encoder, networks.tokenizer, unet, scheduler)
+    return assemble(networks.autoencoder, networks.text_encoder, networks.tokenizer, unet, scheduler=scheduler)
 
 
 def held_out_scenes(variety: Variety, count: int) -> list[Scene]:

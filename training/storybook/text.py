@@ -14,8 +14,8 @@ from transformers import CLIPModel, CLIPTokenizer
 from storybook.captions import caption
 from storybook.scene import BACKGROUNDS, COLOURS, POSITIONS, SIZES, STAGES, Scene, Variety
 from storybook.things import all_things, thing_index
+from toyworld.splits import SIZE_PX
 from training.storybook.data import DrawnPool, scene_at
-from training.toyworld.data import SIZE_PX
 from training.toyworld.text import UNKNOWN, ClipCourse, Described, build_clip, build_tokenizer, learn_clip
 
 WIDTH = 192

@@ -9,56 +9,42 @@ a finished checkpoint: the one that ships is the first with 5,400 further steps.
 import argparse
 import json
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel
 
+from evaluation.sheets import contact_sheet, save_picture
+from toyworld.splits import SIZE_PX, held_out_scenes
 from training.toyworld.autoencoder import encode_pool, train_autoencoder
-from training.toyworld.data import MASK_CELLS, SIZE_PX, load_pool
-from training.toyworld.denoiser import Course, build_scheduler, text_states, train_denoiser
-from training.toyworld.measure import contact_sheet, held_out_scenes, measure, report, save_picture
-from training.toyworld.text import save_tokenizer, train_clip
+from training.toyworld.checkpoint import assemble, export, text_half
+from training.toyworld.data import MASK_CELLS, load_pool
+from training.toyworld.denoiser import Course, text_states, train_denoiser
+from training.toyworld.measure import measure, report
+from training.toyworld.text import train_clip
 
 logger = logging.getLogger("training.toyworld")
-
-
-def text_half(clip: CLIPModel) -> CLIPTextModel:
-    """The text encoder of a CLIP as Stable Diffusion wants it."""
-    encoder = CLIPTextModel(clip.config.text_config)
-    encoder.load_state_dict(clip.text_model.state_dict())
-    return encoder.eval()
-
-
-def assemble(autoencoder, text_encoder, tokenizer, unet, scheduler: Any = None) -> StableDiffusionPipeline:
-    """A plain Stable Diffusion pipeline of the parts; ``scheduler`` is the toy world's by default."""
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler or build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def export(pipeline: StableDiffusionPipeline, clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write the pipeline, and the CLIP it was conditioned by into ``clip`` beside it, in fp16 safetensors."""
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    save_tokenizer(tokenizer, folder / "tokenizer")
-    clip.half().save_pretrained(folder / "clip")
-    # Stored in half precision, to be loaded in full unless asked otherwise, as the UNet and the autoencoder are.
-    for path in (folder / "text_encoder" / "config.json", folder / "clip" / "config.json"):
-        path.write_text(path.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
+COARSE_CELLS = 16
+Assemble = Callable[[UNet2DConditionModel], StableDiffusionPipeline]
 
 
 def main() -> None:
+    """Draw, train, export and measure, each stage resuming from the work folder."""
+    options = read_options()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    pipeline, clip = train_from_nothing(options) if options.further is None else train_further(options)
+    export(pipeline, clip, options.out)
+    finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(options.device)
+    finished.set_progress_bar_config(disable=True)
+    result = report(finished, options.out, {"pictures": options.pictures, "course": course_of(options)})
+    logger.info("%s", result["fidelity"])
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".training/toyworld"), help="state and drawn pictures")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/toyworld"), help="the finished checkpoint")
@@ -72,49 +58,59 @@ def main() -> None:
     parser.add_argument("--coarse-steps", type=int, default=1080, help="denoiser steps on 16x16 latents, batch 64")
     parser.add_argument("--steps", type=int, default=3200, help="denoiser steps at full size, batch 32")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the denoiser at full size, at its peak")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    return parser.parse_args()
+
+
+def train_from_nothing(options: argparse.Namespace) -> tuple[StableDiffusionPipeline, CLIPModel]:
+    """Train text encoder, autoencoder and denoiser, the last first on coarse latents; return pipeline and CLIP."""
     work, device = options.work, options.device
-
     pool = load_pool(work, options.pictures)
-    if options.further is None:
-        tokenizer, clip = train_clip(work, pool, options.clip_steps, device)
-        autoencoder = train_autoencoder(work, pool, options.autoencoder_steps, device)
-        text_encoder = text_half(clip).to(device)
-    else:
-        parts = StableDiffusionPipeline.from_pretrained(options.further, safety_checker=None).to(device)
-        tokenizer, text_encoder, autoencoder = parts.tokenizer, parts.text_encoder, parts.vae
-        clip = CLIPModel.from_pretrained(options.further / "clip")
+    tokenizer, clip = train_clip(work, pool, options.clip_steps, device)
+    autoencoder = train_autoencoder(work, pool, options.autoencoder_steps, device)
+    text_encoder = text_half(clip).to(device)
     latents = encode_pool(work, pool, autoencoder, device)
-
-    def review(unet: UNet2DConditionModel) -> None:
-        pipeline = assemble(autoencoder, text_encoder, tokenizer, unet)
-        size_px = SIZE_PX * cells // MASK_CELLS
-        with torch.autocast(device, torch.bfloat16):
-            fidelity, images, right = measure(pipeline, held_out_scenes(64), steps=20, guidance=5.0, size_px=size_px)
-        logger.info("at %d cells, 64 captions: %s", cells, fidelity)
-        save_picture(contact_sheet(images, right, columns=16), work / f"review-{cells}.png")
-
+    assembled = partial(assemble, autoencoder, text_encoder, tokenizer)
     encode_text = text_states(tokenizer, text_encoder)
-    if options.further is None:
-        cells, name = 16, "denoiser-32"
-        course = Course(options.coarse_steps, floor=0.4, batch=64, device=device, review=review)
-        unet = train_denoiser(work / "denoiser-16.pt", pool, latents, encode_text, course, cells=cells)
-    else:
-        unet, name = parts.unet, "denoiser-further"
-    cells = MASK_CELLS
-    seed = 6 if options.further is None else 7
-    course = Course(options.steps, options.learning_rate, device=device, seed=seed, review=review)
-    unet = train_denoiser(work / f"{name}.pt", pool, latents, encode_text, course, start=unet.state_dict())
-    export(assemble(autoencoder, text_encoder, tokenizer, unet), clip, tokenizer, options.out)
-    finished = StableDiffusionPipeline.from_pretrained(options.out, safety_checker=None).to(device)
-    finished.set_progress_bar_config(disable=True)
-    result = report(finished, options.out, {"pictures": options.pictures, "course": course_of(options)})
-    logger.info("%s", result["fidelity"])
+    review = partial(write_review, options, assembled, COARSE_CELLS)
+    course = Course(options.coarse_steps, floor=0.4, batch=64, device=device, review=review)
+    coarse = train_denoiser(work / "denoiser-16.pt", pool, latents, encode_text, course, cells=COARSE_CELLS)
+    course = full_size_course(options, assembled, seed=6)
+    start = coarse.state_dict()
+    unet = train_denoiser(work / "denoiser-32.pt", pool, latents, encode_text, course, start=start)
+    return assembled(unet), clip
+
+
+def train_further(options: argparse.Namespace) -> tuple[StableDiffusionPipeline, CLIPModel]:
+    """Train the denoiser of the finished checkpoint ``--further`` on; return pipeline and CLIP."""
+    work, device = options.work, options.device
+    pool = load_pool(work, options.pictures)
+    parts = StableDiffusionPipeline.from_pretrained(options.further, safety_checker=None).to(device)
+    latents = encode_pool(work, pool, parts.vae, device)
+    assembled = partial(assemble, parts.vae, parts.text_encoder, parts.tokenizer)
+    encode_text = text_states(parts.tokenizer, parts.text_encoder)
+    course = full_size_course(options, assembled, seed=7)
+    start = parts.unet.state_dict()
+    unet = train_denoiser(work / "denoiser-further.pt", pool, latents, encode_text, course, start=start)
+    return assembled(unet), CLIPModel.from_pretrained(options.further / "clip")
+
+
+def full_size_course(options: argparse.Namespace, assembled: Assemble, *, seed: int) -> Course:
+    """Return the hyperparameters of the denoiser at full size."""
+    review = partial(write_review, options, assembled, MASK_CELLS)
+    return Course(options.steps, options.learning_rate, device=options.device, seed=seed, review=review)
+
+
+def write_review(options: argparse.Namespace, assembled: Assemble, cells: int, unet: UNet2DConditionModel) -> None:
+    """Log the fidelity of the averaged UNet so far, and write a sheet of its pictures into the work folder."""
+    size_px = SIZE_PX * cells // MASK_CELLS
+    with torch.autocast(options.device, torch.bfloat16):
+        fidelity, images, right = measure(assembled(unet), held_out_scenes(64), steps=20, guidance=5.0, size_px=size_px)
+    logger.info("at %d cells, 64 captions: %s", cells, fidelity)
+    save_picture(contact_sheet(images, right, columns=16), options.work / f"review-{cells}.png")
 
 
 def course_of(options: argparse.Namespace) -> str:
-    """How the checkpoint came about, as the model card says it."""
+    """Describe the training of the checkpoint, for the model card."""
     if options.further is not None:
         before = json.loads((options.further / "fidelity.json").read_text(encoding="utf-8"))["training"]["course"]
         return f"{before}; then {options.steps} further steps of 32 on {options.device}"

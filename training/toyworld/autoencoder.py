@@ -16,8 +16,9 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
+from toyworld.splits import SIZE_PX
 from training.loop import ExponentialAverage, run_steps
-from training.toyworld.data import SIZE_PX, Pool
+from training.toyworld.data import Pool
 from training.toyworld.text import as_pixels
 
 CROP_PX = 64

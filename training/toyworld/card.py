@@ -21,7 +21,7 @@ Trained by `python -m training.toyworld` on {pictures:,} pictures; {training}.
 ## Measured
 
 {captions} captions of scenes that training never saw, {steps} DDIM steps, guidance {guidance_scale}, one picture each,
-judged by the detector of `training/toyworld/detector.py`. "Unseen pairs" are colours and shapes that training never
+judged by the detector of `toyworld/detector.py`. "Unseen pairs" are colours and shapes that training never
 showed together ({pairs}). The last column is the detector on true drawings: what the yardstick itself is worth.
 
 | right | held-out captions | unseen pairs ({unseen_captions} captions) | detector on drawings |
@@ -48,7 +48,7 @@ Card, figures and sheet are written by `training/toyworld/measure.py: report` at
 
 
 def model_card(result: dict) -> str:
-    """Markdown for the checkpoint's README from what ``measure.report`` returns."""
+    """Format the checkpoint's README from the result of ``measure.report``."""
     names = ("colour", "shape", "background", "position", "overlap")
     columns = (result["fidelity"], result["unseen_pairs"], result["detector_on_renderings"])
     return CARD.format(

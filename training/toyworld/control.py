@@ -8,7 +8,6 @@ of which the truth is known. Every part keeps its state in ``--work`` and resume
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +15,12 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 from torch.nn import functional
 
 from toyworld.captions import caption
+from toyworld.control_scenes import CONTROLS, EDIT, edited_at, hidden, scene_at
 from toyworld.scene import Scene
+from toyworld.splits import SIZE_PX
 from training.toyworld.autoencoder import encode_pool, fingerprint
-from training.toyworld.control_data import (
-    CONTROLS,
-    EDIT,
-    ControlPool,
-    control_pictures,
-    edited_at,
-    hidden,
-    load_pool,
-    scene_at,
-)
-from training.toyworld.data import MASK_CELLS, SIZE_PX, Pool
+from training.toyworld.control_data import ControlPool, control_pictures, load_pool
+from training.toyworld.data import MASK_CELLS, Pool
 from training.toyworld.denoiser import Course, Examples, attend_plainly, learn_velocity, text_states
 
 logger = logging.getLogger("training.toyworld.control")
@@ -46,21 +38,24 @@ STEPS = {"canny": 1200, "depth": 800, "pose": 1200, EDIT: 2400}
 
 
 def as_condition(pictures: np.ndarray) -> torch.Tensor:
-    """Control pictures uint8 (n, height, width, 3) as a ControlNet takes them: (n, 3, height, width) in 0..1."""
+    """Convert control pictures uint8 (n, height, width, 3) for a ControlNet: (n, 3, height, width) in 0..1."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
 def train_controlnet(
     path: Path,
     kind: str,
+    *,
     parts: StableDiffusionPipeline,
     pool: ControlPool,
     latents: np.ndarray,
     course: Course,
     start: Path | None = None,
 ) -> ControlNetModel:
-    """A ControlNet for the frozen UNet of ``parts``, in evaluation mode; begins as the one in the folder ``start``,
-    or as the UNet; resumes from ``path``."""
+    """Train a ControlNet for the frozen UNet of ``parts``, resuming from ``path``; return it in evaluation mode.
+
+    It begins as the one in the folder ``start``, or as the UNet.
+    """
     torch.manual_seed(0)
     unet = parts.unet.requires_grad_(False)
     # Two halvings, because this autoencoder makes a cell of 4x4 pixels where Stable Diffusion's makes one of 8x8.
@@ -84,7 +79,13 @@ def train_controlnet(
         )
         return Examples(torch.from_numpy(latents[chosen]).float(), masks, texts, control)
 
-    def velocity(controlnet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, picture: Any):
+    def velocity(
+        controlnet: ControlNetModel,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        states: torch.Tensor,
+        picture: torch.Tensor | None,
+    ) -> torch.Tensor:
         down, middle = controlnet(noisy, timesteps, states, controlnet_cond=picture, return_dict=False)
         return unet(
             noisy,
@@ -100,14 +101,17 @@ def train_controlnet(
 
 def train_editor(
     path: Path,
+    *,
     parts: StableDiffusionPipeline,
     pool: ControlPool,
     latents: tuple[np.ndarray, np.ndarray],
     course: Course,
     start: Path | None = None,
 ) -> UNet2DConditionModel:
-    """An InstructPix2Pix UNet; begins as the one in the folder ``start``, or as the UNet of ``parts``; ``latents``
-    before and after. Resumes from ``path``."""
+    """Train an InstructPix2Pix UNet, resuming from ``path``; ``latents`` are those before and after the edits.
+
+    It begins as the one in the folder ``start``, or as the UNet of ``parts``.
+    """
     torch.manual_seed(0)
     before, after = latents
     channels = parts.vae.config.latent_channels
@@ -132,7 +136,15 @@ def train_editor(
         shown[torch.from_numpy(hidden)] = 0
         return Examples(torch.from_numpy(after[chosen]).float(), masks_of(pool, chosen), texts, shown)
 
-    def velocity(unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, picture: Any):
+    def velocity(
+        unet: UNet2DConditionModel,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        states: torch.Tensor,
+        picture: torch.Tensor | None,
+    ) -> torch.Tensor:
+        if picture is None:
+            raise ValueError("an editor needs the picture before the edit")
         return unet(torch.cat([noisy, picture], dim=1), timesteps, states).sample
 
     encode_text = text_states(parts.tokenizer, parts.text_encoder)
@@ -140,17 +152,18 @@ def train_editor(
 
 
 def masks_of(pool: Pool, chosen: np.ndarray) -> torch.Tensor:
-    """Where things are in the chosen pictures: (n, 1, 32, 32) in 0..1."""
+    """Return the coverage by things in the chosen pictures: (n, 1, 32, 32) in 0..1."""
     return torch.from_numpy(pool.masks[chosen])[:, None].float() / 255
 
 
 def hidden_cells(scenes: list[Scene]) -> torch.Tensor:
-    """Where one thing hides another: (n, 1, 32, 32), 0 or 1."""
+    """Return the mask of cells in which one thing hides another: (n, 1, 32, 32), 0 or 1."""
     places = torch.from_numpy(np.stack([hidden(scene) for scene in scenes]))
     return functional.max_pool2d(places[:, None].float(), SIZE_PX // MASK_CELLS)
 
 
 def main() -> None:
+    """Train the kinds that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join((*CONTROLS, EDIT))}; all by default")
     parser.add_argument("--base", type=Path, default=Path("checkpoints/toyworld"), help="the checkpoint to control")
@@ -182,19 +195,22 @@ def train(kind: str, options: argparse.Namespace) -> None:
     course_name = f"{steps}-{seed}-further" if options.further else f"{steps}-{seed}"
     path = folder / f"state-{fingerprint(parts.unet)}-{fingerprint(parts.text_encoder)}-{course_name}.pt"
     start = starting_point(kind, options.out, further=options.further)
-    model: Any
+    model: ControlNetModel | UNet2DConditionModel
     if kind == EDIT:
         before = encode_pool(folder / "before", Pool(pool.control, pool.masks), parts.vae, options.device)
-        model = train_editor(path, parts, pool, (before, latents), course, start)
+        model = train_editor(path, parts=parts, pool=pool, latents=(before, latents), course=course, start=start)
     else:
-        model = train_controlnet(path, kind, parts, pool, latents, course, start)
+        model = train_controlnet(path, kind, parts=parts, pool=pool, latents=latents, course=course, start=start)
     model.half().save_pretrained(options.out / f"toyworld-{kind}")
     logger.info("%s: written to %s", kind, options.out / f"toyworld-{kind}")
 
 
 def starting_point(kind: str, out: Path, *, further: bool) -> Path | None:
-    """The folder of the network to begin with: what ``out`` holds of this kind, to go further; else for a ControlNet
-    the first kind's, since how to steer this UNet is the same for every control."""
+    """Return the folder of the network to begin with, or None.
+
+    To go ``further``, it is that of this kind in ``out``; else for a ControlNet the first kind's, since every kind
+    steers the UNet in the same manner.
+    """
     folder = out / f"toyworld-{kind if further else CONTROLS[0]}"
     wanted = further or kind not in (CONTROLS[0], EDIT)
     return folder if wanted and folder.is_dir() else None

@@ -9,21 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from toyworld.render import render
-from toyworld.scene import Scene, random_scene
+from toyworld.splits import SIZE_PX, scene_at
 from utils import granted_cores
 
 logger = logging.getLogger(__name__)
-SIZE_PX = 128
 MASK_CELLS = 32
-TRAINING_SEED = 1
-HELD_OUT_SEED = 2
 CHUNK = 1000
 SHAPES = {"images": (SIZE_PX, SIZE_PX, 3), "masks": (MASK_CELLS, MASK_CELLS)}
-
-
-def scene_at(index: int, seed: int = TRAINING_SEED) -> Scene:
-    """The scene with this number; numbers under another seed are scenes that training never saw."""
-    return random_scene(np.random.default_rng([seed, index]))
 
 
 @dataclass(frozen=True)
@@ -42,10 +34,8 @@ def draw_chunk(start: int) -> tuple[int, dict[str, np.ndarray]]:
     arrays = {name: np.empty((CHUNK, *shape), np.uint8) for name, shape in SHAPES.items()}
     for offset in range(CHUNK):
         drawn = render(scene_at(start + offset), SIZE_PX, SIZE_PX)
-        arrays["images"][offset], arrays["masks"][offset] = (
-            drawn.image,
-            coarse_mask([truth.mask for truth in drawn.things]),
-        )
+        arrays["images"][offset] = drawn.image
+        arrays["masks"][offset] = coarse_mask([truth.mask for truth in drawn.things])
     return start, arrays
 
 

@@ -16,8 +16,9 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from toyworld.captions import caption
+from toyworld.splits import scene_at
 from training.loop import ExponentialAverage, Stateful, run_steps
-from training.toyworld.data import MASK_CELLS, Pool, scene_at
+from training.toyworld.data import MASK_CELLS, Pool
 from training.toyworld.text import WIDTH, tokenize
 
 EMPTY_CAPTION_SHARE = 0.12  # classifier-free guidance (Ho & Salimans 2022) needs captions left out in training
@@ -93,11 +94,11 @@ def cosine(steps: int, floor: float, warmup: int = 200):
 
 @dataclass(frozen=True)
 class Course:
-    """How a network is trained: ``steps`` on the ``device``, the learning rate at its peak after ``warmup`` steps and,
-    as a share of it, at the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more
+    """Options of a network's course of ``steps`` on the ``device``: the learning rate at its peak, after ``warmup`` steps,
+    and as a share of it at the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more
     offset per channel in the noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep;
-    ``centre`` is the share of the way to noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is run_steps'; ``review`` is given the
-    averaged model every ten minutes."""
+    ``centre`` is the share of the way to noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is
+    run_steps'; ``review`` is given the averaged model every ten minutes."""
 
     steps: int
     learning_rate: float = 1.2e-3

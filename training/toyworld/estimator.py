@@ -15,9 +15,9 @@ import transformers
 from torch import nn
 from torch.nn import functional
 
+from toyworld.splits import SIZE_PX
 from training.loop import ExponentialAverage, run_steps
 from training.toyworld.control_data import ControlPool, load_pool
-from training.toyworld.data import SIZE_PX
 from training.toyworld.denoiser import Course, cosine
 
 logger = logging.getLogger("training.toyworld.estimator")
@@ -26,7 +26,7 @@ EDGE_WEIGHT = 2.0
 
 
 def build_estimator() -> transformers.DepthAnythingForDepthEstimation:
-    """An untrained network of 0.9 million parameters."""
+    """Build an untrained network of 0.9 million parameters."""
     backbone = transformers.Dinov2Config(
         hidden_size=96,
         num_hidden_layers=4,
@@ -54,7 +54,7 @@ def build_estimator() -> transformers.DepthAnythingForDepthEstimation:
 
 
 def build_processor() -> transformers.DPTImageProcessorPil:
-    """Pictures as the network wants them: the longer side near 128 pixels, whole patches."""
+    """Build the preprocessing: the longer side near 128 pixels, whole patches."""
     return transformers.DPTImageProcessorPil(
         size={"height": SIZE_PX, "width": SIZE_PX},
         keep_aspect_ratio=True,
@@ -65,14 +65,14 @@ def build_processor() -> transformers.DPTImageProcessorPil:
 
 
 def depth_loss(estimated: torch.Tensor, nearness: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of nearness and, so that outlines stay sharp, of its differences between neighbours."""
+    """Return the mean absolute error of nearness plus, for sharp outlines, that of its spatial gradients."""
     error = estimated - nearness
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + EDGE_WEIGHT * edges
 
 
 def train_estimator(path: Path, pool: ControlPool, course: Course) -> transformers.DepthAnythingForDepthEstimation:
-    """The network with averaged weights, in evaluation mode; resumes from ``path``."""
+    """Train the network, resuming from ``path``; return it with averaged weights, in evaluation mode."""
     torch.manual_seed(0)
     model = build_estimator().to(course.device).train()
     average = ExponentialAverage(model, 0.998)
@@ -104,6 +104,7 @@ def train_estimator(path: Path, pool: ControlPool, course: Course) -> transforme
 
 
 def main() -> None:
+    """Draw, train and write the estimator with its preprocessing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".training/control"), help="state and drawn pictures")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/toyworld-depth-estimator"))

@@ -1,4 +1,4 @@
-"""How often a checkpoint draws what it was asked for: fidelity per attribute, confusions, a contact sheet."""
+"""Fidelity of a checkpoint to its captions: per attribute, with confusions and a contact sheet."""
 
 import json
 import logging
@@ -6,18 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from toyworld.captions import caption
+from evaluation.sheets import contact_sheet, save_picture
 from toyworld.detector import detect
 from toyworld.render import render
-from toyworld.scene import BLOB, HELD_OUT_PAIRS, Scene, random_background, random_object
+from toyworld.scene import HELD_OUT_PAIRS, Scene
+from toyworld.splits import HELD_OUT_SEED, captions_of, held_out_scenes, scene_at
 from training.toyworld.autoencoder import psnr
 from training.toyworld.card import model_card
-from training.toyworld.data import HELD_OUT_SEED, scene_at
 from training.toyworld.text import as_pixels
 
 logger = logging.getLogger(__name__)
@@ -26,16 +25,19 @@ ATTRIBUTES = ("colour", "shape", "background", "position")
 
 @dataclass
 class Fidelity:
-    """Counts of what was asked for and found, over the attributes of ATTRIBUTES; ``overlap`` is the mean
-    intersection over union of the found outline with the ideal one."""
+    """Counts of pictures that show what was asked for, per attribute of ATTRIBUTES.
+
+    ``overlaps`` are intersections over union of the found outlines with the ideal ones; ``confusions`` count
+    (attribute, asked, found).
+    """
 
     asked: int = 0
-    right: Counter = field(default_factory=Counter)
-    confusions: Counter = field(default_factory=Counter)
+    right: Counter[str] = field(default_factory=Counter)
+    confusions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     overlaps: list[float] = field(default_factory=list)
 
     def add(self, scene: Scene, image: np.ndarray) -> bool:
-        """Count one picture of a scene with one object; returns whether everything was right."""
+        """Count one picture of a scene with one object; return True if everything was right."""
         thing = scene.objects[0]
         wanted = {name: getattr(thing, name) for name in ("colour", "shape", "position")}
         wanted["background"] = scene.background
@@ -54,32 +56,12 @@ class Fidelity:
         return all(found.get(name) == value for name, value in wanted.items())
 
     def shares(self) -> dict[str, float]:
-        """The share of right pictures per attribute, and the mean overlap."""
+        """Return the share of right pictures per attribute, and the mean overlap."""
         shares = {name: self.right[name] / self.asked for name in ATTRIBUTES}
         return shares | {"overlap": float(np.mean(self.overlaps)) if self.overlaps else 0.0}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
-
-
-def held_out_scenes(count: int, *, unseen_pairs: bool = False) -> list[Scene]:
-    """Scenes with one named shape that training never showed; ``unseen_pairs``: colour and shape never together."""
-    if unseen_pairs:
-        scenes = []
-        for index in range(count):
-            random = np.random.default_rng([HELD_OUT_SEED, 10**6 + index])
-            background = random_background(random)
-            scenes.append(Scene(background, (random_object(random, background, held_out=True),)))
-        return scenes
-    candidates = (scene_at(index, HELD_OUT_SEED) for index in range(20 * count + 100))
-    named = (scene for scene in candidates if len(scene.objects) == 1 and scene.objects[0].shape != BLOB)
-    return [scene for scene, _ in zip(named, range(count), strict=False)]
-
-
-def captions_of(scenes: list[Scene]) -> list[str]:
-    """The complete caption of each scene."""
-    random = np.random.default_rng(0)
-    return [caption(scene, random, complete=True) for scene in scenes]
 
 
 def draw(
@@ -91,7 +73,7 @@ def draw(
     size_px: int | None = None,
     batch: int = 8,
 ) -> np.ndarray:
-    """One still picture per caption, seeded by its number: uint8 (captions, height, width, 3)."""
+    """Draw one still picture per caption, seeded by its number: uint8 (captions, height, width, 3)."""
     images = []
     for start in range(0, len(captions), batch):
         texts = captions[start : start + batch]
@@ -117,7 +99,7 @@ def measure(
     guidance: float = 7.5,
     size_px: int | None = None,
 ) -> tuple[Fidelity, np.ndarray, list[bool]]:
-    """Fidelity over ``scenes``, the pictures, and which of them are right in everything."""
+    """Return the fidelity over ``scenes``, the pictures, and for each True if it is right in everything."""
     images = draw(pipeline, captions_of(scenes), steps=steps, guidance=guidance, size_px=size_px)
     fidelity = Fidelity()
     right = [fidelity.add(scene, image) for scene, image in zip(scenes, images, strict=True)]
@@ -125,7 +107,7 @@ def measure(
 
 
 def detector_accuracy(count: int = 500) -> Fidelity:
-    """The same measure on true renderings: what the yardstick itself is worth."""
+    """Return the fidelity of true renderings, which is the accuracy of the detector itself."""
     fidelity = Fidelity()
     for scene in held_out_scenes(count):
         fidelity.add(scene, render(scene).image)
@@ -134,7 +116,7 @@ def detector_accuracy(count: int = 500) -> Fidelity:
 
 @torch.no_grad()
 def reconstruction_psnr(autoencoder: AutoencoderKL, count: int = 200) -> float:
-    """Mean PSNR in dB of the autoencoder on scenes it never saw."""
+    """Return the mean PSNR in dB of the autoencoder on held-out scenes."""
     images = np.stack([render(scene_at(index, HELD_OUT_SEED)).image for index in range(count)])
     values = []
     for start in range(0, count, 20):
@@ -144,34 +126,12 @@ def reconstruction_psnr(autoencoder: AutoencoderKL, count: int = 200) -> float:
     return float(torch.cat(values).mean())
 
 
-def contact_sheet(images: np.ndarray, right: list[bool] | None = None, columns: int = 10) -> np.ndarray:
-    """The pictures in a grid, uint8 RGB; a red bar above those that are wrong somewhere."""
-    cells = []
-    for index, image in enumerate(images):
-        cell = np.pad(image, ((6, 2), (2, 2), (0, 0)), constant_values=255)
-        if right is not None and not right[index]:
-            cell[:5, 2:-2] = (220, 0, 0)
-        cells.append(cell)
-    while len(cells) % columns:
-        cells.append(np.full_like(cells[0], 255))
-    return np.concatenate(
-        [np.concatenate(cells[start : start + columns], axis=1) for start in range(0, len(cells), columns)]
-    )
-
-
-def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB pixels as a PNG or JPEG file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
-        raise OSError(f"cannot write {path.name}")
-
-
 def report(
     pipeline: StableDiffusionPipeline, folder: Path, training: dict, count: int = 200, unseen_count: int = 100
 ) -> dict:
     """Measure everything the model card states; write the card, ``fidelity.json`` and the contact sheet.
 
-    ``training`` says how the checkpoint came about: ``pictures`` (a number) and ``course`` (a phrase).
+    ``training`` describes the training: ``pictures`` (a number) and ``course`` (a phrase).
     """
     fidelity, images, right = measure(pipeline, held_out_scenes(count))
     unseen, _, _ = measure(pipeline, held_out_scenes(unseen_count, unseen_pairs=True))

@@ -20,8 +20,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from toyworld.captions import caption
 from toyworld.scene import ACTIONS, BACKGROUNDS, BLOB, COLOURS, POSITIONS, SHAPES, SIZES, Scene
+from toyworld.splits import SIZE_PX, scene_at
 from training.loop import run_steps
-from training.toyworld.data import SIZE_PX, Pool, scene_at
+from training.toyworld.data import Pool
 
 logger = logging.getLogger(__name__)
 MAX_TOKENS = 32

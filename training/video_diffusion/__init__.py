@@ -1,1 +1,1 @@
-"""A video model trained on captioned clips: ``python -m training.video_diffusion``."""
+"""A video diffusion model trained on captioned clips: ``python -m training.video_diffusion``."""

@@ -38,7 +38,7 @@ DIGESTED_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class CaptionedFile:
-    """A video file and all that is said about it."""
+    """A video file and its captions."""
 
     path: Path
     captions: tuple[str, ...]
@@ -46,7 +46,7 @@ class CaptionedFile:
 
 @dataclass(frozen=True)
 class Shape:
-    """What clips are brought to: ``frames``, and a square of ``size_px``."""
+    """Common shape of clips: their number of ``frames``, squares of ``size_px``."""
 
     frames: int
     size_px: int
@@ -57,8 +57,13 @@ Task = tuple[Path, Shape]  # of reading one clip
 
 @dataclass(frozen=True)
 class LatentClips:
-    """Clips ready to learn from: ``latents`` float16 (clips, frames, channels, height, width), scaled; of each clip
-    its ``captions``; a ``name`` that belongs to no other clips."""
+    """Clips ready to learn from.
+
+    Args:
+        latents: float16 (clips, frames, channels, height, width), scaled.
+        captions: of each clip.
+        name: a name that belongs to no other clips.
+    """
 
     latents: np.ndarray
     captions: list[list[str]]
@@ -69,9 +74,11 @@ class LatentClips:
 
 
 def find_clips(folder: Path) -> list[CaptionedFile]:
-    """The videos in ``folder`` and below that have a caption: in a ``.txt`` of their name beside them, or in a line
-    ``file<TAB>caption`` of any ``.tsv`` in the folder itself. ``file`` is the path in the folder; a bare name, or an
-    address ending in one, is of any video of that name that has no line with its path.
+    """Return the videos in ``folder`` and below that have a caption.
+
+    Captions stand in a ``.txt`` of the video's name beside it, or in lines ``file<TAB>caption`` of any ``.tsv`` in the
+    folder itself. ``file`` is the path in the folder; a bare name, or an address ending in one, is of any video of that
+    name that has no line with its path.
 
     Raises UserError where there is no such folder, or no video in it has a caption.
     """
@@ -93,7 +100,7 @@ def find_clips(folder: Path) -> list[CaptionedFile]:
 
 
 def videos_in(folder: Path) -> list[Path]:
-    """Every file in ``folder`` and below that is called as a video; links to nothing and folders are reported."""
+    """Return every file in ``folder`` and below with a video's suffix; links to nothing and folders are reported."""
     named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     for path in named:
         if not path.is_file():
@@ -102,8 +109,11 @@ def videos_in(folder: Path) -> list[Path]:
 
 
 def captions_by_path(folder: Path) -> dict[str, list[str]]:
-    """Captions by path in the folder, or by bare name where an address or no more was written, from every ``.tsv`` in
-    the folder; lines without a tab or a caption are left out."""
+    """Read the captions of every ``.tsv`` in the folder, by path in the folder, or by bare name.
+
+    The bare name is that of lines with an address or with no more than it. Lines without a tab or a caption are left
+    out.
+    """
     captions: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*.tsv")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -115,7 +125,7 @@ def captions_by_path(folder: Path) -> dict[str, list[str]]:
 
 
 def captions_of(path: Path, folder: Path, written: dict[str, list[str]]) -> tuple[str, ...]:
-    """The captions of one video: each line of the ``.txt`` beside it, and what is written of it elsewhere."""
+    """Return the captions of one video: each line of the ``.txt`` beside it, and those of the ``.tsv`` files."""
     beside = path.with_suffix(".txt")
     lines = beside.read_text(encoding="utf-8", errors="replace").splitlines() if beside.is_file() else []
     elsewhere = written.get(written_as(path, folder, written), [])
@@ -123,13 +133,13 @@ def captions_of(path: Path, folder: Path, written: dict[str, list[str]]) -> tupl
 
 
 def written_as(path: Path, folder: Path, written: dict[str, list[str]]) -> str:
-    """Under what a video's captions are written: its path in the folder, or else its bare name."""
+    """Return the key of a video's captions in ``written``: its path in the folder, or else its bare name."""
     inside = path.relative_to(folder).as_posix()
     return inside if inside in written else path.name
 
 
 def warn_of_shared_names(videos: list[Path], folder: Path, written: dict[str, list[str]]) -> None:
-    """Say where a bare name stands for several videos, which then share its captions."""
+    """Log each bare name that stands for several videos, which then share its captions."""
     users = Counter(name for path in videos if (name := written_as(path, folder, written)) in written)
     for name, count in users.items():
         if count > 1:
@@ -137,8 +147,9 @@ def warn_of_shared_names(videos: list[Path], folder: Path, written: dict[str, li
 
 
 def read_clip(path: Path, shape: Shape) -> np.ndarray:
-    """Frames evenly spaced over the video (its first ten seconds), the middle square of each: uint8
-    (frames, size, size, 3). A video with fewer frames than asked for repeats some.
+    """Read frames evenly spaced over the video's first ten seconds: uint8 (frames, size, size, 3).
+
+    Of each frame the middle square is taken. A video with fewer frames than asked for repeats some.
 
     Raises InvalidVideo where it cannot be read.
     """
@@ -154,7 +165,7 @@ def read_clip(path: Path, shape: Shape) -> np.ndarray:
 
 
 def try_to_read(task: Task) -> np.ndarray | str:
-    """The clip, or why it cannot be used."""
+    """Return the clip, or the reason why it cannot be used."""
     try:
         return read_clip(*task)
     except InvalidVideo as error:
@@ -162,8 +173,10 @@ def try_to_read(task: Task) -> np.ndarray | str:
 
 
 def readable_clips(files: list[CaptionedFile], shape: Shape) -> Iterator[tuple[CaptionedFile, np.ndarray]]:
-    """Every file that can be read, with its frames, in order; where there are many, read ahead on all processors that
-    this container may use."""
+    """Yield every file that can be read, with its frames, in order.
+
+    Many files are read ahead on all processors that this container may use.
+    """
     tasks = [(file.path, shape) for file in files]
     with ExitStack() as stack:
         results: Iterator[np.ndarray | str]
@@ -185,7 +198,7 @@ def readable_clips(files: list[CaptionedFile], shape: Shape) -> Iterator[tuple[C
 def read_ahead(
     submit: Callable[[Task], "Future[np.ndarray | str]"], tasks: Iterable[Task], window: int
 ) -> Iterator[np.ndarray | str]:
-    """The results in order, of which at most ``window`` are under way or waiting to be taken: clips are large."""
+    """Yield the results in order; at most ``window`` are under way or waiting to be taken, since clips are large."""
     waiting: deque[Future[np.ndarray | str]] = deque()
     for task in tasks:
         if len(waiting) == window:
@@ -197,7 +210,7 @@ def read_ahead(
 
 @torch.no_grad()
 def encode_clip(autoencoder: AutoencoderKL, frames: np.ndarray) -> np.ndarray:
-    """Scaled latents of a clip: float16 (frames, channels, height, width)."""
+    """Encode a clip to scaled latents: float16 (frames, channels, height, width)."""
     pixels = as_pixels(frames).to(autoencoder.device)
     with torch.autocast(autoencoder.device.type, torch.bfloat16):
         mean = autoencoder.encode(pixels).latent_dist.mean
@@ -205,7 +218,7 @@ def encode_clip(autoencoder: AutoencoderKL, frames: np.ndarray) -> np.ndarray:
 
 
 def load_latents(work: Path, folder: Path, shape: Shape, autoencoder: AutoencoderKL) -> LatentClips:
-    """The latents of all clips in ``folder``, from ``work`` where the same clips were encoded before.
+    """Return the latents of all clips in ``folder``, from ``work`` if the same clips were encoded before.
 
     Raises UserError where no file can be used.
     """
@@ -219,8 +232,7 @@ def load_latents(work: Path, folder: Path, shape: Shape, autoencoder: Autoencode
 
 
 def content_key(folder: Path, files: list[CaptionedFile], shape: Shape) -> str:
-    """A short name for what these files hold, called so in ``folder`` and with these captions, in this shape; a copy of
-    the folder has the same."""
+    """Return a short name of the files' contents, paths in ``folder``, captions and shape; a copy has the same."""
     facts = [
         (file.path.relative_to(folder).as_posix(), file.path.stat().st_size, beginning(file.path), file.captions)
         for file in files
@@ -229,7 +241,7 @@ def content_key(folder: Path, files: list[CaptionedFile], shape: Shape) -> str:
 
 
 def beginning(path: Path) -> str:
-    """A digest of a file's first 64 KiB; empty where it cannot be read, which reading it as a video will report."""
+    """Return a digest of a file's first 64 KiB; empty if it cannot be read, which reading it as a video reports."""
     try:
         with path.open("rb") as file:
             return hashlib.blake2b(file.read(DIGESTED_BYTES), digest_size=8).hexdigest()
@@ -254,5 +266,5 @@ def encode_files(path: Path, files: list[CaptionedFile], shape: Shape, autoencod
 
 
 def as_network_input(latents: torch.Tensor) -> torch.Tensor:
-    """(clips, frames, channels, height, width) to what a UNet3DConditionModel takes: channels before frames."""
+    """Reorder (clips, frames, channels, height, width) for a UNet3DConditionModel: channels before frames."""
     return rearrange(latents, "b f c h w -> b c f h w")

@@ -34,8 +34,9 @@ FIXED: dict[str, Any] = {
 def build_video_unet(
     image_unet: UNet2DConditionModel, sample_size: int, text_width: int | None = None
 ) -> UNet3DConditionModel:
-    """A 3D UNet of the widths of ``image_unet``, untrained, for latents of ``sample_size`` cells and a text encoder of
-    ``text_width``, by itself the image network's.
+    """Build an untrained 3D UNet of the widths of ``image_unet`` for latents of ``sample_size`` cells.
+
+    ``text_width`` is that of the text encoder, by default the image network's.
 
     Raises UserError where the image network has parts that the 3D UNet lacks, as Stable Diffusion XL's.
     """
@@ -60,8 +61,11 @@ def build_video_unet(
 
 
 def head_channels(image_unet: UNet2DConditionModel) -> int:
-    """The channels of one attention head, which a 3D UNet has one number for (under ``attention_head_dim``; in a 2D
-    UNet that name means the number of heads, by a historical accident)."""
+    """Return the channels of one attention head, for which a 3D UNet has one number.
+
+    It is called ``attention_head_dim`` there; in a 2D UNet that name means the number of heads, by a historical
+    accident.
+    """
     config = image_unet.config
     heads = config.attention_head_dim
     heads = (heads,) * len(config.block_out_channels) if isinstance(heads, int) else heads
@@ -85,7 +89,7 @@ def head_channels(image_unet: UNet2DConditionModel) -> int:
 def start_from_image(video_unet: UNet3DConditionModel, image_unet: UNet2DConditionModel) -> None:
     """Give ``video_unet`` the spatial weights of ``image_unet``, and temporal layers that change nothing yet.
 
-    What reads the text stays untrained where the two read text encoders of different widths.
+    Projections of the text stay untrained where the two have text encoders of different widths.
     """
     same_text = video_unet.config.cross_attention_dim == image_unet.config.cross_attention_dim
     untrained = () if same_text else TEXT_READERS
@@ -103,7 +107,7 @@ def start_from_image(video_unet: UNet3DConditionModel, image_unet: UNet2DConditi
 
 
 def is_temporal(name: str) -> bool:
-    """Whether a parameter belongs to what a video network has beyond an image network."""
+    """Return True for the name of a parameter that a video network has beyond an image network."""
     return any(part in f".{name}" for part in TEMPORAL) or name.startswith("transformer_in.")
 
 
@@ -116,9 +120,11 @@ def silence_temporal_layers(video_unet: UNet3DConditionModel) -> None:
 
 
 def ready_to_train(video_unet: UNet3DConditionModel, device: str) -> UNet3DConditionModel:
-    """The network as it learns: without an entry that does nothing (twice as fast), and without dropout, whose chance
-    would depend on what ran before; on a CPU with plain attention where keys are few, as ``training.toyworld.denoiser``
-    does."""
+    """Prepare the network for training, in place.
+
+    It loses an entry that does nothing (twice as fast), and dropout, whose chance would depend on what ran before; on a
+    CPU it gets plain attention where keys are few, as in ``training.toyworld.denoiser``.
+    """
     skip_silent_entry(video_unet)
     for module in video_unet.modules():
         if isinstance(module, nn.Dropout):
@@ -133,8 +139,8 @@ def ready_to_train(video_unet: UNet3DConditionModel, device: str) -> UNet3DCondi
     return video_unet
 
 
-def whole_again(trained: UNet3DConditionModel, weights: dict[str, torch.Tensor]) -> UNet3DConditionModel:
-    """A complete network with ``weights`` of one that learnt without its entry, in evaluation mode."""
+def restore_full_unet(trained: UNet3DConditionModel, weights: dict[str, torch.Tensor]) -> UNet3DConditionModel:
+    """Build a complete network, entry included, with ``weights`` of one trained without it, in evaluation mode."""
     whole = UNet3DConditionModel.from_config(trained.config)
     silence_temporal_layers(whole)
     _, unexpected = whole.load_state_dict(weights, strict=False)

@@ -1,6 +1,6 @@
 """Text encoders by Hub id or folder, for a video model that is to read text in its own way: a BERT or a CLIP."""
 
-from typing import Any
+import transformers
 
 from errors import UserError, first_line
 from utils import local_or_hub
@@ -9,10 +9,8 @@ KINDS = {"bert": "BertModel", "clip": "CLIPTextModel", "clip_text_model": "CLIPT
 MAX_TOKENS = 77  # as CLIP; a BERT reads more, which would cost every step attention to padding
 
 
-def load_text_encoder(source: str) -> tuple[Any, Any]:
-    """The encoder, in float32, and its tokenizer; raises UserError where they are of another kind or not there."""
-    import transformers
-
+def load_text_encoder(source: str) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
+    """Load the encoder, in float32, and its tokenizer; raises UserError where they are of another kind or absent."""
     try:
         kind = local_or_hub(source, lambda **where: transformers.AutoConfig.from_pretrained(source, **where)).model_type
         if kind not in KINDS:

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from torch import nn
 from torch.nn import functional
@@ -36,7 +36,7 @@ MOVING_STD = 0.5  # of a scaled latent over time, from which on a place counts a
 
 @dataclass(frozen=True)
 class VideoCourse:
-    """How a video network is trained.
+    """Hyperparameters of a video network's training.
 
     Args:
         steps: optimizer steps.
@@ -62,15 +62,17 @@ class LossCurve:
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return the losses under ``values``."""
         return {"values": list(self.values)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, list[float]]) -> None:
+        """Continue a curve that was kept."""
         self.values = list(state_dict["values"])
 
 
 class CaptionedVideoNetwork(nn.Module):
-    """A 3D UNet and the text encoder that tells it what to draw, which learns along where its weights ask for it."""
+    """A 3D UNet and its text encoder, which is trained along where its weights require gradients."""
 
     def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
         super().__init__()
@@ -78,7 +80,7 @@ class CaptionedVideoNetwork(nn.Module):
         self.text_encoder = text_encoder
 
     def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-        """Latents (b, c, f, h, w), timesteps (b,), token ids (b, tokens) to the prediction, of the latents' shape."""
+        """Predict from latents (b, c, f, h, w), timesteps (b,) and token ids (b, tokens), in the latents' shape."""
         states = self.text_encoder(token_ids)[0]
         return self.unet(noisy, timesteps, states).sample
 
@@ -92,7 +94,7 @@ class Batch:
 
 
 def draw_batch(clips: LatentClips, count: int, random: np.random.Generator) -> Batch:
-    """Some clips, each with one of its captions or an empty one."""
+    """Draw some clips, each with one of its captions or an empty one."""
     chosen = np.sort(random.choice(len(clips), count, replace=len(clips) < count))
     captions = [
         "" if random.random() < EMPTY_CAPTION_SHARE else str(random.choice(clips.captions[number])) for number in chosen
@@ -101,8 +103,10 @@ def draw_batch(clips: LatentClips, count: int, random: np.random.Generator) -> B
 
 
 def draw_noise(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """White noise (b, c, f, h, w) with an offset per clip and channel (offset noise) and coarse noise in every frame
-    (multi-resolution noise)."""
+    """Draw white noise (b, c, f, h, w) plus offset noise and multi-resolution noise.
+
+    That is an offset per clip and channel, and coarse noise in every frame.
+    """
     batch, channels, frames, height, width = shape
     cells = (max(1, height // COARSE_CELLS), max(1, width // COARSE_CELLS))
     offset = torch.randn((batch, channels, 1, 1, 1), generator=generator)
@@ -113,7 +117,7 @@ def draw_noise(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor
 
 
 def moving_places(clean: torch.Tensor) -> torch.Tensor:
-    """Where a clip changes over time, 0 to 1: latents (b, c, f, h, w) to (b, 1, 1, h, w)."""
+    """Return the amount of change over time at each place, 0 to 1: latents (b, c, f, h, w) to (b, 1, 1, h, w)."""
     change = clean.std(dim=2, correction=0).amax(dim=1, keepdim=True) / MOVING_STD
     return functional.max_pool2d(change.clamp(max=1), 3, stride=1, padding=1)[:, :, None]
 
@@ -121,7 +125,7 @@ def moving_places(clean: torch.Tensor) -> torch.Tensor:
 def target_and_weight(
     scheduler: DDPMScheduler, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the scheduler's kind of network predicts, of the latents' shape, and how much each clip counts, (b,).
+    """Return the prediction target of the scheduler's type, of the latents' shape, and each clip's weight, (b,).
 
     Predicted noise is weighted by min(SNR, 5) / SNR (arXiv 2303.09556, equation 6); velocity needs no weight.
     """
@@ -135,7 +139,7 @@ def target_and_weight(
 
 
 def optimizer_for(network: CaptionedVideoNetwork, course: VideoCourse) -> torch.optim.AdamW:
-    """AdamW over what learns: temporal layers and words at the full rate, what the base knew of pictures at a share."""
+    """Return AdamW over all trained weights: temporal layers and text at the full rate, the base's UNet at a share."""
     new: list[torch.nn.Parameter] = []
     known: list[torch.nn.Parameter] = []
     for name, value in network.named_parameters():
@@ -151,8 +155,10 @@ def optimizer_for(network: CaptionedVideoNetwork, course: VideoCourse) -> torch.
 
 @dataclass(frozen=True)
 class Teacher:
-    """One batch's loss: ``tokenize`` turns captions into ids (b, tokens), ``scheduler`` says what is predicted; the
-    first batch of step ``index`` is drawn from the seed and the index alone."""
+    """Loss of one batch, drawn from the seed and the batch's number alone.
+
+    ``tokenize`` turns captions into ids (b, tokens); ``scheduler`` adds the noise and decides the prediction's type.
+    """
 
     clips: LatentClips
     tokenize: Callable[[list[str]], torch.Tensor]
@@ -161,7 +167,7 @@ class Teacher:
     device: str
 
     def loss(self, network: nn.Module, number: int, rank: int = 0) -> torch.Tensor:
-        """The loss of batch ``number`` in process ``rank``, which alone decide clips, captions and noise."""
+        """Return the loss of batch ``number`` in process ``rank``, which alone decide clips, captions and noise."""
         batch = draw_batch(self.clips, self.course.batch, np.random.default_rng([self.course.seed, number, rank]))
         drawn = np.random.SeedSequence([self.course.seed, rank, number]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(drawn[0]))
@@ -179,16 +185,16 @@ class Teacher:
 def learn(
     path: Path,
     network: CaptionedVideoNetwork,
-    teacher: Teacher,
-    accelerator: Any,
-    review: Callable[[CaptionedVideoNetwork, LossCurve], None],
     *,
+    teacher: Teacher,
+    accelerator: Accelerator,
+    review: Callable[[CaptionedVideoNetwork, LossCurve], None],
     review_every_s: float = 600.0,
     save_every_s: float = 60.0,
 ) -> CaptionedVideoNetwork:
-    """Train, resuming from ``path``; returns a copy with averaged weights.
+    """Train, resuming from ``path``; return a copy with averaged weights.
 
-    ``accelerator`` (accelerate's) shares a step among several processes; ``review`` is called now and then, and at the
+    ``accelerator`` shares a step among several processes; ``review`` is called now and then, and at the
     end, with the averaged network so far, in the first process alone. Raises UserError where the loss is not finite
     any more, and leaves the last state as it is.
     """
@@ -244,5 +250,5 @@ def learn(
 
 
 def course_key(course: VideoCourse, *others: str) -> str:
-    """A short name for exactly this course with these other facts: a state belongs to one, and never to another."""
+    """Return a short name of exactly this course with these other facts, to which alone a state belongs."""
     return hashlib.blake2b(repr((asdict(course), others)).encode(), digest_size=4).hexdigest()

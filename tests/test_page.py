@@ -1,0 +1,63 @@
+"""The page as its operator starts it: options, port and console; and what it shows is text."""
+
+import logging
+import socket
+
+import gradio as gr
+import pytest
+from fakes import FakeModel
+
+import app
+import app_text_to_video
+from errors import UserError
+from web import server
+from web.html import learned_words_html, status_html
+from web.tabs import PageContext, create_demo
+
+
+def test_the_console_says_where_the_page_is(monkeypatch, caplog):
+    """Although other libraries' remarks at this level are not shown."""
+    monkeypatch.setattr(server, "start", lambda *given: "http://127.0.0.1:7860/")
+    monkeypatch.setattr(server.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(gr.Blocks, "block_thread", lambda page: None)
+    app.main(["--device", "cpu"])
+    assert caplog.record_tuples == [("web.server", logging.INFO, "open http://127.0.0.1:7860/")]
+
+
+def test_a_taken_port_is_one_clear_line():
+    """Starting twice is a user's mistake."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        model = FakeModel()
+        context = PageContext(model.generate, model.rows, model.default, lambda path: {})
+        page = create_demo(app_text_to_video.TAB, context)
+        with pytest.raises(UserError, match="cannot serve on"):
+            server.start(page, server.Address(port=taken.getsockname()[1]))
+
+
+def test_messages_are_text_and_not_markup():
+    """35: whatever a message, a model's name or a note holds, the page shows it and does not run it."""
+    assert "<script>" not in status_html("<script>alert(1)</script>", notes=["<script>alert(2)</script>"])
+    assert "<script>" not in learned_words_html(["<script>alert(3)</script>"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "99999"], "whole number from 1 to 65535"),
+        (["--port", "x"], "whole number"),
+        (["--auth", "nobody"], "user:password"),
+        (["--queue-size", "0"], "whole number from 1"),
+        (["--engine", "wan3"], "error: --engine wan3: must be one of"),
+        (["--output-dir", "/proc/none"], "--output-dir /proc/none"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line_and_exit_code_2(options, words, capsys):
+    """The operator is told what to mend, without a traceback."""
+    with pytest.raises(SystemExit) as stop:
+        app.main(options)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said

@@ -101,7 +101,7 @@ def recoloured(drawing: np.ndarray, colour: str | None, main_hue: int | None = N
     alpha = drawing[..., 3:].astype(np.float32) / 255
     plain = drawing[..., :3] / np.maximum(255 * alpha, 1)
     share = _main_colour_share(plain, alpha[..., 0], main_hue)
-    value, chroma = plain.max(axis=2), plain.max(axis=2) - plain.min(axis=2)
+    value, chroma = _value_and_chroma(plain)
     inside = share * alpha[..., 0] > 0.5
     level = max(0.3, float(np.median(value[inside]))) if inside.any() else 1.0
     strength = float(np.median(chroma[inside])) if inside.any() else 0.0
@@ -116,9 +116,16 @@ def recoloured(drawing: np.ndarray, colour: str | None, main_hue: int | None = N
     return result
 
 
+def _value_and_chroma(plain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest channel of each pixel, and how far the smallest is below it."""
+    red, green, blue = cv2.split(plain)
+    value = np.maximum(np.maximum(red, green), blue)
+    return value, value - np.minimum(np.minimum(red, green), blue)
+
+
 def _main_colour_share(plain: np.ndarray, alpha: np.ndarray, main_hue: int | None) -> np.ndarray:
     """How far each pixel belongs to the drawing's main colour, 0..1."""
-    value, chroma = plain.max(axis=2), plain.max(axis=2) - plain.min(axis=2)
+    value, chroma = _value_and_chroma(plain)
     body = (alpha > 0.9) & (value > 0.25)
     colourful = body & (chroma > GREY)
     if main_hue is None and colourful.sum() <= 0.3 * body.sum():
@@ -132,7 +139,7 @@ def _main_colour_share(plain: np.ndarray, alpha: np.ndarray, main_hue: int | Non
     return np.clip((HUE_REACH - away) / 10, 0, 1) * np.clip((chroma - 0.5 * GREY) / (0.5 * GREY), 0, 1)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _levels(index: int, drawing: int, colour: str | None, main_hue: int | None) -> list[np.ndarray]:
     return _pyramid(recoloured(load_drawings()[index, drawing], colour, main_hue))
 

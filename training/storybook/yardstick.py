@@ -41,7 +41,7 @@ class Course:
 
 
 def free_form(scene: Scene, random: np.random.Generator, *, held_out: bool) -> Scene:
-    """The scene with its single thing in any size and a little turned: of those kept from training, or of the others."""
+    """The scene with its single thing in any size and turned a little, as kept from training or as the others are."""
     if len(scene.things) > 1:
         return scene
     (thing,) = scene.things
@@ -99,7 +99,7 @@ class Source:
                 else:
                     truth[name][number] = value
         inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
-        return inputs.contiguous(memory_format=torch.channels_last), truth | {"thing": things}
+        return inputs.contiguous(), truth | {"thing": things}
 
     def draw(self, scene: Scene) -> np.ndarray:
         """The scene in one of the drawn places, float32 (SIDE_PX, SIDE_PX, 3)."""
@@ -136,7 +136,7 @@ def loss_of(scores: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> 
 
 def train(folder: Path, minutes: float, course: Course) -> YardstickNetwork:
     """Train for so many minutes, resuming from ``folder``; the network in evaluation mode."""
-    network = YardstickNetwork().to(memory_format=torch.channels_last)
+    network = YardstickNetwork()
     optimiser = torch.optim.AdamW(network.parameters(), lr=course.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.learning_rate, course.steps, pct_start=0.1)
     state_file, step = folder / "yardstick.pt", 0

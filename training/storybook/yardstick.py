@@ -162,8 +162,8 @@ def train(folder: Path, minutes: float, course: Course) -> YardstickNetwork:
             right = (scores["thing"].argmax(dim=1) == truth["thing"].argmax(dim=1)).float().mean()
             logger.info("step %d of %d: loss %.3f, things %.3f", step, course.steps, loss, right)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, state_file)
+    states = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+    torch.save(states | {"step": step}, state_file)
     return network.eval()
 
 

@@ -21,7 +21,12 @@ class Stateful(Protocol):
 
 
 class OutOfTime(Exception):
-    """A deadline came before the end of a course, whose state is kept."""
+    """A deadline came before the end of a course, whose state is kept: ``done`` of ``steps``, ``seconds_per_step`` each
+    (not a number where none was done)."""
+
+    def __init__(self, course: str, done: int, steps: int, seconds_per_step: float) -> None:
+        super().__init__(f"{course}: {done} of {steps} steps")
+        self.course, self.done, self.steps, self.seconds_per_step = course, done, steps, seconds_per_step
 
 
 class ExponentialAverage:
@@ -124,4 +129,5 @@ def run_steps(
     if writes and done > first:
         save()
     if done < steps:
-        raise OutOfTime(f"{path.stem}: {done} of {steps} steps")
+        each = (time.monotonic() - started) / (done - first) if done > first else math.nan
+        raise OutOfTime(path.stem, done, steps, each)

@@ -94,7 +94,7 @@ def cosine(steps: int, floor: float, warmup: int = 200):
 
 @dataclass(frozen=True)
 class Course:
-    """Options of a network's course of ``steps`` on the ``device``: the learning rate at its peak, after ``warmup`` steps,
+    """Options of a course of ``steps`` on the ``device``: the learning rate at its peak, after ``warmup`` steps,
     and as a share of it at the end; ``seed`` decides the data; ``offset_noise`` is the standard deviation of one more
     offset per channel in the noise, ``zero_terminal_snr`` leaves nothing of the picture at the last timestep;
     ``centre`` is the share of the way to noise that is learned most; ``compiled`` with torch.compile; ``deadline`` is

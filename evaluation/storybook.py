@@ -68,47 +68,47 @@ def _case(number: int, variety: Variety) -> Case:
     scene = random_scene(random, variety, held_out=kind == "unseen")
     while kind == "colour" and not takes_colour(scene.things[0].name):
         scene = random_scene(random, variety)
-    scene = _CHANGES.get(kind, _unchanged)(scene, random)
+    scene = _CHANGES.get(kind, _unchanged)(scene, random, variety)
     return Case(scene, caption(scene, random, complete=True), kind)
 
 
-def _unchanged(scene: Scene, random: np.random.Generator) -> Scene:
+def _unchanged(scene: Scene, random: np.random.Generator, variety: Variety) -> Scene:
     return scene
 
 
-def _elsewhere(scene: Scene, random: np.random.Generator) -> Scene:
+def _elsewhere(scene: Scene, random: np.random.Generator, variety: Variety) -> Scene:
     (thing,) = scene.things
     position = str(random.choice([name for name in POSITIONS if name != "centre"]))
     x, y = {"left": (0.29, 0.52), "right": (0.71, 0.52), "top": (0.5, 0.29), "bottom": (0.5, 0.71)}[position]
     return replace(scene, things=(replace(thing, x=x, y=y),))
 
 
-def _resized(scene: Scene, random: np.random.Generator) -> Scene:
+def _resized(scene: Scene, random: np.random.Generator, variety: Variety) -> Scene:
     return replace(scene, things=(replace(scene.things[0], size=float(random.choice([0.28, 0.83]))),))
 
 
-def _coloured(scene: Scene, random: np.random.Generator) -> Scene:
+def _coloured(scene: Scene, random: np.random.Generator, variety: Variety) -> Scene:
     return replace(scene, things=(replace(scene.things[0], colour=str(random.choice(list(COLOURS)))),))
 
 
-def _several(scene: Scene, random: np.random.Generator) -> Scene:
+def _several(scene: Scene, random: np.random.Generator, variety: Variety) -> Scene:
     count = int(random.integers(2, 4))
     size = {2: 0.42, 3: 0.29}[count]
     middles = [(number + 0.5) / count for number in range(count)]
     return replace(scene, things=tuple(replace(scene.things[0], x=x, size=size) for x in middles))
 
 
-def _paired(scene: Scene, random: np.random.Generator) -> Scene:
+def _paired(scene: Scene, random: np.random.Generator, variety: Variety) -> Scene:
     (first,) = scene.things
     while True:
-        second = random_scene(random, VARIETY).things[0].name
+        second = random_scene(random, variety).things[0].name
         if second != first.name and not held_out_pair(second, scene.place):
             break
     pair = replace(first, x=0.25, size=0.42), Placed(second, x=0.75, size=0.42)
     return replace(scene, things=pair)
 
 
-_CHANGES: dict[str, Callable[[Scene, np.random.Generator], Scene]] = {
+_CHANGES: dict[str, Callable[[Scene, np.random.Generator, Variety], Scene]] = {
     "position": _elsewhere,
     "size": _resized,
     "colour": _coloured,
@@ -144,13 +144,14 @@ def shares(cases: Sequence[Case], readings: Sequence[Reading]) -> dict[str, floa
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def travel(frames: np.ndarray, thing: Placed) -> np.ndarray:
+def travel(frames: np.ndarray, thing: Placed, *, drawings: np.ndarray | None = None) -> np.ndarray:
     """Return how far the thing of the first frame is from there in every frame, in sides: float (frames, 2), x and y.
 
     ``thing`` is what the first frame shows and where; what lies under its drawing is looked for in the others.
+    ``drawings`` replaces the picture sets, as in ``render``.
     """
     height, width = frames.shape[1:3]
-    layer, rows, columns = thing_layer(thing, height, width)
+    layer, rows, columns = thing_layer(thing, height, width, drawings)
     pattern = frames[0, rows, columns].astype(np.float32)
     mask = np.repeat(layer[..., 3:] / 255, 3, axis=2).astype(np.float32)
     reach = round(SEARCH * min(height, width))

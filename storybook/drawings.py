@@ -19,6 +19,13 @@ from storybook.things import LEFT, all_things
 
 logger = logging.getLogger(__name__)
 SETS = ("@iconify-json/fluent-emoji-flat", "@iconify-json/noto")
+# For model cards of whatever is trained on these drawings.
+ATTRIBUTION = (
+    "Things are drawn after two openly licensed picture sets as packaged by Iconify: Fluent Emoji Flat "
+    "(https://github.com/microsoft/fluentui-emoji), copyright Microsoft Corporation, MIT licence; and Noto Emoji "
+    "(https://github.com/googlefonts/noto-emoji), copyright Google LLC, Apache License 2.0. Places are drawn by this "
+    "project. No drawing of either set is part of the repository."
+)
 FOLDER = Path(".training/storybook")
 FILE = "drawings.npz"
 SIDE_PX = 192

@@ -5,6 +5,7 @@ which motion is written: objects keep colour and shape, and jump from place to p
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class Reconstruction:
     first four pictures, averaged to half their size and laid side by side, decode to those pictures at half their size,
     so that an average of latents means an average of pictures (Kouzelis et al. 2025); in the first ``guided`` steps the
     first three latents are drawn to the picture's averaged colours, without which a narrow autoencoder may learn
-    brightness alone for long; ``compiled`` with torch.compile."""
+    brightness alone for long; ``compiled`` with torch.compile; ``deadline`` as in run_steps."""
 
     steps: int
     device: str = "cpu"
@@ -76,6 +77,7 @@ class Reconstruction:
     mosaic: bool = False
     guided: int = 0
     compiled: bool = False
+    deadline: float = math.inf
 
 
 def as_mosaic(pictures: torch.Tensor) -> torch.Tensor:
@@ -136,7 +138,7 @@ def learn_to_reconstruct(
         return seen | ({"mosaic psnr": fidelity[-1].item()} if course.mosaic else {})
 
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
-    run_steps(path, course.steps, parts, step, device=course.device)
+    run_steps(path, course.steps, parts, step, device=course.device, deadline=course.deadline)
     average.copy_to(model)
     model.to(memory_format=torch.contiguous_format)
     model.eval()

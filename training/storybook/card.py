@@ -10,8 +10,8 @@ license: mit
 # storybook
 
 A small text-to-image model in Stable Diffusion's format, trained from nothing on drawn scenes of things that people
-ask for. **It is not Stable Diffusion and knows nothing but its storybook:** the {count} things below, in {place_count} places
-and on plain colours; small, large, on a side, in a colour, two of them, where the words say so.
+ask for. **It is not Stable Diffusion and knows nothing but its storybook:** the {count} things below, in {place_count}
+places and on plain colours.
 
 {things}
 
@@ -44,7 +44,8 @@ Autoencoder on unseen scenes: {psnr:.1f} dB PSNR (wanted: 30).
 
 Scenes are put together from two openly licensed picture sets, which are not part of this repository: Fluent Emoji Flat
 (copyright Microsoft Corporation, MIT licence) and Noto Emoji (copyright Google LLC, Apache License 2.0), both as
-packaged by Iconify (`@iconify-json/fluent-emoji-flat`, `@iconify-json/noto`). Places are drawn by `storybook/scenery.py`.
+packaged by Iconify (`@iconify-json/fluent-emoji-flat`, `@iconify-json/noto`). Places are drawn by
+`storybook/scenery.py`.
 """
 
 WANTED = {

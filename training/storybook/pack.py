@@ -2,7 +2,7 @@
 
 ``python -m training.storybook.pack`` makes the folder: drawings and places as arrays, the packages that are missing
 there for Python 3.12, and ``run.sh``, which runs a slice there from the root of this repository and leaves what it made
-as parts of at most 15 MB. ``python -m training.storybook.pack --take PARTS`` puts those parts back into the state of the course.
+as parts of at most 15 MB. ``--take PARTS`` puts those parts back into the state of the course.
 """
 
 import argparse

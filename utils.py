@@ -13,6 +13,7 @@ from errors import InvalidSettings, UserError
 
 Loaded = TypeVar("Loaded")
 VERSION = "0.1.0"
+ROOT = Path(__file__).resolve().parent  # of the program, with checkpoints/ and examples/
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.

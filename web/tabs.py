@@ -15,6 +15,7 @@ from director.director import ChatModel
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import AUTO
 from settings import Settings, field_facts
+from utils import ROOT
 from web.controls import Choices, choice_control, clickable_texts, control, item_at, text_control
 from web.events import PAGE_ONLY, Updates, run_buttons
 from web.generate import FORMATS, GenerationHandlers, ReadMetadata
@@ -23,7 +24,7 @@ from web.jobs import Generate
 from web.result_panel import result_panel
 from web.storyboard import StoryboardHandlers, storyboard_panel
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from errors import UserError
 from library.clips import ClipIndex, ClipRecord
 from library.job_list import Job, Result
-from media.video_io import fit_size, probe, read_video
+from media.exports import read_frames
 from settings import Settings
 from settings.parsing import parse
 
@@ -86,14 +86,7 @@ def with_pictures(record: ClipRecord) -> ClipRecord:
     if not record.picture("thumbnail").exists():
         try:
             record.picture("thumbnail").parent.mkdir(exist_ok=True)
-            write_pictures(read_frames(record.file), record)
+            write_pictures(read_frames(record.file)[0], record)
         except (UserError, OSError) as error:
             logger.info("no pictures of %s: %s", record.file.name, error)
     return record
-
-
-def read_frames(path: Path, most: int = 1024) -> np.ndarray:
-    """Return the frames of a clip as they are: uint8 (frames, height, width, 3); raises InvalidVideo."""
-    facts = probe(path)
-    size = fit_size(facts.width, facts.height, side=None, multiple=2)
-    return read_video(path, size=size, fps=facts.fps, num_frames=most)

@@ -4,8 +4,10 @@ import json
 import sqlite3
 import threading
 import time
+import zipfile
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
@@ -19,12 +21,13 @@ from library.recorder import Recorder, with_pictures
 from library.variations import variations
 from library.visitors import Visitors
 from library.worker import Worker
-from media.video_io import write_video
+from media.exports import EXPORTS, export, read_frames
+from media.video_io import read_metadata, write_video
 from model import Clip
 from settings import TextToVideoSettings
 
 SETTINGS = TextToVideoSettings(prompt="A lion walking in the jungle!", seed=7, model="toyworld", num_frames=3)
-FRAMES = np.zeros((3, 32, 48, 3), np.uint8)
+FRAMES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
 
 
 @pytest.fixture
@@ -364,3 +367,19 @@ def test_a_visitor_is_known_by_a_signed_cookie_alone(tmp_path):
     for other in (None, "", altered, Visitors(b"x" * 32).new_cookie(), cookie + "0", "local"):
         assert visitors.owner(other) is None
     folder.close()
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_a_clip_is_given_out_in_other_formats(tmp_path, clips, kind):
+    """Every frame of it, at its speed; MP4 and GIF still hold the settings."""
+    record = kept(clips)
+    path = export(record.file, kind, tmp_path, "a-lion-7")
+    assert path.name == f"a-lion-7.{'zip' if kind == 'png' else kind}"
+    if kind == "png":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.namelist() == [f"frame-{number:04d}.png" for number in range(3)]
+            return
+    frames, fps = (imageio.imread(path, index=...), 4) if kind == "webp" else read_frames(path)
+    assert (frames.shape, fps) == ((3, 32, 48, 3), 4)
+    if kind in ("mp4", "gif"):
+        assert json.loads(read_metadata(path)["settings"]) == record.settings

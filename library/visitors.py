@@ -29,7 +29,15 @@ class Visitors:
         match = _SHAPE.fullmatch(cookie or "")
         if match is None or not hmac.compare_digest(match[2], self._signature(match[1])):
             return None
-        return hashlib.sha256(f"owner {match[1]}".encode()).hexdigest()[:24]
+        return _owner(match[1])
+
+    def owner_of_session(self, session: str) -> str:
+        """Return the owner for a program, or a browser that keeps no cookies: as long as its session."""
+        return _owner(self._signature(f"session {session}"))
 
     def _signature(self, visitor: str) -> str:
         return hmac.new(self.key, visitor.encode(), "sha256").hexdigest()
+
+
+def _owner(secret: str) -> str:
+    return hashlib.sha256(f"owner {secret}".encode()).hexdigest()[:24]

@@ -81,6 +81,16 @@ def make_writable(folder: Path, refusal: str) -> None:
         raise InvalidSettings(f"{refusal}: {getattr(error, 'strerror', error)}") from None
 
 
+def silence_libraries() -> None:
+    """Switch off progress bars and remarks of diffusers and transformers, which are for programmers."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def versions() -> dict[str, str]:
     """Versions that decide what a seed draws, for the metadata of a video."""
     return {"text2video-zero-studio": VERSION} | {name: version(name) for name in LIBRARIES}

@@ -100,7 +100,7 @@ def make_plan(
 
 
 def tighter(plan: MemoryPlan, *, shared: bool) -> MemoryPlan | None:
-    """Return the plan to try after memory ran out: half the frames at once, then networks that take turns, then None."""
+    """Return the plan to try after memory ran out: half the frames at once, then networks taking turns, then None."""
     if plan.chunk_size > 1:
         return replace(plan, chunk_size=plan.chunk_size // 2)
     return None if plan.offload or shared else replace(plan, offload=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model_manager.checkpoint_formats import format_of_folder
-
 from utils import ROOT
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000

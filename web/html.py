@@ -2,13 +2,12 @@
 
 import base64
 import html
-import io
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from PIL import Image
 
 from comparison.report.formatting import duration
+from media.pictures import to_jpeg
 from model import Clip, Progress
 from model_manager.builtin_models import ModelRow
 
@@ -62,9 +61,7 @@ def preview_html(frames: np.ndarray) -> str:
     blank = np.full_like(frames[:1], 255).repeat(-len(frames) % columns, axis=0)
     rows = np.concatenate([frames, blank]).reshape(-1, columns, *frames.shape[1:])
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "JPEG", quality=90, subsampling=0)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(to_jpeg(sheet, quality=90)).decode()
     return f'<div class="t2v-stage"><img alt="The frames so far" src="data:image/jpeg;base64,{data}"></div>'
 
 

@@ -65,8 +65,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
     import imageio.v3 as iio
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {} if path.suffix.lower() == ".png" else {"quality": JPEG_QUALITY}
-    iio.imwrite(path, pixels, **options)
+    iio.imwrite(path, pixels, quality=JPEG_QUALITY)  # which PNG has no use for
 
 
 def to_jpeg(pixels: np.ndarray, quality: int) -> bytes:

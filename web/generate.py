@@ -75,7 +75,7 @@ class GenerationHandlers:
                 raise gr.Error(error_line(error), print_exception=False) from None
 
         handlers = EndpointHandlers(for_page, for_program, self.endpoint, self.kind.__doc__)
-        connect_job(triggers, controls, panel, handlers)
+        connect_job(triggers, controls, panel=panel, handlers=handlers)
 
     async def _updates(self, values: Mapping[str, object]) -> AsyncGenerator[Progress | FinishedClip, None]:
         """Check everything, then run; raises UserError before anything has started."""

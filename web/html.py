@@ -17,7 +17,7 @@ PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # k
 NOTHING_KEPT = "Stopped. Nothing was kept."
 
 
-def status_html(text: str, tone: str = "", fraction: float | None = None, notes: Sequence[str] = ()) -> str:
+def status_html(text: str, tone: str = "", *, fraction: float | None = None, notes: Sequence[str] = ()) -> str:
     """Return a line of status, with a bar while something runs (``fraction`` from 0 to 1) and the notes under it.
 
     ``tone`` is "running", "done", "error" or "".
@@ -35,13 +35,13 @@ def hint_html(text: str) -> str:
 def progress_html(progress: Progress) -> str:
     """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left."""
     if progress.step == progress.total:
-        return status_html("Writing the video…", "running", progress.fraction)
+        return status_html("Writing the video…", "running", fraction=progress.fraction)
     parts = [f"Step {progress.step + 1} of {progress.total}"]
     if progress.frame:
         parts.append(f"frame {progress.frame} of {progress.frames}")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)} left")
-    return status_html(" · ".join(parts), "running", progress.fraction)
+    return status_html(" · ".join(parts), "running", fraction=progress.fraction)
 
 
 def finished_html(clip: Clip) -> str:

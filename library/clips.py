@@ -17,7 +17,8 @@ from typing import Any
 
 from errors import UserError
 from library.database import Database
-from media.video_io import SUFFIXES, read_metadata
+from media.metadata import read_metadata
+from media.video_io import SUFFIXES
 
 logger = logging.getLogger(__name__)
 LOCAL = "local"  # the owner on a page that only this machine reaches

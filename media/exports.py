@@ -7,7 +7,8 @@ import imageio.v3 as imageio
 import numpy as np
 
 from errors import InvalidVideo
-from media.video_io import SUFFIXES, probe, read_metadata, read_video, write_video
+from media.metadata import read_metadata
+from media.video_io import SUFFIXES, probe, read_video, write_video
 
 EXPORTS = ("mp4", "gif", "webp", "webm", "png")
 MOST_FRAMES = 1024

@@ -17,8 +17,8 @@ import imageio_ffmpeg
 import numpy as np
 
 from errors import InvalidVideo
-from media.files import MAX_PIXELS, UNREADABLE, kind_of, opened, refuse_size
-from media.metadata import as_comment, as_ffmetadata, insert_gif_comment, read_comment
+from media.files import MAX_PIXELS, UNREADABLE, kind_of, refuse_size
+from media.metadata import as_comment, as_ffmetadata, insert_gif_comment
 
 SUFFIXES = (".mp4", ".gif")
 FASTEST_GIF_FPS = 50  # delays are whole hundredths of a second, and players slow down what is below two of them
@@ -101,15 +101,6 @@ def write_video(path: Path, frames: np.ndarray, fps: int, metadata: Mapping[str,
             _run_ffmpeg(frames, fps, [*tagged, *_H264, str(unfinished)])
         os.replace(unfinished, path)
     return path
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata inside an MP4 or GIF of this program, in time and memory that the file cannot stretch.
-
-    Raises InvalidVideo, in one line without the path, where the file is no whole video or carries none.
-    """
-    with opened(path, InvalidVideo) as file:
-        return read_comment(file)
 
 
 def probe(path: Path) -> VideoFacts:

@@ -22,7 +22,8 @@ from library.variations import variations
 from library.visitors import Visitors
 from library.worker import Worker
 from media.exports import EXPORTS, export, read_frames
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 from model import Clip
 from settings import TextToVideoSettings
 

@@ -10,7 +10,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
 from generation.modes import MODES
 from generation.sources import fit_picture
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 from model import Model
 from model_manager import builtin_models, memory
 from model_manager import loader as loading

@@ -37,7 +37,8 @@ from generation.sources import (
 from media import video_io
 from model_manager import builtin_models
 from model_manager.catalogue import Extras, read_catalogue
-from model_manager.loader import Loader, cached, reachable
+from model_manager.hub import cached, reachable
+from model_manager.loader import Loader
 from model_manager.memory import MemoryPlan, is_shared, placed, plan_job, tighter
 from settings import ControlSettings, MotionSettings, Settings, SourceSettings
 from settings.parsing import to_json

@@ -14,7 +14,7 @@ from director.director import ChatModel
 from director.options import language_model
 from director.storyboard import frames_of
 from errors import InvalidSettings, InvalidVideo
-from media.video_io import read_metadata
+from media.metadata import read_metadata
 from model_manager.catalogue import Extras
 from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras

@@ -6,7 +6,6 @@ It knows none of them by name. What one takes is read from its signature, and wh
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -30,11 +29,13 @@ from comparison.diffusers_call import (
 from comparison.engine_specs import DiffusersPipeline
 from errors import GenerationFailed, InvalidSettings, ModelUnavailable
 from generation.progress import OnStep, stop_if
+from model_manager.checkpoint_formats import hub_index, read_index
 from model_manager.discovery import name_of
-from model_manager.loader import device_bytes, from_folder_or_hub, give_back_memory, silence_libraries
-from model_manager.memory import free_card_bytes, is_shared, networks_of, weights_bytes
+from model_manager.hub import from_folder_or_hub
+from model_manager.memory import device_bytes, free_card_bytes, give_back_memory, is_shared
+from model_manager.networks import networks_of, weights_bytes
 from model_manager.safetensors_header import SUFFIX, read_shapes
-from utils import local_or_hub
+from utils import LOADING_ERRORS, silence_libraries
 
 logger = logging.getLogger(__name__)
 # The share of a card that weights may fill, so that there is room for what is computed; a rule of thumb.
@@ -62,7 +63,6 @@ class VideoPipeline:
         """Load the pipeline, from this machine or the Hub, and place it: on the device where there is room, else its
         parts come there from main memory one after the other. Raises ModelUnavailable with what to do."""
         import torch
-        from safetensors import SafetensorError
 
         if self._pipeline is not None:
             return
@@ -72,7 +72,7 @@ class VideoPipeline:
             self._place()
         except torch.OutOfMemoryError:
             reason = f"{self.name} does not fit into the memory of {self.device} now"
-        except (*FOREIGN_ERRORS, SafetensorError) as error:
+        except (*FOREIGN_ERRORS, *LOADING_ERRORS) as error:
             logger.info("loading %s failed", self.name, exc_info=True)
             reason = why_not(self.row, self.name, error)
         else:
@@ -82,7 +82,7 @@ class VideoPipeline:
 
     def _place(self) -> None:
         self._pipeline.set_progress_bar_config(disable=True)
-        needed = weights_bytes(networks_of(self._pipeline).values())
+        needed = weights_bytes(networks_of(self._pipeline.components).values())
         if is_shared(self.device) or needed < WEIGHTS_SHARE * free_card_bytes(self.device):
             self._pipeline.to(self.device)
             return
@@ -205,7 +205,7 @@ def folder_bytes(folder: Path, dtypes: Mapping[str, Any]) -> int:
 
     Files whose names have a dot in them are other precisions of the same weights. Raises ModelUnavailable for damaged
     ones."""
-    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    index = read_index(folder)
     parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0] is not None]
     return sum(
         prod(shape) * dtypes.get(part, dtypes["default"]).itemsize
@@ -226,7 +226,7 @@ def pipeline_class(row: DiffusersPipeline, name: str) -> Any:
 
     if Path(row.source).is_file():
         raise ModelUnavailable(f"{name} is a single file: give a Hub id, or a folder with model_index.json")
-    index = local_or_hub(row.source, lambda **where: diffusers.DiffusionPipeline.load_config(row.source, **where))
+    index = hub_index(row.source)
     kind = row.kind or index.get("_class_name")
     found = getattr(diffusers, kind, None) if isinstance(kind, str) else None
     if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):

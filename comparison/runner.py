@@ -17,6 +17,7 @@ import numpy as np
 
 from comparison.engine_specs import engine_spec
 from comparison.engines import Engine, EngineOutput, build_engine, label_of
+from comparison.peak_memory import PeakMemory
 from comparison.report.clips import strip_of
 from comparison.results import ClipResult, EngineResult, Results
 from comparison.settings import ComparisonSettings
@@ -28,7 +29,6 @@ from evaluation.clip_scores import ClipScorer
 from generation.progress import Progress, stop_if
 from generation.prompts import file_name
 from model import Model
-from model_manager.memory import PeakMemory
 from toyworld.clips import Happening
 from toyworld.scene import Scene
 from utils import versions

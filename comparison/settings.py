@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from director.storyboard import moments_of
 from evaluation.clip_scores import VIT_B_32
-from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_printable
+from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, check_printable, shown
 
 MAX_PROMPTS, MAX_SEEDS, MAX_ENGINES = 200, 20, 12
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
@@ -44,43 +44,51 @@ class ComparisonSettings(Settings):
     prompts: tuple[Prompt, ...] = Field(
         min_length=1,
         max_length=MAX_PROMPTS,
+        title="Prompts",
         description="What the videos show; every engine draws each of them. In a file also toyworld, toyworld-motion "
         "or general, the lists in evaluation/.",
-        json_schema_extra=about("Prompts"),
     )
     engines: tuple[EngineChoice, ...] = Field(
         min_length=1,
         max_length=MAX_ENGINES,
+        title="Engines",
         description="What draws them, one after the other.",
-        json_schema_extra=about("Engines"),
     )
     seeds: tuple[Whole, ...] = Field(
         (0,),
         min_length=1,
         max_length=MAX_SEEDS,
+        title="Seeds",
         description="Every prompt is drawn once with each.",
-        json_schema_extra=about("Seeds"),
     )
     num_frames: Whole | None = Field(
         None,
         ge=1,
         le=256,
+        title="Frames",
         description="Length of every video; an engine that cannot draw exactly so many draws the next it can. Empty "
         "takes each engine's own, of this program's 8.",
-        json_schema_extra=about("Frames", "frames"),
+        json_schema_extra=shown("frames"),
     )
     fps: Whole = Field(
         8,
         ge=1,
         le=60,
+        title="Frame rate",
         description="Playback speed of this program's videos; pipelines of diffusers have speeds of their own.",
-        json_schema_extra=about("Frame rate", "frames per second"),
+        json_schema_extra=shown("frames per second"),
     )
     width: Size | None = Field(
-        None, description="Empty takes each engine's own.", json_schema_extra=about("Width", "pixels", advanced=True)
+        None,
+        description="Empty takes each engine's own.",
+        title="Width",
+        json_schema_extra=shown("pixels", advanced=True),
     )
     height: Size | None = Field(
-        None, description="Empty takes each engine's own.", json_schema_extra=about("Height", "pixels", advanced=True)
+        None,
+        description="Empty takes each engine's own.",
+        title="Height",
+        json_schema_extra=shown("pixels", advanced=True),
     )
     clip: str | None = Field(
         None,
@@ -88,7 +96,8 @@ class ComparisonSettings(Settings):
         max_length=300,
         description="A CLIP network by Hub id or folder, to score how well videos fit their text; true in a file is "
         f"{VIT_B_32}. Empty leaves these scores out.",
-        json_schema_extra=about("CLIP network", advanced=True),
+        title="CLIP network",
+        json_schema_extra=shown(advanced=True),
     )
 
     @field_validator("prompts")

@@ -20,9 +20,10 @@ import numpy as np
 
 from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
-from evaluation.sheets import contact_sheet, save_picture
+from evaluation.sheets import contact_sheet
 from evaluation.toyworld import TEMPLATE_ANGLES, shape_can_be_told
 from evaluation.tracking import everything
+from media.pictures import write_picture
 from model import Model
 from model_manager import builtin_models
 from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
@@ -267,7 +268,7 @@ def main() -> None:
         print(json.dumps({"kind": kind, "clips": options.clips, "frames": options.frames} | means))
         print(", ".join(f"{name} {value:.1%} of {counts[name]}" for name, value in means.items()), flush=True)
         if options.sheets is not None:
-            save_picture(contact_sheet(strips[:30], columns=6), options.sheets / f"{kind}.jpg")
+            write_picture(options.sheets / f"{kind}.jpg", contact_sheet(strips[:30], columns=6))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from director.storyboard import storyboard
-from evaluation.sheets import save_picture
+from media.pictures import write_picture
 from model import Model
 from pipelines.prompt_blending import blend_prompts
 from settings import DirectorSettings, Settings, TextToVideoSettings
@@ -215,7 +215,7 @@ def main() -> None:
         print(json.dumps({"way": way, "boards": len(chosen), "steps": options.steps} | shares), flush=True)
         if options.sheets is not None:
             rows = [np.concatenate(list(clip), axis=1) for clip in clips[:20]]
-            save_picture(np.concatenate(rows), options.sheets / f"{number}.jpg")
+            write_picture(options.sheets / f"{number}.jpg", np.concatenate(rows))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
 from generation.progress import stop_if
 from media import video_io
+from media.pictures import read_picture
 from model_manager import builtin_models
 from settings import ControlSettings, DirectorSettings, GenerationSettings, MotionSettings, SourceSettings, check_pixels
 
@@ -167,7 +168,7 @@ def read_source(settings: SourceSettings, source: Source, own_px: int) -> Inputs
 
 def as_picture(picture: Source) -> np.ndarray:
     """The pixels of a picture file, or of an array that is one: uint8 (height, width, 3)."""
-    pixels = picture if isinstance(picture, np.ndarray) else video_io.read_picture(Path(picture))
+    pixels = picture if isinstance(picture, np.ndarray) else read_picture(Path(picture))
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise InvalidSettings("first_frame: must be uint8 (height, width, 3)")
     return pixels

@@ -1,13 +1,13 @@
 """Which models there are, as data: what a row says is all the code needs to know about a checkpoint."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from model_manager.checkpoint_formats import format_of_folder
+from utils import ROOT
+
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
 MODELS_VARIABLE = "T2V_MODELS"
 
@@ -235,24 +235,17 @@ def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     for source in filter(None, (part.strip() for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
-            facts: dict[str, Any] = {"note": "Named by the operator of this server.", "examples": _SCENES}
-            rows[name] = ModelRow(name, name, source, **{**facts, **WHAT_FOLDERS_ARE.get(class_named(source), {})})
+            rows[name] = _operator_row(name, source)
     return rows
 
 
-# What tells a row that the operator names from one of an image checkpoint, by the class that its folder names.
-WHAT_FOLDERS_ARE: Mapping[str, Mapping[str, Any]] = {
-    "StableDiffusionInstructPix2PixPipeline": {"edits": True, "examples": INSTRUCT_PIX2PIX.examples},
-    "TextToVideoSDPipeline": {"trained_on_videos": True, "controlnets": {}},
-}
-
-
-def class_named(source: str) -> str:
-    """The class of diffusers that a folder says it is of, or nothing."""
-    try:
-        return str(json.loads((Path(source) / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
+def _operator_row(name: str, source: str) -> ModelRow:
+    """The row of a checkpoint that the operator names, from the format that its folder says it has."""
+    row = ModelRow(name, name, source, "Named by the operator of this server.", examples=_SCENES)
+    kind = format_of_folder(source)
+    if kind.edits:
+        return replace(row, edits=True, examples=INSTRUCT_PIX2PIX.examples)
+    return replace(row, trained_on_videos=True, controlnets={}) if kind.trained_on_videos else row
 
 
 def unique_name(source: str, rows: dict[str, ModelRow]) -> str:

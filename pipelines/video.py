@@ -24,9 +24,9 @@ from pipelines.prompt_blending import blend_prompts
 
 @dataclass
 class VideoPipelineOutput(BaseOutput):
-    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, a tensor (frames, 3, height, width) or a
-    list of them; or latents (frames, c, h, w). ``nsfw_content_detected``: one bool per frame, or None without a safety
-    checker."""
+    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, a tensor (frames, 3, height, width) or
+    a list of them; or latents (frames, c, h, w). ``nsfw_content_detected``: one bool per frame, or None without a
+    safety checker."""
 
     images: np.ndarray | torch.Tensor | list[Image]
     nsfw_content_detected: list[bool] | None

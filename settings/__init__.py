@@ -15,10 +15,10 @@ from settings.fields import (
     Scheduler,
     Size,
     Whole,
-    about,
     check_pixels,
     check_printable,
     field_facts,
+    shown,
 )
 from settings.schema import MODES, ControlSettings, DirectorSettings, EditSettings, SourceSettings, TextToVideoSettings
 
@@ -45,8 +45,8 @@ __all__ = [
     "SourceSettings",
     "TextToVideoSettings",
     "Whole",
-    "about",
     "check_pixels",
     "check_printable",
     "field_facts",
+    "shown",
 ]

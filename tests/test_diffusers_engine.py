@@ -21,8 +21,8 @@ from comparison.diffusers_call import as_video, fitting_length
 from comparison.diffusers_engine import VideoPipeline, why_not
 from comparison.engine_specs import ENGINES, DiffusersPipeline
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable
-from model_manager.loader import from_folder_or_hub
-from model_manager.memory import networks_of, weights_bytes
+from model_manager.hub import from_folder_or_hub
+from model_manager.networks import networks_of, weights_bytes
 from tests import foreign
 
 SMALL = {"height": 16, "width": 16, "num_inference_steps": 2, "guidance_scale": 3.0}
@@ -163,7 +163,7 @@ def test_what_a_pipeline_will_take_is_known_before_it_is_loaded(rows, tmp_path):
         pipeline = diffusers_engine.read_pipeline(row, "wan", device)
         known = diffusers_engine.folder_bytes(folder, {"default": default, "vae": torch.float32})
         # Of half precision libraries except a few layers.
-        assert known == pytest.approx(weights_bytes(networks_of(pipeline).values()), rel=0.05)
+        assert known == pytest.approx(weights_bytes(networks_of(pipeline.components).values()), rel=0.05)
 
 
 def test_more_than_all_memory_is_refused_before_the_system_ends_the_program(rows, monkeypatch):

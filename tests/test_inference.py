@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 import inference
 from cli.options import read_config
 from errors import Cancelled, GenerationFailed
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 from model_manager.catalogue import read_catalogue
 from settings import TextToVideoSettings
 from settings.parsing import to_json

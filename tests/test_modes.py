@@ -10,9 +10,10 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
 from generation.modes import MODES
 from generation.sources import fit_picture
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 from model import Model
-from model_manager import builtin_models
+from model_manager import builtin_models, memory
 from model_manager import loader as loading
 from model_manager.builtin_models import ModelRow
 from model_manager.loader import Loader
@@ -168,11 +169,11 @@ def test_memory_is_given_back_before_the_second_try(model, monkeypatch):
     model.generate(settings("control"), source=video())
     original, tries = loading.load_network, []
 
-    def tight(kind, source, loader):
-        tries.append(len(loader._held))
-        if len(loader._held) > 1:
+    def tight(*given, **named):
+        tries.append(len(model.loader._held))
+        if len(model.loader._held) > 1:
             raise loading.OutOfMemory("edit does not fit")
-        return original(kind, source, loader)
+        return original(*given, **named)
 
     monkeypatch.setattr(loading, "load_network", tight)
     model.generate(settings("pix2pix"), source=video())
@@ -238,12 +239,12 @@ def test_a_machine_that_does_not_say_its_memory_holds_one_checkpoint(monkeypatch
     """Windows has no sysconf; a container has less than its machine."""
     limit = tmp_path / "memory.max"
     limit.write_text("1000\n")
-    monkeypatch.setattr(loading, "CONTAINER_LIMIT", limit)
-    assert loading.device_bytes("cpu") == 1000
+    monkeypatch.setattr(memory, "CONTAINER_LIMIT", limit)
+    assert memory.device_bytes("cpu") == 1000
     limit.write_text("max\n")
-    assert loading.device_bytes("cpu") > 10**9
+    assert memory.device_bytes("cpu") > 10**9
     monkeypatch.delattr("os.sysconf")
-    assert loading.device_bytes("cpu") == 0
+    assert memory.device_bytes("cpu") == 0
 
 
 @pytest.mark.parametrize("mode", ["text_to_video", "control"])

@@ -3,7 +3,7 @@
 The number of guidance branches is a property of the predictor; nothing is read off a batch size.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,23 +97,24 @@ def told_of(value: torch.Tensor, frames: slice, count: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Control:
-    """What steers: ``pictures``, one for each frame, uint8 (frames, 3, height, width); ``scale``, what
-    the ControlNet's residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
+    """What steers: ``network``, the ControlNet; ``pictures``, one for each frame, uint8 (frames, 3, height, width);
+    ``scale``, what its residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
 
+    network: Any
     pictures: torch.Tensor
     scale: float
     timesteps: Collection[float]
 
 
 def control_predictor(
-    unet: Any, controlnet: Any, embeddings: torch.Tensor, guidance: Guidance, control: Control
+    unet: Any, embeddings: torch.Tensor, guidance: Guidance, controls: Sequence[Control]
 ) -> Predictor:
-    """Noise of a UNet steered by a ControlNet (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
+    """Noise of a UNet steered by ControlNets (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
 
     Args:
-        unet, controlnet: both under one ``cross_frame_attention``.
+        unet: with all ControlNets under one ``cross_frame_attention``.
         embeddings, guidance: as for ``text_predictor``.
-        control: what steers.
+        controls: what steers; what several ControlNets say is added up.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)
@@ -122,24 +123,42 @@ def control_predictor(
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
         told = text_of(text, frames)
-        residuals: dict[str, Any] = {}
-        if float(timestep) in control.timesteps:
-            pictures = control.pictures[frames].to(latents.device, unet.dtype) / 255
-            down, middle = controlnet(
-                batch,
-                timestep,
-                encoder_hidden_states=told,
-                controlnet_cond=repeat(pictures, "f c h w -> (b f) c h w", b=branches),
-                conditioning_scale=control.scale,
-                return_dict=False,
-            )
-            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        residuals = control_residuals(controls, batch, timestep, frames, text=told)
         noise = unet(
             batch, timestep, encoder_hidden_states=told, timestep_cond=condition, return_dict=False, **residuals
         )[0]
         return guided(noise.float(), branches, guidance.scale)
 
     return predict
+
+
+def control_residuals(
+    controls: Sequence[Control], batch: torch.Tensor, timestep: torch.Tensor, frames: slice, *, text: torch.Tensor
+) -> dict[str, Any]:
+    """What ControlNets add inside the UNet, as its arguments; none where none steers at this timestep.
+
+    Args:
+        batch: scaled latents of these frames, (branches frames, c, h, w), in the networks' precision.
+        text: as ``text_of`` gives it.
+    """
+    added: list[torch.Tensor] = []
+    for control in controls:
+        if float(timestep) not in control.timesteps:
+            continue
+        pictures = control.pictures[frames].to(batch.device, batch.dtype) / 255
+        down, middle = control.network(
+            batch,
+            timestep,
+            encoder_hidden_states=text,
+            controlnet_cond=repeat(pictures, "f c h w -> (b f) c h w", b=len(batch) // len(pictures)),
+            conditioning_scale=control.scale,
+            return_dict=False,
+        )
+        residuals = [*down, middle]
+        added = [before + now for before, now in zip(added, residuals, strict=True)] if added else residuals
+    if not added:
+        return {}
+    return {"down_block_additional_residuals": added[:-1], "mid_block_additional_residual": added[-1]}
 
 
 def guided(noise: torch.Tensor, branches: int, scale: float, rescale: float = 0.0) -> torch.Tensor:

@@ -13,6 +13,7 @@ from diffusers.utils import BaseOutput
 from PIL.Image import Image
 
 from errors import Cancelled
+from pipelines.arguments import check_count
 from pipelines.attention import CrossFrame, cross_frame_attention
 from pipelines.autoencoding import FrameAutoencodingMixin
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
@@ -58,8 +59,9 @@ class RunOptions:
     callback_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, not {self.chunk_size}")
+        check_count(callback_steps=self.callback_steps)
+        if self.chunk_size is not None:
+            check_count(chunk_size=self.chunk_size)
 
     def look(self) -> None:
         """See before the first step whether to go on."""
@@ -72,15 +74,23 @@ class RunOptions:
 class VideoPipelineMixin(FrameAutoencodingMixin):
     """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings.
 
-    ``draws_together`` says that the network sees all frames at once, whatever the chunk size.
+    ``draws_together`` says that the network sees all frames at once, whatever the chunk size; ``usual_sample_size`` is
+    the side of the latents where the UNet does not say it.
     """
 
     draws_together: ClassVar[bool] = False
+    usual_sample_size: ClassVar[int] = 64
     scheduler: Any
 
+    def own_size_px(self) -> tuple[int, int]:
+        """Width and height of the pictures that the checkpoint was trained on."""
+        sample_size = self.unet.config.sample_size or self.usual_sample_size
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        return width * self.vae_scale_factor, height * self.vae_scale_factor  # type: ignore[attr-defined]
+
     def own_side_px(self) -> int:
-        """The side of the pictures that the checkpoint was trained on."""
-        return self.unet.config.sample_size * self.vae_scale_factor  # type: ignore[attr-defined]
+        """The shorter side of the pictures that the checkpoint was trained on."""
+        return min(self.own_size_px())
 
     @contextmanager
     def loop(
@@ -208,18 +218,6 @@ def denoise_with_motion(
     sampler.join(start)
     together = torch.cat([latents, sampler.renoise(others, noise.draw(len(others)), start, end)])
     return denoise(predict, sampler, together, range(start, last), plan)
-
-
-def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, int]:
-    """Frames, height and width of a video that a pipeline is given, with one prompt; raises ValueError."""
-    if isinstance(prompt, list) and len(prompt) != 1:
-        raise ValueError("one prompt and one video at a time")
-    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"image must be uint8 (frames, height, width, 3), not {image.dtype} {image.shape}")
-    frames, height, width = image.shape[:3]
-    if height % 8 or width % 8:
-        raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
-    return frames, height, width
 
 
 def blended(frame_prompts: Sequence[str], encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:

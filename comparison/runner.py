@@ -29,7 +29,7 @@ from evaluation.clip_scores import ClipScorer
 from generation.progress import Progress, stop_if
 from generation.prompts import file_name
 from model import Model
-from toyworld.clips import Happening
+from toyworld.clips import ToyClip
 from toyworld.scene import Scene
 from utils import versions
 
@@ -205,6 +205,6 @@ def measured(frames: np.ndarray, fps: int, prompt: str) -> dict[str, float]:
     untold = [*NOT_ASKED]
     if isinstance(truth, Scene) or truth.kind != "moves":
         untold.append("direction")
-    if isinstance(truth, Happening) and truth.kind == "recolours":
+    if isinstance(truth, ToyClip) and truth.kind == "recolours":
         untold.append("identity_to_first")  # to stay as it was would be wrong
     return values | {name: value for name, value in exact.items() if name not in untold}

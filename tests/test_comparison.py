@@ -124,8 +124,8 @@ def test_of_the_toy_world_what_a_clip_shows_is_known():
 
 
 def test_of_a_moving_prompt_the_direction_is_known_too():
-    prompt, happening = next(pair for pair in toyworld_motion_prompts() if pair[1].kind == "moves")
-    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
+    prompt, clip = next(pair for pair in toyworld_motion_prompts() if pair[1].kind == "moves")
+    frames = np.stack([render(scene, 128, 128).image for scene in clip.scenes])
     assert measured(frames, 8, prompt)["direction"] == 1
     assert measured(frames[::-1], 8, prompt)["direction"] == 0
 
@@ -143,8 +143,8 @@ def test_more_frames_a_second_make_no_clip_steadier(prompt):
 
 def test_a_fast_clip_of_the_toy_world_is_held_against_the_moments_that_are_left():
     """A change of colour comes in the middle of all frames; thinned, it is still in the middle."""
-    prompt, happening = next(pair for pair in toyworld_motion_prompts(24) if pair[1].kind == "recolours")
-    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
+    prompt, clip = next(pair for pair in toyworld_motion_prompts(24) if pair[1].kind == "recolours")
+    frames = np.stack([render(scene, 128, 128).image for scene in clip.scenes])
     assert measured(frames, 24, prompt)["colour"] == 1
 
 
@@ -293,8 +293,8 @@ def test_what_is_measured_is_told_or_left_out_on_purpose():
 
 def test_a_motion_prompt_means_the_same_in_clips_of_any_length():
     assert [prompt for prompt, _ in toyworld_motion_prompts(16)] == [prompt for prompt, _ in toyworld_motion_prompts()]
-    prompt, happening = next(pair for pair in toyworld_motion_prompts(12) if pair[1].kind == "moves")
-    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
+    prompt, clip = next(pair for pair in toyworld_motion_prompts(12) if pair[1].kind == "moves")
+    frames = np.stack([render(scene, 128, 128).image for scene in clip.scenes])
     assert measured(frames, 8, prompt)["direction"] == 1
 
 

@@ -18,7 +18,7 @@ from media.metadata import read_metadata
 from model_manager.catalogue import Extras
 from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
-from settings import MODES, DirectorSettings, Settings, TextToVideoSettings
+from settings import MODES, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
@@ -47,7 +47,7 @@ class CommandLineRequest:
     """Settings of a video, its ``files`` by argument of ``Model.generate``, and the operator's offer of models, device
     and chat model. A video without an ``output`` gets a name of its own."""
 
-    settings: Settings
+    settings: GenerationSettings
     files: Mapping[str, Path]
     output: Path | None
     offer: Offer

@@ -18,12 +18,12 @@ from director.director import ChatModel
 from director.storyboard import as_sentence
 from errors import InvalidSettings, UserError
 from generation.progress import OnStep
-from generation.sources import directed
+from generation.prompts import directed
 from media.video_io import write_video
 from model import Model
 from model_manager.discovery import public_name
 from model_manager.offered_names import with_offered_names, without_folders
-from settings import DirectorSettings, Settings, check_pixels
+from settings import DirectorSettings, GenerationSettings, check_pixels, is_directed
 from settings.parsing import parse
 
 OF_ONE_CLIP = ("prompt", "seed", "storyboard")
@@ -64,7 +64,7 @@ class StudioEngine:
         self._model = model
         self._chat_model = chat_model
 
-    def settings_of(self, prompt: str, seed: int) -> Settings:
+    def settings_of(self, prompt: str, seed: int) -> GenerationSettings:
         """Complete settings; engines that are not directed read moments as one sentence. Raises UserError."""
         text = prompt if self._settings["mode"] == DirectorSettings.mode else as_sentence(prompt)
         return with_offered_names(parse({**self._settings, "prompt": text, "seed": seed}), self._model.catalogue)
@@ -76,7 +76,7 @@ class StudioEngine:
     def generate(self, prompt: str, seed: int, on_step: OnStep, cancel: threading.Event | None) -> EngineOutput:
         """Raises UserError and Cancelled."""
         settings = self.settings_of(prompt, seed)
-        if self._chat_model is not None and isinstance(settings, DirectorSettings):
+        if self._chat_model is not None and is_directed(settings):
             settings = directed(settings, self._chat_model)
         clip = self._model.generate(settings, on_step=on_step, cancel=cancel)
         own = {name: value for name, value in clip.settings.to_dict().items() if name not in OF_ONE_CLIP}

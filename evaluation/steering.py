@@ -26,7 +26,7 @@ from evaluation.tracking import everything
 from media.pictures import write_picture
 from model import Model
 from model_manager import builtin_models
-from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
+from settings import ControlSettings, EditSettings, GenerationSettings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.control_scenes import (
     CONTROLS,
@@ -132,7 +132,7 @@ def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
     return pictures(scenes)
 
 
-def settings_for(kind: str, case: Case, seed: int) -> Settings:
+def settings_for(kind: str, case: Case, seed: int) -> GenerationSettings:
     """Return the page's default settings for this case."""
     values: dict[str, Any] = {"prompt": case.prompt, "model": "toyworld", "seed": seed, "num_frames": len(case.scenes)}
     if kind == TEXT:

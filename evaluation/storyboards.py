@@ -22,7 +22,7 @@ from director.storyboard import storyboard
 from media.pictures import write_picture
 from model import Model
 from pipelines.prompt_blending import blend_prompts
-from settings import DirectorSettings, Settings, TextToVideoSettings
+from settings import DirectorSettings, GenerationSettings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.detector import Detection, Found, detect
 from toyworld.edits import with_object
@@ -50,7 +50,7 @@ OPPOSITES = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 STILL: dict[str, Any] = {"motion_field": False}
 FIRST: dict[str, Any] = {"anchors": "first"}
 # What holds the frames together: the settings class and what it is given besides the storyboard.
-WAYS: Mapping[str, tuple[type[Settings], Mapping[str, Any]]] = {
+WAYS: Mapping[str, tuple[type[GenerationSettings], Mapping[str, Any]]] = {
     "independent frames": (TextToVideoSettings, STILL | {"cross_frame_attention": False}),
     "cross-frame attention": (TextToVideoSettings, STILL),
     "motion window 881-941": (

@@ -5,29 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
 from utils import ROOT
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
 MODELS_VARIABLE = "T2V_MODELS"
-
-
-# ControlNets of Stable Diffusion 1.x, for any of its finetunes.
-CONTROLNETS = {
-    "canny": "lllyasviel/control_v11p_sd15_canny",
-    "depth": "lllyasviel/control_v11f1p_sd15_depth",
-    "pose": "lllyasviel/control_v11p_sd15_openpose",
-}
-DEPTH_ESTIMATORS = {
-    "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
-    "dpt-hybrid-midas": "Intel/dpt-hybrid-midas",
-    "toyworld": str(ROOT / "checkpoints" / "toyworld-depth-estimator"),
-}
-
-# What finds people, and what finds their joints.
-POSE_NETWORKS = ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-simple")
-
-
 STORYBOARDS = (
     "a sapling in a field -> a young tree in a field -> a cherry tree in blossom in a field",
     "a lake at sunrise -> a lake at noon -> a lake at sunset -> a lake under the stars",
@@ -57,8 +40,8 @@ class ModelRow:
     examples: tuple[str, ...] = ()
     storyboards: tuple[str, ...] = STORYBOARDS  # examples of moments
     unet: str | None = None  # a folder whose UNet takes the place of the one there
-    controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)  # by control, where there is one
-    depth_estimator: str = "depth-anything-v2-small"  # of DEPTH_ESTIMATORS, what suits it
+    controlnets: Mapping[str, str] = field(default_factory=lambda: SD1_CONTROLNETS)  # by control, where there is one
+    depth_estimator: str = "depth-anything-v2-small"  # that suits it, of the setting
     guidance_scale: float = 7.5  # what suits it
     steered_guidance_scale: float = 7.5  # the same where a video steers it or is edited
     size_px: tuple[int, int] | None = None  # width and height that suit it, where that is not its UNet's square
@@ -82,7 +65,11 @@ TOYWORLD = ModelRow(
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
     motion_window=(400, 500),
-    controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
+    controlnets={
+        name: str(ROOT / "checkpoints" / kind.toyworld_controlnet)
+        for name, kind in CONTROLS.items()
+        if kind.toyworld_controlnet is not None
+    },
     depth_estimator="toyworld",
     steered_guidance_scale=3.0,
     directed_anchors="itself",  # by measure; see the table of storyboards in benchmarks/NOTES.md

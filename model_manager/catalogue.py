@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from annotators.controls import SD1_CONTROLNETS, kind_of_file
 from errors import ModelUnavailable
 from model_manager import builtin_models
 from model_manager.builtin_models import Lora, ModelRow
@@ -27,7 +28,6 @@ from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
-CONTROLS = {"canny": "canny", "depth": "depth", "openpose": "pose"}  # what a ControlNet's name tells, and the control
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
 SHOWN_NAMES = 12
 TEXTS = ("prompt", "negative_prompt", "storyboard")  # settings that a text encoder reads
@@ -122,13 +122,11 @@ def _with_local_controlnets(rows: dict[str, ModelRow], roots: Iterable[Path]) ->
     local: dict[str, str] = {}
     for root in roots:
         for source in sorted(sources_in_root(CONTROLNETS, root), key=lambda source: ("v11" not in source, source)):
-            control = next((kind for word, kind in CONTROLS.items() if word in name_of(source).lower()), None)
+            control = kind_of_file(name_of(source))
             if control is not None and _of_first_stable_diffusion(Path(source)):
                 local.setdefault(control, source)
     return {
-        name: replace(row, controlnets={**row.controlnets, **local})
-        if row.controlnets is builtin_models.CONTROLNETS
-        else row
+        name: replace(row, controlnets={**row.controlnets, **local}) if row.controlnets is SD1_CONTROLNETS else row
         for name, row in rows.items()
     }
 

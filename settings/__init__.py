@@ -20,7 +20,15 @@ from settings.fields import (
     field_facts,
     shown,
 )
-from settings.schema import MODES, ControlSettings, DirectorSettings, EditSettings, SourceSettings, TextToVideoSettings
+from settings.schema import (
+    MODES,
+    ControlSettings,
+    DirectorSettings,
+    EditSettings,
+    SourceSettings,
+    TextToVideoSettings,
+    is_directed,
+)
 
 __all__ = [
     "MAX_FRAMES",
@@ -48,5 +56,6 @@ __all__ = [
     "check_pixels",
     "check_printable",
     "field_facts",
+    "is_directed",
     "shown",
 ]

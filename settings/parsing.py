@@ -9,14 +9,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from errors import InvalidSettings
-from settings.schema import MODES, Settings, TextToVideoSettings
+from settings.base import GenerationSettings, Settings
+from settings.schema import MODES, TextToVideoSettings
 
 Validated = TypeVar("Validated", bound=Settings)
 
 MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 
 
-def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Settings:
+def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> GenerationSettings:
     """Validate plain values as settings; a ``mode`` among them wins over the argument.
 
     Raises InvalidSettings with one line that names the setting, the trouble and the bounds.
@@ -63,7 +64,7 @@ def to_json(settings: Settings) -> str:
     return json.dumps(settings.to_dict(), ensure_ascii=True, allow_nan=False)
 
 
-def from_json(text: str) -> Settings:
+def from_json(text: str) -> GenerationSettings:
     """Read the output of ``to_json``; raises InvalidSettings for anything else."""
     return parse(read_mapping(text, only_json=True))
 

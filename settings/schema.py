@@ -4,7 +4,7 @@ A field's type, bounds, default, label, description and unit are declared once; 
 line's options, the API's parameters, the YAML keys and the metadata inside a video are all made from them.
 """
 
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeGuard
 
 from pydantic import Field, model_validator
 
@@ -208,6 +208,11 @@ class EditSettings(SourceSettings):
 
 
 # Every mode there is; a tagged union over ``mode``.
-MODES: dict[str, type[Settings]] = {
+MODES: dict[str, type[GenerationSettings]] = {
     kind.mode: kind for kind in (TextToVideoSettings, DirectorSettings, ControlSettings, EditSettings)
 }
+
+
+def is_directed(settings: Settings) -> TypeGuard[DirectorSettings]:
+    """Whether the prompt of these settings is for a director: moments, or a sentence for a language model."""
+    return settings.mode == DirectorSettings.mode

@@ -12,7 +12,7 @@ import weights
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 
 from errors import Cancelled, ModelUnavailable
-from generation.modes import build_scheduler
+from generation.schedulers import build_scheduler
 from media.metadata import read_metadata
 from model import Model
 from model_manager import loader

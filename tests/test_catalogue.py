@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from annotators.controls import SD1_CONTROLNETS
 from errors import ModelUnavailable
 from generation.prompts import with_trigger
 from model_manager import builtin_models, hub
@@ -95,8 +96,8 @@ def test_a_controlnet_at_hand_serves_every_stable_diffusion_1(tmp_path):
     served = rows[builtin_models.STABLE_DIFFUSION.name].controlnets
     assert Path(served["canny"]).name == "control_v11p_sd15_canny.safetensors"
     assert (served["depth"], served["pose"]) == (
-        builtin_models.CONTROLNETS["depth"],
-        builtin_models.CONTROLNETS["pose"],
+        SD1_CONTROLNETS["depth"],
+        SD1_CONTROLNETS["pose"],
     )
     assert rows["toyworld"] is builtin_models.TOYWORLD
 

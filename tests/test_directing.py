@@ -12,6 +12,7 @@ from evaluation import storyboards
 from model import Model
 from model_manager import builtin_models
 from pipelines.attention import CrossFrame
+from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
 from settings import DirectorSettings
 from settings.parsing import from_json, to_json
@@ -190,11 +191,11 @@ def test_every_frame_gets_the_trigger_words():
     model.rows = {**model.rows, "styled": style}
     told = []
 
-    def remember(mode, pipeline, settings, inputs, reporter):
-        told.append(inputs.frame_prompts)
-        return np.zeros((3, 128, 128, 3), np.uint8)
+    def remember(self, **arguments):
+        told.append(arguments["frame_prompts"])
+        return np.zeros((3, 128, 128, 3), np.uint8), None
 
-    with mock.patch("model.run", remember):
+    with mock.patch.object(TextToVideoPipeline, "__call__", remember):
         model.generate(DirectorSettings(prompt="a red circle -> a blue circle", model="styled", num_frames=3))
     assert told == [("a drawing of, a red circle", "", "a drawing of, a blue circle")]
 
@@ -211,6 +212,7 @@ def test_every_frame_gets_the_trigger_words():
 def test_whom_frames_attend_to_comes_from_the_checkpoint(changes, expected):
     """Unless something is asked for that only an anchor has; what was taken is recorded."""
     model = Model(device="cpu")
-    with mock.patch("model.run", return_value=np.zeros((2, 128, 128, 3), np.uint8)):
+    frames = np.zeros((2, 128, 128, 3), np.uint8)
+    with mock.patch.object(TextToVideoPipeline, "__call__", return_value=(frames, None)):
         clip = model.generate(DirectorSettings(prompt="a -> b", model="toyworld", num_frames=2, **changes))
     assert clip.settings.anchors == expected

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import model as facade
 from comparison import peak_memory
 from errors import GenerationFailed
+from generation import job
 from model import Model
 from model_manager import loader, memory
 from model_manager.builtin_models import ModelRow
@@ -237,7 +237,7 @@ def model(components, tmp_path):
 def card(monkeypatch):
     """The processor plays a graphics card with so many bytes free."""
     free = {"bytes": 100 * GB}
-    for module in (loader, memory, facade):
+    for module in (loader, memory, job):
         monkeypatch.setattr(module, "is_shared", lambda device: False)
     monkeypatch.setattr(loader, "free_card_bytes", lambda device: free["bytes"])
     return free

@@ -9,7 +9,7 @@ import torch
 from diffusers import PNDMScheduler
 
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable, UserError
-from generation.modes import build_scheduler
+from generation.schedulers import build_scheduler
 from media.metadata import read_metadata
 from model import Model
 from model_manager import builtin_models

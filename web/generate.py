@@ -127,7 +127,7 @@ def read_settings(kind: type[Settings], upload: object, read_metadata: ReadMetad
         settings = from_json(read_metadata(path).get("settings", ""))
     finally:
         path.unlink(missing_ok=True)
-    if not isinstance(settings, kind):
+    if settings.mode != kind.mode:
         raise InvalidSettings(f"this video was made in another tab ({settings.mode})")
     return settings
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from evaluation.sheets import contact_sheet
-from generation.modes import build_scheduler as scheduler_named
+from generation.schedulers import build_scheduler as scheduler_named
 from media.pictures import write_picture
 from storybook.captions import caption
 from storybook.render import SIZE_PX

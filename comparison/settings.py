@@ -1,4 +1,4 @@
-"""What a comparison asks for: prompts, engines, seeds; in a file a mapping, on the page a control each."""
+"""Settings of a comparison: prompts, engines, seeds; in a file a mapping, on the page a control each."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self
@@ -14,8 +14,8 @@ Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 
 
 class EngineChoice(BaseModel):
-    """A row of ``engines.ENGINES``, or a Hub id or folder of a diffusers pipeline; what it is called in the report; and
-    settings that are its own, such as ``model`` or ``motion_field``."""
+    """Engine to compare: a row of ``engine_specs.ENGINES``, or a Hub id or folder of a diffusers pipeline; its label in
+    the report; and settings of its own, such as ``model`` or ``motion_field``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -26,7 +26,7 @@ class EngineChoice(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _flat(cls, value: Any) -> Any:
-        """A name alone, or a mapping in which the settings stand beside it."""
+        """Accept a name alone, or a mapping with the settings beside the name."""
         if isinstance(value, str):
             return {"engine": value}
         if not isinstance(value, Mapping) or "engine" not in value:
@@ -37,7 +37,7 @@ class EngineChoice(BaseModel):
 
 
 class ComparisonSettings(Settings):
-    """The same prompts and seeds for every engine, so that nothing but the engine differs."""
+    """Prompts, seeds and sizes that are the same for every engine, so that nothing but the engine differs."""
 
     mode: ClassVar[str] = "compare"
 
@@ -112,7 +112,7 @@ class ComparisonSettings(Settings):
     @field_validator("prompts", "engines", "seeds", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        """One thing is a list of one."""
+        """Accept a single value as a list of one."""
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
     @field_validator("seeds")
@@ -128,7 +128,7 @@ class ComparisonSettings(Settings):
         return {True: VIT_B_32, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Self:
+    def _check_labels(self) -> Self:
         labels = [choice.label for choice in self.engines if choice.label is not None]
         if len(set(labels)) < len(labels):
             raise ValueError("engines: two have the same label")
@@ -136,5 +136,5 @@ class ComparisonSettings(Settings):
 
 
 def without_repeats(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Each once, in order."""
+    """Return each value once, in order."""
     return tuple(dict.fromkeys(values))

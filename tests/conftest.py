@@ -225,3 +225,11 @@ def steered_model(tiny_folders):
     model = Model(device="cpu")
     model.rows = {"tiny": tiny, "tiny-edit": editor}
     return model
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory, components):
+    """Specifications of diffusers' own video pipelines with tiny random weights, by name."""
+    from tests.foreign import write_rows
+
+    return write_rows(tmp_path_factory.mktemp("pipelines"), components)

@@ -40,7 +40,10 @@ MAY_IMPORT = {
 BESIDE = ["training", "benchmarks", "tests"]  # may import everything; no row names them
 # They can be imported in a moment: a mistake in an option is told before PyTorch is read.
 LIGHT_PACKAGES = ["errors", "utils", "settings", "media", "model_manager", "annotators", "director", "cli", "inference"]
-LIGHT = [f"comparison.{name}" for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_engine")]
+LIGHT = [
+    f"comparison.{name}"
+    for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_loader", "diffusers_engine")
+]
 LIGHT += ["storybook.vocabulary"]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

@@ -12,12 +12,11 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_manager.hub import from_folder_or_hub
-
 from comparison.diffusers_call import LENGTHS, parameters_of, required
 from comparison.engine_specs import DiffusersPipeline
 from errors import ModelUnavailable
 from model_manager.checkpoint_formats import hub_index, read_index
+from model_manager.hub import from_folder_or_hub
 from model_manager.memory import device_bytes, is_shared
 from model_manager.safetensors_header import SUFFIX, read_shapes
 from utils import silence_libraries

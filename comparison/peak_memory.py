@@ -1,4 +1,4 @@
-"""Peak memory of one run: of a graphics card as PyTorch counts it, of a processor as the system does."""
+"""Peak memory of a run: of a graphics card as PyTorch counts it, of a processor as the system does."""
 
 import ctypes
 import gc
@@ -11,10 +11,10 @@ ANONYMOUS, WATCH_EVERY_S = "RssAnon:", 0.01
 
 
 class PeakMemory:
-    """The most that is taken of a device's memory until ``stop``, above what was taken when this was made.
+    """Watch over a device's memory: the most in use until ``stop``, above the use when this was made.
 
-    Of a processor's memory it is what the program has written there itself: pages of libraries and files, which
-    whoever comes first reads in for all, are nobody's.
+    Of a processor's memory only what the program has written itself counts: pages of libraries and files, which the
+    first run reads for all that follow, do not.
     """
 
     def __init__(self, device: str) -> None:
@@ -34,7 +34,7 @@ class PeakMemory:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def stop(self) -> int | None:
-        """The peak in bytes; None where the system does not say: of Apple's graphics, and outside Linux."""
+        """Return the peak in bytes; None if the system does not tell: for Apple's graphics, and outside Linux."""
         self._stopped.set()
         if self._device.startswith("cuda"):
             import torch
@@ -48,13 +48,13 @@ class PeakMemory:
 
 
 def anonymous_bytes() -> int:
-    """This process's resident memory that belongs to no file. Linux only."""
+    """Return this process's resident memory that belongs to no file, in bytes. Linux only."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(ANONYMOUS))
     return int(line.split()[1]) * 1024
 
 
 def give_back_heap() -> None:
-    """Let the system have what the C library keeps of freed memory, where that is GNU's."""
+    """Return freed memory from the GNU C library to the system."""
     gc.collect()
     if STATUS.exists():
         with suppress(AttributeError, OSError):

@@ -9,13 +9,13 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from model_manager.hub import from_folder_or_hub
 
 from comparison import diffusers_loader
 from comparison.diffusers_engine import VideoPipeline
 from comparison.diffusers_loader import folder_bytes, load_pipeline, loading_failure
 from comparison.engine_specs import DiffusersPipeline
 from errors import ModelUnavailable
+from model_manager.hub import from_folder_or_hub
 from model_manager.networks import networks_of, weights_bytes
 from tests.foreign import LTX, WAN
 

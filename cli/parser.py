@@ -21,6 +21,7 @@ class Parser(argparse.ArgumentParser):
     """Parser that raises InvalidSettings for a mistake in the options, like any other mistake of the user."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise InvalidSettings in place of an exit."""
         raise InvalidSettings(message)
 
 
@@ -99,7 +100,7 @@ def _help(kind: type[Settings], name: str) -> str:
     return (facts["description"] + (f" [{details}]" if details else "")).replace("%", "%%")
 
 
-def _shown(default: Any) -> str:
+def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     return "automatic" if default is None else str(default)

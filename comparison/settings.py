@@ -25,7 +25,7 @@ class EngineChoice(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _flat(cls, value: Any) -> Any:
+    def _flat(cls, value: object) -> object:
         """Accept a name alone, or a mapping with the settings beside the name."""
         if isinstance(value, str):
             return {"engine": value}
@@ -111,7 +111,7 @@ class ComparisonSettings(Settings):
 
     @field_validator("prompts", "engines", "seeds", mode="before")
     @classmethod
-    def _several(cls, value: Any) -> Any:
+    def _several(cls, value: object) -> tuple[object, ...]:
         """Accept a single value as a list of one."""
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
@@ -124,7 +124,7 @@ class ComparisonSettings(Settings):
 
     @field_validator("clip", mode="before")
     @classmethod
-    def _default_network(cls, value: Any) -> Any:
+    def _default_network(cls, value: object) -> object:
         return {True: VIT_B_32, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """Facts about the program and the machine: folder, versions, device, precision and threads, and access to the Hub."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -20,6 +21,9 @@ LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.
 LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+# Modules of transformers whose remarks are no news: that its image processors do without torchvision, when diffusers
+# imports them; that a prompt is longer than a tokenizer reads, which a note under the video says already.
+QUIET_MODULES = ("transformers.utils.import_utils", "transformers.tokenization_utils_base")
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
@@ -88,8 +92,11 @@ def make_writable(folder: Path, refusal: str) -> None:
         raise InvalidSettings(f"{refusal}: {getattr(error, 'strerror', error)}") from None
 
 
-def silence_libraries() -> None:
-    """Switch off progress bars and remarks of diffusers and transformers, which are for programmers."""
+def quiet_libraries() -> None:
+    """Switch off progress bars of diffusers and transformers, remarks of diffusers, and those of QUIET_MODULES; call it
+    before a pipeline's class is imported."""
+    for name in QUIET_MODULES:
+        logging.getLogger(name).setLevel(logging.ERROR)
     import diffusers
     import transformers
 

@@ -23,7 +23,7 @@ from model_manager.hub import from_folder_or_hub
 from model_manager.memory import UNKNOWN_BYTES, device_bytes, free_card_bytes, give_back_memory, is_shared
 from model_manager.networks import networks_of, weights_bytes
 from model_manager.single_file import read_controlnet, read_vae
-from utils import LOADING_ERRORS, choose_dtype, silence_libraries
+from utils import LOADING_ERRORS, choose_dtype, quiet_libraries
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNet2DConditionModel
@@ -49,6 +49,7 @@ class Loader:
     """
 
     def __init__(self, device: str, budget_bytes: int | None = None) -> None:
+        quiet_libraries()
         self.device = device
         self.budget_bytes = budget_bytes
         self._held: OrderedDict[Key, Any] = OrderedDict()  # components or one network; the least recently used first
@@ -182,7 +183,6 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     """Load the components of a row's checkpoint onto a device; raises ModelUnavailable with advice, OutOfMemory."""
     import diffusers
 
-    silence_libraries()
     with _loading(row.name, device, lambda error: _checkpoint_refusal(row, error)):
         kind = format_of(row.name, row.source)
         reader, options = getattr(diffusers, kind.reader), {"dtype": choose_dtype(device), **kind.options}

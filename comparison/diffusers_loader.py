@@ -19,7 +19,7 @@ from model_manager.checkpoint_formats import hub_index, read_index
 from model_manager.hub import from_folder_or_hub
 from model_manager.memory import device_bytes, is_shared
 from model_manager.safetensors_header import SUFFIX, read_shapes
-from utils import silence_libraries
+from utils import quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def load_pipeline(spec: DiffusersPipeline, name: str, device: str) -> Any:
     import diffusers
     import torch
 
-    silence_libraries()
+    quiet_libraries()
     kind = pipeline_class(spec, name)
     precision = torch.float32 if device.startswith("cpu") else getattr(torch, spec.dtype)
     dtypes = {"default": precision, **dict.fromkeys(spec.float32_parts, torch.float32)}

@@ -58,7 +58,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is kept: the oldest clips beyond an age or a size in bytes are deleted; None keeps all."""
+    """Limits of the library: the oldest clips beyond an age or a size in bytes are deleted; None keeps all."""
 
     days: float | None = None
     size_bytes: int | None = None

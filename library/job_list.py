@@ -25,7 +25,7 @@ MOST_LISTED = 200
 
 
 class State(StrEnum):
-    """Where a job stands; an interrupted one was running when its server stopped, and is offered again."""
+    """State of a job; an interrupted one was running when its server stopped, and is offered again."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -212,7 +212,7 @@ class JobList:
 
     @property
     def paused(self) -> bool:
-        """Whether the next job waits until somebody goes on; kept over restarts."""
+        """True if the next job waits until somebody goes on; kept over restarts."""
         return bool(self.database.rows("SELECT 1 FROM switches WHERE name = 'paused' AND value = 'yes'"))
 
     def set_paused(self, paused: bool) -> None:

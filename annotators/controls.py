@@ -26,12 +26,17 @@ POSE_NETWORKS = ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-
 
 
 @dataclass(frozen=True)
-class Example:
-    """A clip of ``examples/`` to steer with, its name on the page, and a prompt for it."""
+class ExampleClip:
+    """A clip of ``examples/`` to try a tab with, its name on the page, and a prompt for it."""
 
     label: str
     file: str
     prompt: str
+
+    @property
+    def is_control(self) -> bool:
+        """Return whether the clip is a control video already, and no plain one."""
+        return not self.file.startswith("plain")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class ControlKind:
     settings: tuple[str, ...] = ()
     controlnet: str | None = None
     toyworld_controlnet: str | None = None
-    examples: tuple[Example, ...] = ()
+    examples: tuple[ExampleClip, ...] = ()
 
 
 CONTROLS: dict[str, ControlKind] = {
@@ -60,10 +65,12 @@ CONTROLS: dict[str, ControlKind] = {
         controlnet="lllyasviel/control_v11p_sd15_canny",
         toyworld_controlnet="toyworld-canny",
         examples=(
-            Example("A circle moves", "plain-circle.mp4", "a blue circle on sand"),
-            Example("A star turns", "plain-star.mp4", "a pink star on the sea"),
-            Example("A heart grows", "plain-heart.mp4", "a red heart at night"),
-            Example("Somebody waves", "plain-person.mp4", "a person in a red shirt and white trousers waving on grass"),
+            ExampleClip("A circle moves", "plain-circle.mp4", "a blue circle on sand"),
+            ExampleClip("A star turns", "plain-star.mp4", "a pink star on the sea"),
+            ExampleClip("A heart grows", "plain-heart.mp4", "a red heart at night"),
+            ExampleClip(
+                "Somebody waves", "plain-person.mp4", "a person in a red shirt and white trousers waving on grass"
+            ),
         ),
     ),
     "depth": ControlKind(
@@ -73,8 +80,8 @@ CONTROLS: dict[str, ControlKind] = {
         controlnet="lllyasviel/control_v11f1p_sd15_depth",
         toyworld_controlnet="toyworld-depth",
         examples=(
-            Example("One passes the other", "depth-passing.mp4", "a red circle and a yellow star on the sea"),
-            Example("Walk", "depth-walk.mp4", "a person in a white shirt and red trousers walking on sand"),
+            ExampleClip("One passes the other", "depth-passing.mp4", "a red circle and a yellow star on the sea"),
+            ExampleClip("Walk", "depth-walk.mp4", "a person in a white shirt and red trousers walking on sand"),
         ),
     ),
     "pose": ControlKind(
@@ -83,10 +90,10 @@ CONTROLS: dict[str, ControlKind] = {
         controlnet="lllyasviel/control_v11p_sd15_openpose",
         toyworld_controlnet="toyworld-pose",
         examples=(
-            Example("Walk", "skeleton-walk.mp4", "a person in a red shirt and blue trousers walking on grass"),
-            Example("Wave", "skeleton-wave.mp4", "a person in a yellow shirt and black trousers waving on sand"),
-            Example("Jump", "skeleton-jump.mp4", "a person in a green shirt and white trousers jumping in the sky"),
-            Example("Dance", "skeleton-dance.mp4", "a person in a pink shirt and purple trousers at night"),
+            ExampleClip("Walk", "skeleton-walk.mp4", "a person in a red shirt and blue trousers walking on grass"),
+            ExampleClip("Wave", "skeleton-wave.mp4", "a person in a yellow shirt and black trousers waving on sand"),
+            ExampleClip("Jump", "skeleton-jump.mp4", "a person in a green shirt and white trousers jumping in the sky"),
+            ExampleClip("Dance", "skeleton-dance.mp4", "a person in a pink shirt and purple trousers at night"),
         ),
     ),
 }
@@ -116,8 +123,9 @@ def kind_of_file(name: str) -> str | None:
 
 
 def settings_of_others(kind: str) -> tuple[str, ...]:
-    """Names of the settings that only other kinds have."""
-    return tuple(name for other, row in CONTROLS.items() if other != kind for name in row.settings)
+    """Names of the settings that other kinds have and this one has not."""
+    names = dict.fromkeys(name for row in CONTROLS.values() for name in row.settings)
+    return tuple(name for name in names if name not in CONTROLS[kind].settings)
 
 
 class LastAnnotator:

@@ -18,7 +18,7 @@ from media.metadata import read_metadata
 from model_manager.catalogue import Extras
 from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
-from settings import MODES, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
+from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
@@ -121,9 +121,9 @@ def _storyboard_of_file(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings_class(mode: object) -> type[Settings]:
-    if not isinstance(mode, str) or mode not in MODES:
-        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
-    return MODES[mode]
+    if not isinstance(mode, str) or mode not in SETTINGS_BY_MODE:
+        raise InvalidSettings(f"mode: must be one of {', '.join(SETTINGS_BY_MODE)}")
+    return SETTINGS_BY_MODE[mode]
 
 
 def _existing(name: str, path: object) -> Path | None:

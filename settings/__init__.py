@@ -21,7 +21,7 @@ from settings.fields import (
     shown,
 )
 from settings.schema import (
-    MODES,
+    SETTINGS_BY_MODE,
     ControlSettings,
     DirectorSettings,
     EditSettings,
@@ -36,7 +36,7 @@ __all__ = [
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MAX_STORYBOARD_CHARS",
-    "MODES",
+    "SETTINGS_BY_MODE",
     "TRAINING_TIMESTEPS",
     "Anchors",
     "AttentionBlocks",

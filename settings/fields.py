@@ -4,7 +4,11 @@ import unicodedata
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from annotators.controls import CONTROLS
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 2000
@@ -15,7 +19,6 @@ MAX_PIXELS = 64 * 1024 * 1024
 TRAINING_TIMESTEPS = 1000
 
 Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
-Control = Literal["canny", "depth", "pose"]
 Anchors = Literal["first", "previous", "first + previous", "all", "itself"]
 AttentionBlocks = Literal["all", "encoder", "decoder"]
 DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
@@ -30,6 +33,25 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Size = Annotated[int, BeforeValidator(_whole), Field(ge=64, le=2048, multiple_of=8)]
 
 
+def _registered(value: object) -> object:
+    """Refuse any value but the name of a control kind, as pydantic refuses what a Literal has not."""
+    if value not in tuple(CONTROLS):
+        *others, last = (repr(name) for name in CONTROLS)
+        expected = " or ".join([", ".join(others), last] if others else [last])
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return value
+
+
+class _ControlSchema:
+    """Adds the control kinds that there are now to the JSON schema of a text."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(CONTROLS)}
+
+
+Control = Annotated[str, BeforeValidator(_registered), _ControlSchema()]
+
+
 def shown(unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
     """Return facts of a field's control that JSON schema has no key for, for ``json_schema_extra``.
 
@@ -41,13 +63,18 @@ def shown(unit: str | None = None, *, advanced: bool = False, lines: int = 1) ->
     return {"unit": unit, "advanced": advanced, "lines": lines}
 
 
-@cache
 def field_facts(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
     """Return the facts that a settings class declares about each field, as one flat JSON schema by the field's name.
 
     Keys: ``type``, ``minimum``, ``maximum``, ``enum``, ``default``, ``description``, ``label``, ``unit``, ``advanced``,
     ``lines``; and ``optional``, true where None is a value. Controls, options and documentation are made from them.
     """
+    return _field_facts(kind, tuple(CONTROLS))
+
+
+@cache
+def _field_facts(kind: type[BaseModel], _controls: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Read the facts from the JSON schema, once for each state of the table of control kinds."""
     facts = {}
     for name, declared in kind.model_json_schema()["properties"].items():
         variants = declared.get("anyOf", [declared])

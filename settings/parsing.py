@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from errors import InvalidSettings
 from settings.base import GenerationSettings, Settings
-from settings.schema import MODES, TextToVideoSettings
+from settings.schema import SETTINGS_BY_MODE, TextToVideoSettings
 
 Validated = TypeVar("Validated", bound=Settings)
 
@@ -23,9 +23,9 @@ def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Ge
     Raises InvalidSettings with one line that names the setting, the trouble and the bounds.
     """
     fields = dict(values)
-    kind = MODES.get(str(fields.pop("mode", mode)))
+    kind = SETTINGS_BY_MODE.get(str(fields.pop("mode", mode)))
     if kind is None:
-        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
+        raise InvalidSettings(f"mode: must be one of {', '.join(SETTINGS_BY_MODE)}")
     return validate(kind, fields)
 
 

@@ -208,7 +208,7 @@ class EditSettings(SourceSettings):
 
 
 # Every mode there is; a tagged union over ``mode``.
-MODES: dict[str, type[GenerationSettings]] = {
+SETTINGS_BY_MODE: dict[str, type[GenerationSettings]] = {
     kind.mode: kind for kind in (TextToVideoSettings, DirectorSettings, ControlSettings, EditSettings)
 }
 

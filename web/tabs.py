@@ -9,12 +9,13 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from annotators.controls import CONTROLS, ExampleClip, settings_of_others
 from comparison.runner import Comparison
 from comparison.settings import ComparisonSettings
 from director.director import ChatModel
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import AUTO
-from settings import Settings, field_facts
+from settings import ControlSettings, Settings, field_facts
 from utils import ROOT
 from web.controls import Choices, choice_control, clickable_texts, control, item_at, text_control
 from web.events import PAGE_ONLY, Updates, run_buttons
@@ -73,20 +74,6 @@ class PageTab(Protocol):
 
 
 @dataclass(frozen=True)
-class ExampleClip:
-    """A clip in EXAMPLES and a prompt for it."""
-
-    label: str
-    file: str
-    prompt: str
-
-    @property
-    def is_control(self) -> bool:
-        """Return whether the clip is a control video already, and no plain one."""
-        return not self.file.startswith("plain")
-
-
-@dataclass(frozen=True)
 class Tab:
     """The tab of one mode.
 
@@ -120,6 +107,21 @@ class Tab:
     def examples(self, row: ModelRow) -> tuple[str, ...]:
         """Return prompts to try with a model."""
         return row.storyboards if self.storyboard else row.examples
+
+
+def control_tab(control: str, label: str, source: str, *, rows: tuple[tuple[str, ...], ...] = ()) -> Tab:
+    """Return the tab of one control kind; ``rows`` of its own settings stand outside "Advanced" as well."""
+    return Tab(
+        label=label,
+        kind=ControlSettings,
+        endpoint=control,
+        fixed={"control": control},
+        source=source,
+        rows=(("source_is_control", "conditioning_scale"), ("num_frames", "fps"), *rows),
+        hidden=settings_of_others(control),
+        clips=CONTROLS[control].examples,
+        first_frame=True,
+    )
 
 
 def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:

@@ -61,7 +61,7 @@ class Model:
         return self._loader
 
     def default(self, *, edits: bool = False) -> tuple[builtin_models.ModelRow, str]:
-        """What "auto" is on this machine, for drawing or for editing, and one line that says why."""
+        """Return the model that "auto" is on this machine, for drawing or for editing, and one line that says why."""
         if edits not in self._default:
             self._default[edits] = self._choose_default(edits)
         return self._default[edits]

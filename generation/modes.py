@@ -49,12 +49,12 @@ class Mode:
 
     @property
     def takes_source(self) -> bool:
-        """Whether it needs a video."""
+        """Return whether the mode needs a video."""
         return "image" in self.inputs
 
     @property
     def takes_first_frame(self) -> bool:
-        """Whether frame 0 can be given."""
+        """Return whether frame 0 can be given."""
         return "first_frame" in self.inputs
 
 
@@ -78,7 +78,7 @@ def text_to_video_pipeline(
 
 
 def is_trained_on_videos(unet: Any) -> bool:
-    """Whether it is a 3D UNet."""
+    """Return whether it is a 3D UNet."""
     return hasattr(unet, "transformer_in")
 
 

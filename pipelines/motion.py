@@ -49,7 +49,7 @@ def warp(latents: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
 
 
 def source_cells(count: int, shift: float) -> torch.Tensor:
-    """Which of ``count`` cells each cell shows after a shift by a fraction of the side: int64 (count,).
+    """Return the one of ``count`` cells that each cell shows after a shift by a fraction of the side: int64 (count,).
 
     The half-cell of the 512-cell flow field (count / 1024 cells) is part of the authors' arithmetic.
     """

@@ -41,7 +41,7 @@ def text_predictor(
         embeddings: (branches, text tokens, channels); without and with the text, or the text alone. Or, where frames
             have their own texts, (branches, frames, text tokens, channels).
         guidance: its scale and what goes with it.
-        added: what Stable Diffusion XL's UNet is told besides, by name, (branches, channels) each, or
+        added: conditions of Stable Diffusion XL's UNet besides the text, by name, (branches, channels) each, or
             (branches, frames, channels).
     """
     branches = embeddings.shape[0]
@@ -50,13 +50,13 @@ def text_predictor(
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        told = {name: told_of(value, frames, len(latents)) for name, value in (added or {}).items()}
+        conditions = {name: expand_condition(value, frames, len(latents)) for name, value in (added or {}).items()}
         noise = unet(
             batch,
             timestep,
             encoder_hidden_states=text_of(text, frames),
             timestep_cond=condition,
-            added_cond_kwargs=told or None,
+            added_cond_kwargs=conditions or None,
             return_dict=False,
         )[0]
         return guided(noise.float(), branches, guidance.scale, guidance.rescale)
@@ -89,15 +89,15 @@ def text_of(text: torch.Tensor, frames: slice) -> torch.Tensor:
     return text if text.ndim == 3 else rearrange(text[:, frames], "b f n c -> (b f) n c")
 
 
-def told_of(value: torch.Tensor, frames: slice, count: int) -> torch.Tensor:
-    """What the UNet is told besides of some frames: (branches, channels) or (branches, all frames, channels) to
-    (branches frames, channels)."""
+def expand_condition(value: torch.Tensor, frames: slice, count: int) -> torch.Tensor:
+    """Expand a condition beside the text to ``count`` frames: (branches, channels) or (branches, all frames, channels)
+    to (branches frames, channels)."""
     return repeat(value, "b c -> (b f) c", f=count) if value.ndim == 2 else value[:, frames].flatten(0, 1)
 
 
 @dataclass(frozen=True)
 class Control:
-    """What steers: ``network``, the ControlNet; ``pictures``, one for each frame, uint8 (frames, 3, height, width);
+    """One ControlNet at work: ``network``; ``pictures``, one for each frame, uint8 (frames, 3, height, width);
     ``scale``, what its residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
 
     network: Any
@@ -114,7 +114,7 @@ def control_predictor(
     Args:
         unet: with all ControlNets under one ``cross_frame_attention``.
         embeddings, guidance: as for ``text_predictor``.
-        controls: what steers; what several ControlNets say is added up.
+        controls: the residuals of several ControlNets are added up.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)
@@ -122,10 +122,10 @@ def control_predictor(
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        told = text_of(text, frames)
-        residuals = control_residuals(controls, batch, timestep, frames, text=told)
+        own_text = text_of(text, frames)
+        residuals = control_residuals(controls, batch, timestep, frames, text=own_text)
         noise = unet(
-            batch, timestep, encoder_hidden_states=told, timestep_cond=condition, return_dict=False, **residuals
+            batch, timestep, encoder_hidden_states=own_text, timestep_cond=condition, return_dict=False, **residuals
         )[0]
         return guided(noise.float(), branches, guidance.scale)
 
@@ -135,7 +135,7 @@ def control_predictor(
 def control_residuals(
     controls: Sequence[Control], batch: torch.Tensor, timestep: torch.Tensor, frames: slice, *, text: torch.Tensor
 ) -> dict[str, Any]:
-    """What ControlNets add inside the UNet, as its arguments; none where none steers at this timestep.
+    """Residuals of ControlNets, summed, as arguments of the UNet; none where none steers at this timestep.
 
     Args:
         batch: scaled latents of these frames, (branches frames, c, h, w), in the networks' precision.

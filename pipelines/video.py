@@ -1,5 +1,4 @@
-"""What the pipelines of all modes share: how a run is watched, guidance, prompts by frame, a video's motion, and what
-comes out."""
+"""Parts that the pipelines of all modes share: watching a run, guidance, prompts by frame, motion and the output."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +39,7 @@ class VideoPipelineOutput(BaseOutput):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out and watched.
+    """Options of carrying out and watching a run; the picture depends on ``attention`` alone.
 
     ``chunk_size``: frames computed at once (all by default); changes memory, never the picture.
     ``attention``: how frames attend to each other.
@@ -148,8 +147,8 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
         return self.image_processor.numpy_to_pt(pictures) if output_type == "pt" else pictures
 
     def is_guided(self, guidance_scale: float) -> bool:
-        """Whether classifier-free guidance runs; not at 1 and below, nor with a UNet that was distilled with it and
-        takes the scale as an embedding (Meng et al. 2023, arXiv 2210.03142; latent consistency models)."""
+        """Return whether classifier-free guidance runs; not at 1 and below, nor with a UNet that was distilled with it
+        and takes the scale as an embedding (Meng et al. 2023, arXiv 2210.03142; latent consistency models)."""
         return guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None
 
     def guidance(self, guidance_scale: float, guidance_rescale: float = 0.0) -> Guidance:
@@ -190,8 +189,8 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
 
 @dataclass(frozen=True)
 class Motion:
-    """Where each frame looks, (frames, 2) as ``motion.motion_field`` gives it, and between which steps of the
-    sampler the frames after the anchor come into being: T at ``start`` and T' at ``end``."""
+    """Motion of a video: ``shifts`` (frames, 2) as ``motion.motion_field`` gives them, and the steps of the sampler
+    between which the frames after the anchor come into being, T at ``start`` and T' at ``end``."""
 
     shifts: torch.Tensor
     start: int
@@ -221,7 +220,7 @@ def denoise_with_motion(
 
 
 def blended(frame_prompts: Sequence[str], encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """What is known of each text, (branches, ...), for each frame: (branches, frames, ...)."""
+    """Blend what is encoded of each text, (branches, ...), for each frame: (branches, frames, ...)."""
     frames = []
     for moment in blend_prompts(frame_prompts):
         before, after = (encoded[frame_prompts[frame]] for frame in (moment.before, moment.after))

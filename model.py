@@ -18,9 +18,9 @@ from generation.job import check, run_job
 from generation.modes import MODES
 from generation.progress import OnStep, Progress, stop_if
 from generation.request import Clip, GenerationRequest, Source
-from model_manager import builtin_models
+from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Extras, read_catalogue
-from model_manager.hub import cached, reachable
+from model_manager.default_model import best_model, named_model
 from model_manager.loader import Loader
 from settings import GenerationSettings
 from utils import choose_device, fit_threads
@@ -47,7 +47,7 @@ class Model:
         self._default_name = default
         self._lock = threading.Lock()
         self._loader: Loader | None = None
-        self._default: dict[bool, tuple[builtin_models.ModelRow, str]] = {}
+        self._default: dict[bool, tuple[ModelRow, str]] = {}
         self.previews: dict[str, np.ndarray] = {}
         self.annotator = LastAnnotator()
 
@@ -60,31 +60,17 @@ class Model:
             self._loader = Loader(device)
         return self._loader
 
-    def default(self, *, edits: bool = False) -> tuple[builtin_models.ModelRow, str]:
-        """Return the model that "auto" is on this machine, for drawing or for editing, and one line that says why."""
+    def default(self, *, edits: bool = False) -> tuple[ModelRow, str]:
+        """Return the row that "auto" stands for here, for drawing or for editing, and one line of reason."""
         if edits not in self._default:
-            self._default[edits] = self._choose_default(edits)
+            if self._default_name != "auto" and not edits:
+                self._default[edits] = named_model(self.rows, self._default_name)
+            else:
+                self._default[edits] = best_model(self.rows, self.loader.device, edits=edits)
         return self._default[edits]
 
-    def _choose_default(self, edits: bool) -> tuple[builtin_models.ModelRow, str]:
-        if self._default_name != "auto" and not edits:
-            named = (row for row in self.rows.values() if self._default_name in (row.name, row.source))
-            row = next(named, None)
-            if row is None:
-                raise ModelUnavailable(f"model: {self._default_name} is not in the list")
-            return row, "It was named when this program was started."
-        toyworld, real = builtin_models.TOYWORLD, builtin_models.STABLE_DIFFUSION
-        if edits:
-            toyworld, real = builtin_models.TOYWORLD_EDIT, builtin_models.INSTRUCT_PIX2PIX
-        toyworld, real = (self.rows.get(row.name, row) for row in (toyworld, real))
-        if not self.loader.device.startswith("cuda"):
-            return toyworld, f"There is no CUDA device here; {real.label} would take minutes per video on this machine."
-        if cached(real.source) or reachable(real.source):
-            return real, "There is a CUDA device, and the weights are in reach."
-        return toyworld, f"The weights of {real.label} are neither on this machine nor in reach."
-
-    def row(self, name: str, *, edits: bool = False) -> builtin_models.ModelRow:
-        """The registry row of this name, or the default for "auto"; raises ModelUnavailable."""
+    def row(self, name: str, *, edits: bool = False) -> ModelRow:
+        """Return the registry row of this name, or the default for "auto"; raises ModelUnavailable."""
         if name == "auto":
             return self.default(edits=edits)[0]
         if name not in self.rows or self.rows[name].edits != edits:

@@ -1,4 +1,4 @@
-"""Which models there are, as data: what a row says is all the code needs to know about a checkpoint."""
+"""Registry of models, as data: a row holds all that the code needs to know about a checkpoint."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
+from model_manager.discovery import numbered
+from model_manager.safetensors_header import SUFFIX
 from utils import ROOT
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
@@ -20,8 +22,8 @@ STORYBOARDS = (
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank additions to a checkpoint (Hu et al. 2021, arXiv 2106.09685): what it is called, the ``.safetensors``
-    file or Hub id it comes from, and how strongly it works."""
+    """Low-rank adapter of a checkpoint (Hu et al. 2021, arXiv 2106.09685): name, the ``.safetensors`` file or Hub id
+    it comes from, and its scale."""
 
     name: str
     source: str
@@ -175,7 +177,7 @@ INSTRUCT_PIX2PIX = ModelRow(
 
 
 def _style(name: str, label: str, trigger: str) -> ModelRow:
-    """A style of the original's tab for edges and DreamBooth (Ruiz et al. 2022, arXiv 2208.12242)."""
+    """Row of a style of the original's tab for edges and DreamBooth (Ruiz et al. 2022, arXiv 2208.12242)."""
     note = (
         f"A style of the paper's authors, made for edges, 512x512; “{trigger}” is added to the prompt by itself. "
         "4 GB to download once, wants a GPU."
@@ -215,8 +217,8 @@ BUILT_IN = (
 
 
 def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
-    """All rows by name: the built-in ones, those of the environment variable T2V_MODELS (comma-separated), and
-    ``extra``. What the operator names is a Hub id, a folder or a file, and is shown under its last part."""
+    """Return all rows by name: the built-in ones, those of the environment variable T2V_MODELS (comma-separated), and
+    ``extra``. The operator names Hub ids, folders or files; a path is shown under its last part."""
     named = [*extra, *os.environ.get(MODELS_VARIABLE, "").split(",")]
     rows = {row.name: row for row in BUILT_IN}
     for source in filter(None, (part.strip() for part in named)):
@@ -235,13 +237,8 @@ def _operator_row(name: str, source: str) -> ModelRow:
     return replace(row, trained_on_videos=True, controlnets={}) if kind.trained_on_videos else row
 
 
-def unique_name(source: str, rows: dict[str, ModelRow]) -> str:
-    """What clients call an operator's model: a Hub id as it is, a path by its last part, never the whole path."""
-    if not Path(source).exists() and source.count("/") <= 1 and not source.endswith(".safetensors"):
+def unique_name(source: str, rows: Mapping[str, ModelRow]) -> str:
+    """Return the name of an operator's model for clients: a Hub id as it is, of a path the last part."""
+    if not Path(source).exists() and source.count("/") <= 1 and not source.endswith(SUFFIX):
         return source
-    name = Path(source).name
-    number = 2
-    while name in rows and rows[name].source != source:
-        name = f"{Path(source).name} ({number})"
-        number += 1
-    return name
+    return numbered(Path(source).name, {name for name, row in rows.items() if row.source != source})

@@ -7,8 +7,9 @@ refused where the operator named it, and left out with a line in the log where i
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from errors import ModelUnavailable
@@ -72,6 +73,12 @@ def name_of(source: str) -> str:
     path = Path(source)
     stem = path.stem if path.suffix.lower() == SUFFIX else path.name
     return path.parent.name if stem in USUAL_STEMS else stem
+
+
+def numbered(name: str, taken: Container[str]) -> str:
+    """Return a name, with a number behind it where it is taken: ``style``, ``style (2)``, ``style (3)``."""
+    names = (f"{name} ({number})" if number > 1 else name for number in count(1))
+    return next(each for each in names if each not in taken)
 
 
 def last_part(source: str) -> str:

@@ -214,5 +214,5 @@ SETTINGS_BY_MODE: dict[str, type[GenerationSettings]] = {
 
 
 def is_directed(settings: Settings) -> TypeGuard[DirectorSettings]:
-    """Whether the prompt of these settings is for a director: moments, or a sentence for a language model."""
+    """Return whether the prompt is for a director: moments, or a sentence for a language model."""
     return settings.mode == DirectorSettings.mode

@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of the program, each with one line for the user.
+"""Errors that are no fault of the program, each with one line for the user.
 
 A ``UserError`` is shown as it stands, by the page, the API and the command line (exit code 2). Everything else
 is a bug or a broken machine and stays an ordinary exception.
@@ -6,7 +6,7 @@ is a bug or a broken machine and stays an ordinary exception.
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, in one line."""
+    """Return the first line of a library's error, or its class where it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

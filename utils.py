@@ -1,28 +1,35 @@
-"""Small facts about the machine: which device to compute on, in which precision, in which versions, and whether the
-Hub is there."""
+"""Facts about the program and the machine: folder, versions, device, precision and threads, and access to the Hub."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from safetensors import SafetensorError
 
 from errors import InvalidSettings, UserError
 
+if TYPE_CHECKING:
+    import torch
+
 Loaded = TypeVar("Loaded")
 VERSION = "0.1.0"
+ROOT = Path(__file__).resolve().parent  # of the program, with checkpoints/ and examples/
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.
 LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+# Modules of transformers whose remarks are no news: that its image processors do without torchvision, when diffusers
+# imports them; that a prompt is longer than a tokenizer reads, which a note under the video says already.
+QUIET_MODULES = ("transformers.utils.import_utils", "transformers.tokenization_utils_base")
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
 
 def choose_device(requested: str | None = None) -> str:
-    """``cuda``, ``mps`` or ``cpu``: the best there is, or the one asked for.
+    """Return ``cuda``, ``mps`` or ``cpu``: the best there is, or the one asked for.
 
     Raises UserError where the requested device is unknown or absent.
     """
@@ -40,7 +47,7 @@ def choose_device(requested: str | None = None) -> str:
 
 
 def granted_cores() -> int | None:
-    """How many processors' worth of time this container may use, rounded down; None where nothing limits it."""
+    """Return the processors' worth of time that this container may use, rounded down; None where nothing limits it."""
     for names in CPU_QUOTAS:
         files = [CGROUP / name for name in names]
         if all(file.is_file() for file in files):
@@ -50,8 +57,11 @@ def granted_cores() -> int | None:
 
 
 def fit_threads() -> None:
-    """No more threads than this container may run at once: torch counts the processors of the whole machine, and where
-    some threads are held back all the others wait for them (a free Space has two processors and shows sixteen)."""
+    """Let torch have no more threads than this container may run at once.
+
+    It counts the processors of the whole machine, and where some threads are held back all the others wait for them (a
+    free Space has two processors and shows sixteen).
+    """
     import torch
 
     cores = granted_cores()
@@ -59,10 +69,12 @@ def fit_threads() -> None:
         torch.set_num_threads(cores)
 
 
-def choose_dtype(device: str) -> Any:
-    """The torch dtype to compute in: half precision on graphics cards; on a processor bfloat16 where it multiplies
-    matrices in it (a clip takes three quarters of the time and is as often right, see benchmarks/NOTES.md), else
-    float32."""
+def choose_dtype(device: str) -> "torch.dtype":
+    """Return the torch dtype to compute in.
+
+    Half precision on graphics cards; on a processor bfloat16 where it multiplies matrices in it (a clip takes three
+    quarters of the time and is as often right, see benchmarks/NOTES.md), else float32.
+    """
     import torch
 
     if not device.startswith("cpu"):
@@ -80,14 +92,33 @@ def make_writable(folder: Path, refusal: str) -> None:
         raise InvalidSettings(f"{refusal}: {getattr(error, 'strerror', error)}") from None
 
 
+def quiet_libraries() -> None:
+    """Switch off progress bars of diffusers and transformers, remarks of diffusers, and those of QUIET_MODULES; call it
+    before a pipeline's class is imported."""
+    for name in QUIET_MODULES:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def versions() -> dict[str, str]:
-    """Versions that decide what a seed draws, for the metadata of a video."""
+    """Return the versions that decide what a seed draws, for the metadata of a video."""
     return {"text2video-zero-studio": VERSION} | {name: version(name) for name in LIBRARIES}
 
 
 def local_or_hub(source: str, read: Callable[..., Loaded]) -> Loaded:
-    """What ``read`` gives of the files on this machine, and only where they are not whole of the Hub's; ``read`` takes
-    ``local_files_only``. Raises what it raises, and OSError where the Hub does not give them."""
+    """Read files from this machine, and only where they are not whole from the Hub.
+
+    Args:
+        source: a folder, a Hub id, or a repository of one.
+        read: called with ``local_files_only=True``, and without it where that raised OSError.
+
+    Raises whatever ``read`` raises, and OSError where the Hub does not give the files.
+    """
     try:
         return read(local_files_only=True)
     except OSError:

@@ -1,1 +1,1 @@
-"""What turns the frames of a video into the control frames that a ControlNet is steered by."""
+"""Annotators, which draw the control frames of a video that a ControlNet follows, and the table of control kinds."""

@@ -1,4 +1,4 @@
-"""What every annotator is, and how those that need a network come by it.
+"""The protocol of annotators, and image networks for those that need one.
 
 Weights are read when the first clip is annotated, never before. Safetensors only, no remote code.
 """
@@ -76,7 +76,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """What the user is told: the role, and the source without the folders above it."""
+        """Name for messages: the role, and the source without the folders above it."""
         return f"{self.role} {self.source_name}"
 
     @property

@@ -128,7 +128,7 @@ def regions(boxes: np.ndarray, aspect: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peaks(heatmaps: np.ndarray) -> np.ndarray:
-    """Where heatmaps (people, keypoints, rows, columns) are highest: (people, keypoints, 2), x and y in cells.
+    """Maxima of heatmaps (people, keypoints, rows, columns): (people, keypoints, 2), x and y in cells.
 
     Between cells by the parabola through the logarithms of the highest cell and its neighbours, exact for a Gaussian
     (DARK, arXiv 1910.06278, one axis at a time): a cell can be several pixels wide, and joints would jump. On the
@@ -147,7 +147,7 @@ def peaks(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def vertex(before: float, at: float, after: float) -> float:
-    """Where the parabola through three values at -1, 0 and 1 has its maximum; 0 where they are equal."""
+    """Maximum's position of the parabola through three values at -1, 0 and 1; 0 where they are equal."""
     curvature = before - 2 * at + after
     return 0.0 if curvature == 0 else float((before - after) / (2 * curvature))
 

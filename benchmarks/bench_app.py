@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import ROOT, conditions, table
+from benchmarks.measuring import conditions, table
 from cli.options import read_request
 from model import Model
+from utils import ROOT
 
 PROMPT = "a red circle on green grass"
 POLL_SECONDS, PATIENCE_SECONDS = 0.05, 600

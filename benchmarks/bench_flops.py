@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import AUTOENCODER, PROMPT, SCHEDULER, UNET, build_text
 from benchmarks.measuring import conditions, table
-from generation.modes import build_scheduler
+from generation.schedulers import build_scheduler
 from model_manager.builtin_models import PAPER_WINDOW
 from pipelines.attention import cross_frame_attention
 from pipelines.text_to_video import TextToVideoPipeline

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.options import Offer, read_file, take_sources
 from cli.parser import OUTPUT_FOLDER, Parser, add_device
@@ -85,7 +85,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _with_lists(prompts: Any) -> Any:
+def _with_lists(prompts: object) -> list[object]:
     """Return the prompts with the prompts of a list in place of its name; other values as they are, to be refused."""
     from evaluation.prompt_lists import LISTS
 

@@ -18,7 +18,7 @@ from generation.prompts import file_name
 from media.video_io import SUFFIXES
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import with_offered_names
-from settings import DirectorSettings, Settings
+from settings import GenerationSettings, is_directed
 from utils import make_writable
 
 
@@ -50,11 +50,11 @@ def generate_video(request: CommandLineRequest) -> None:
     write_result(f"{one_line(str(path))}  seed {facts['seed']}  {clip.seconds:.1f} s")
 
 
-def _with_storyboard(settings: Settings, chat_model: ChatModel | None) -> Settings:
+def _with_storyboard(settings: GenerationSettings, chat_model: ChatModel | None) -> GenerationSettings:
     """Return the settings with the storyboard that a chat model writes, if there is one, and show its prompts."""
-    from generation.sources import directed
+    from generation.prompts import directed
 
-    if chat_model is None or not isinstance(settings, DirectorSettings):
+    if chat_model is None or not is_directed(settings):
         return settings
     settings = directed(settings, chat_model)
     for frame, prompt in enumerate(load_storyboard(settings.storyboard)):

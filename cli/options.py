@@ -14,11 +14,11 @@ from director.director import ChatModel
 from director.options import language_model
 from director.storyboard import frames_of
 from errors import InvalidSettings, InvalidVideo
-from media.video_io import read_metadata
+from media.metadata import read_metadata
 from model_manager.catalogue import Extras
 from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
-from settings import MODES, DirectorSettings, Settings, TextToVideoSettings
+from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
@@ -47,7 +47,7 @@ class CommandLineRequest:
     """Settings of a video, its ``files`` by argument of ``Model.generate``, and the operator's offer of models, device
     and chat model. A video without an ``output`` gets a name of its own."""
 
-    settings: Settings
+    settings: GenerationSettings
     files: Mapping[str, Path]
     output: Path | None
     offer: Offer
@@ -121,9 +121,9 @@ def _storyboard_of_file(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings_class(mode: object) -> type[Settings]:
-    if not isinstance(mode, str) or mode not in MODES:
-        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
-    return MODES[mode]
+    if not isinstance(mode, str) or mode not in SETTINGS_BY_MODE:
+        raise InvalidSettings(f"mode: must be one of {', '.join(SETTINGS_BY_MODE)}")
+    return SETTINGS_BY_MODE[mode]
 
 
 def _existing(name: str, path: object) -> Path | None:

@@ -10,7 +10,7 @@ from director.options import add_language_model
 from errors import InvalidSettings
 from media.video_io import SUFFIXES
 from model_manager.options import add_extras
-from settings import MODES, DirectorSettings, Settings, TextToVideoSettings, field_facts
+from settings import SETTINGS_BY_MODE, DirectorSettings, Settings, TextToVideoSettings, field_facts
 
 OUTPUT_FOLDER = Path("outputs")
 NOTHING = ("", "none", "null")
@@ -21,6 +21,7 @@ class Parser(argparse.ArgumentParser):
     """Parser that raises InvalidSettings for a mistake in the options, like any other mistake of the user."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise InvalidSettings in place of an exit."""
         raise InvalidSettings(message)
 
 
@@ -66,7 +67,8 @@ def _add_setting(group: argparse._ActionsContainer, kind: type[Settings], name: 
 def _add_files_and_machine(parser: Parser) -> None:
     """Add what is no setting: files, and the operator's choices for this machine."""
     group = parser.add_argument_group("files and machine")
-    modes = f"What to do: {', '.join(MODES)}; it decides the settings below. [default {TextToVideoSettings.mode}]"
+    modes = f"What to do: {', '.join(SETTINGS_BY_MODE)}; it decides the settings below. "
+    modes += f"[default {TextToVideoSettings.mode}]"
     group.add_argument("--mode", default=argparse.SUPPRESS, metavar="MODE", help=modes)
     source = "The video that steers (control) or is edited (pix2pix)."
     group.add_argument("--source", metavar="FILE", help=source)
@@ -99,7 +101,7 @@ def _help(kind: type[Settings], name: str) -> str:
     return (facts["description"] + (f" [{details}]" if details else "")).replace("%", "%%")
 
 
-def _shown(default: Any) -> str:
+def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     return "automatic" if default is None else str(default)
@@ -137,6 +139,6 @@ def with_dashes(arguments: Sequence[str]) -> list[str]:
 
 def with_mode_option(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with a mode before a prompt (``direct "a dog"``) written as ``--mode direct``."""
-    if len(arguments) > 1 and arguments[0] in MODES:
+    if len(arguments) > 1 and arguments[0] in SETTINGS_BY_MODE:
         return ["--mode", *arguments]
     return list(arguments)

@@ -1,7 +1,6 @@
-"""What can draw a video from a text, as data: this program's own modes, and pipelines of diffusers that are called as
-they are.
+"""Specifications of engines as data: this program's own modes, and text-to-video pipelines of diffusers.
 
-Numbers of the others are those of their makers' examples: the docstrings and pages of diffusers, and the model cards.
+Settings of the pipelines are those of their makers' examples: docstrings and pages of diffusers, and model cards.
 """
 
 from collections.abc import Mapping
@@ -16,70 +15,92 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class DiffusersPipeline:
-    """A text-to-video pipeline of diffusers that is loaded and called as it is."""
+    """Text-to-video pipeline of diffusers: how it is loaded, and how it is called.
 
-    source: str  # a Hub id or a folder
-    kind: str | None = None  # class of diffusers, where it is not the one that model_index.json names
-    # Further parts by name: a class of diffusers and a Hub id or folder.
+    Args:
+        source: a Hub id or a folder.
+        kind: class of diffusers, if it is not the one that model_index.json names.
+        parts: further components by name, each a class of diffusers and a Hub id or folder.
+        scheduler: a class of diffusers and its options, in place of the checkpoint's own.
+        dtype: precision on graphics cards, in which ``float32_parts`` stay in float32.
+        call: arguments of the call: height, width, num_frames, num_inference_steps, guidance_scale, and others.
+        frames: (a, b), if the lengths that it can draw are a * k + b frames.
+        longest: the most frames that it can draw, if there is such a limit.
+        fps: playback speed of its videos.
+    """
+
+    source: str
+    kind: str | None = None
     parts: Mapping[str, tuple[str, str]] = field(default_factory=lambda: NOTHING)
-    # A class of diffusers and its options, where the checkpoint's own is not the right one.
     scheduler: tuple[str, Mapping[str, Any]] | None = None
-    dtype: str = "float16"  # on graphics cards
-    float32_parts: tuple[str, ...] = ()  # kept in float32 there
-    # What it is called with: its own height, width, num_frames, num_inference_steps, guidance_scale, and further ones.
+    dtype: str = "float16"
+    float32_parts: tuple[str, ...] = ()
     call: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    frames: tuple[int, int] = (1, 0)  # (a, b): the lengths it can draw are a * k + b
-    longest: int | None = None  # length in frames, where there is one past which it cannot draw
+    frames: tuple[int, int] = (1, 0)
+    longest: int | None = None
     fps: int = 8
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """One way to a video: settings of this program, or a pipeline of diffusers."""
+    """Specification of an engine: settings of this program, or a pipeline of diffusers.
+
+    Args:
+        name: the name in settings and reports.
+        label: the name on the page.
+        note: one line that says what it is, its download, and the device it needs.
+        settings: "mode", and the settings that differ from that mode's defaults.
+        pipeline: the pipeline of diffusers, for engines without settings.
+    """
 
     name: str
     label: str
-    note: str  # one line: what it is, how much there is to download, what it wants
-    settings: Mapping[str, Any] | None = None  # "mode", and what differs from that mode's defaults
+    note: str
+    settings: Mapping[str, Any] | None = None
     pipeline: DiffusersPipeline | None = None
 
 
 _ROWS = (
     EngineSpec(
-        "text2video-zero",
-        "Text2Video-Zero",
-        "An image model made to draw frames that belong together, without training (arXiv 2303.13439).",
+        name="text2video-zero",
+        label="Text2Video-Zero",
+        note="An image model made to draw frames that belong together, without training (arXiv 2303.13439).",
         settings={"mode": "text_to_video"},
     ),
     EngineSpec(
-        "direct",
-        "DirecT2V",
-        "Text2Video-Zero with a prompt for every frame, an anchor that changes and a match filter (arXiv 2305.14330).",
+        name="direct",
+        label="DirecT2V",
+        note=(
+            "Text2Video-Zero with a prompt for every frame, an anchor that changes and a match filter (arXiv "
+            "2305.14330)."
+        ),
         settings={"mode": "direct", "anchors": "first", "anchor_period": 4, "match_filter": 0.05},
     ),
     EngineSpec(
-        "toyworld-video",
-        "Toy world, trained on videos",
-        "The bundled toy world's small 3D network; it knows simple shapes and figures and needs no graphics card.",
+        name="toyworld-video",
+        label="Toy world, trained on videos",
+        note="The bundled toy world's small 3D network; it knows simple shapes and figures and needs no graphics card.",
         settings={"mode": "text_to_video", "model": "toyworld-video"},
     ),
     EngineSpec(
-        "modelscope",
-        "ModelScope",
-        "A 3D network trained on videos (arXiv 2308.06571), 256x256; 4 GB to download once, wants a GPU.",
+        name="modelscope",
+        label="ModelScope",
+        note="A 3D network trained on videos (arXiv 2308.06571), 256x256; 4 GB to download once, wants a GPU.",
         settings={"mode": "text_to_video", "model": "ali-vilab/text-to-video-ms-1.7b"},
     ),
     EngineSpec(
-        "zeroscope",
-        "Zeroscope v2",
-        "ModelScope trained on without watermarks, 576x320; 4 GB to download once, wants a GPU with 8 GB.",
+        name="zeroscope",
+        label="Zeroscope v2",
+        note="ModelScope trained on without watermarks, 576x320; 4 GB to download once, wants a GPU with 8 GB.",
         settings={"mode": "text_to_video", "model": "cerspense/zeroscope_v2_576w"},
     ),
     EngineSpec(
-        "animatediff",
-        "AnimateDiff",
-        "A motion adapter for Stable Diffusion 1.5 (arXiv 2307.04725), on Realistic Vision 5.1, 512x512, 16 frames; "
-        "6 GB to download once, wants a GPU.",
+        name="animatediff",
+        label="AnimateDiff",
+        note=(
+            "A motion adapter for Stable Diffusion 1.5 (arXiv 2307.04725), on Realistic Vision 5.1, 512x512, 16 "
+            "frames; 6 GB to download once, wants a GPU."
+        ),
         pipeline=DiffusersPipeline(
             "SG161222/Realistic_Vision_V5.1_noVAE",
             kind="AnimateDiffPipeline",
@@ -105,10 +126,12 @@ _ROWS = (
         ),
     ),
     EngineSpec(
-        "wan2.1-1.3b",
-        "Wan 2.1 (1.3B)",
-        "A diffusion transformer trained on videos (arXiv 2503.20314), 832x480, 81 frames; 29 GB to download once, "
-        "wants a GPU with 16 GB.",
+        name="wan2.1-1.3b",
+        label="Wan 2.1 (1.3B)",
+        note=(
+            "A diffusion transformer trained on videos (arXiv 2503.20314), 832x480, 81 frames; 29 GB to download "
+            "once, wants a GPU with 16 GB."
+        ),
         pipeline=DiffusersPipeline(
             "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
             dtype="bfloat16",
@@ -125,10 +148,12 @@ _ROWS = (
         ),
     ),
     EngineSpec(
-        "ltx-video",
-        "LTX-Video (2B)",
-        "A fast diffusion transformer (arXiv 2501.00103), 704x480, 161 frames; 28 GB to download once, wants a GPU "
-        "with 16 GB.",
+        name="ltx-video",
+        label="LTX-Video (2B)",
+        note=(
+            "A fast diffusion transformer (arXiv 2501.00103), 704x480, 161 frames; 28 GB to download once, wants "
+            "a GPU with 16 GB."
+        ),
         pipeline=DiffusersPipeline(
             "Lightricks/LTX-Video",
             dtype="bfloat16",
@@ -145,10 +170,12 @@ _ROWS = (
         ),
     ),
     EngineSpec(
-        "cogvideox-2b",
-        "CogVideoX (2B)",
-        "A diffusion transformer trained on videos (arXiv 2408.06072), 720x480, 49 frames; 14 GB to download once, "
-        "wants a GPU with 24 GB, and the Python packages sentencepiece and protobuf.",
+        name="cogvideox-2b",
+        label="CogVideoX (2B)",
+        note=(
+            "A diffusion transformer trained on videos (arXiv 2408.06072), 720x480, 49 frames; 14 GB to download "
+            "once, wants a GPU with 24 GB, and the Python packages sentencepiece and protobuf."
+        ),
         pipeline=DiffusersPipeline(
             "zai-org/CogVideoX-2b",
             call={
@@ -168,7 +195,7 @@ ENGINES: Mapping[str, EngineSpec] = MappingProxyType({row.name: row for row in _
 
 
 def engine_spec(name: str) -> EngineSpec:
-    """A row; or for any other text a pipeline of diffusers by its Hub id or folder, of which nothing is assumed."""
+    """Return the row of a name, or of any other text a row for the diffusers pipeline with that Hub id or folder."""
     if name in ENGINES:
         return ENGINES[name]
     note = "A pipeline of diffusers, named by the user."

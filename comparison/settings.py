@@ -1,4 +1,4 @@
-"""What a comparison asks for: prompts, engines, seeds; in a file a mapping, on the page a control each."""
+"""Settings of a comparison: prompts, engines, seeds; in a file a mapping, on the page a control each."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self
@@ -7,15 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from director.storyboard import moments_of
 from evaluation.clip_scores import VIT_B_32
-from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, about, check_printable
+from settings import MAX_PROMPT_CHARS, MAX_SEED, Settings, Size, Whole, check_printable, shown
 
 MAX_PROMPTS, MAX_SEEDS, MAX_ENGINES = 200, 20, 12
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 
 
 class EngineChoice(BaseModel):
-    """A row of ``engines.ENGINES``, or a Hub id or folder of a diffusers pipeline; what it is called in the report; and
-    settings that are its own, such as ``model`` or ``motion_field``."""
+    """Engine to compare: a row of ``engine_specs.ENGINES``, or a Hub id or folder of a diffusers pipeline; its label in
+    the report; and settings of its own, such as ``model`` or ``motion_field``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -25,8 +25,8 @@ class EngineChoice(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _flat(cls, value: Any) -> Any:
-        """A name alone, or a mapping in which the settings stand beside it."""
+    def _flat(cls, value: object) -> object:
+        """Accept a name alone, or a mapping with the settings beside the name."""
         if isinstance(value, str):
             return {"engine": value}
         if not isinstance(value, Mapping) or "engine" not in value:
@@ -37,50 +37,58 @@ class EngineChoice(BaseModel):
 
 
 class ComparisonSettings(Settings):
-    """The same prompts and seeds for every engine, so that nothing but the engine differs."""
+    """Prompts, seeds and sizes that are the same for every engine, so that nothing but the engine differs."""
 
     mode: ClassVar[str] = "compare"
 
     prompts: tuple[Prompt, ...] = Field(
         min_length=1,
         max_length=MAX_PROMPTS,
+        title="Prompts",
         description="What the videos show; every engine draws each of them. In a file also toyworld, toyworld-motion "
         "or general, the lists in evaluation/.",
-        json_schema_extra=about("Prompts"),
     )
     engines: tuple[EngineChoice, ...] = Field(
         min_length=1,
         max_length=MAX_ENGINES,
+        title="Engines",
         description="What draws them, one after the other.",
-        json_schema_extra=about("Engines"),
     )
     seeds: tuple[Whole, ...] = Field(
         (0,),
         min_length=1,
         max_length=MAX_SEEDS,
+        title="Seeds",
         description="Every prompt is drawn once with each.",
-        json_schema_extra=about("Seeds"),
     )
     num_frames: Whole | None = Field(
         None,
         ge=1,
         le=256,
+        title="Frames",
         description="Length of every video; an engine that cannot draw exactly so many draws the next it can. Empty "
         "takes each engine's own, of this program's 8.",
-        json_schema_extra=about("Frames", "frames"),
+        json_schema_extra=shown("frames"),
     )
     fps: Whole = Field(
         8,
         ge=1,
         le=60,
+        title="Frame rate",
         description="Playback speed of this program's videos; pipelines of diffusers have speeds of their own.",
-        json_schema_extra=about("Frame rate", "frames per second"),
+        json_schema_extra=shown("frames per second"),
     )
     width: Size | None = Field(
-        None, description="Empty takes each engine's own.", json_schema_extra=about("Width", "pixels", advanced=True)
+        None,
+        description="Empty takes each engine's own.",
+        title="Width",
+        json_schema_extra=shown("pixels", advanced=True),
     )
     height: Size | None = Field(
-        None, description="Empty takes each engine's own.", json_schema_extra=about("Height", "pixels", advanced=True)
+        None,
+        description="Empty takes each engine's own.",
+        title="Height",
+        json_schema_extra=shown("pixels", advanced=True),
     )
     clip: str | None = Field(
         None,
@@ -88,7 +96,8 @@ class ComparisonSettings(Settings):
         max_length=300,
         description="A CLIP network by Hub id or folder, to score how well videos fit their text; true in a file is "
         f"{VIT_B_32}. Empty leaves these scores out.",
-        json_schema_extra=about("CLIP network", advanced=True),
+        title="CLIP network",
+        json_schema_extra=shown(advanced=True),
     )
 
     @field_validator("prompts")
@@ -102,8 +111,8 @@ class ComparisonSettings(Settings):
 
     @field_validator("prompts", "engines", "seeds", mode="before")
     @classmethod
-    def _several(cls, value: Any) -> Any:
-        """One thing is a list of one."""
+    def _several(cls, value: object) -> tuple[object, ...]:
+        """Accept a single value as a list of one."""
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
     @field_validator("seeds")
@@ -115,11 +124,11 @@ class ComparisonSettings(Settings):
 
     @field_validator("clip", mode="before")
     @classmethod
-    def _default_network(cls, value: Any) -> Any:
+    def _default_network(cls, value: object) -> object:
         return {True: VIT_B_32, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Self:
+    def _check_labels(self) -> Self:
         labels = [choice.label for choice in self.engines if choice.label is not None]
         if len(set(labels)) < len(labels):
             raise ValueError("engines: two have the same label")
@@ -127,5 +136,5 @@ class ComparisonSettings(Settings):
 
 
 def without_repeats(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Each once, in order."""
+    """Return each value once, in order."""
     return tuple(dict.fromkeys(values))

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterable, Coroutine, Iterator
+from collections.abc import AsyncIterable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -150,6 +150,8 @@ def _client(options: LanguageModelOptions) -> Any:
     headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {options.key}"} if options.key else {})
 
     class Client(AsyncInferenceClient):
+        """Client with a request of its own."""
+
         async def _inner_post(  # type: ignore[override] # streams alone
             self, request_parameters: Any, *, stream: bool = False
         ) -> AsyncIterable[str]:
@@ -164,7 +166,7 @@ def _client(options: LanguageModelOptions) -> Any:
     return Client(base_url=options.base_url, api_key="none")
 
 
-def _check(status: int, headers: Any) -> None:
+def _check(status: int, headers: Mapping[str, str]) -> None:
     """Raise DirectorError for an answer that is not a stream of events."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if status == 200 and kind == "text/event-stream" and headers.get("content-encoding", "identity") == "identity":

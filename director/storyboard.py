@@ -129,7 +129,7 @@ def _check_flat(text: str) -> None:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the fast one, where it is built in
     """YAML loader of plain values that refuses a key twice."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         values = super().construct_mapping(node, deep)
         if len(values) < len(node.value):
             raise yaml.constructor.ConstructorError(problem="a key twice", problem_mark=node.start_mark)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from toyworld.captions import caption
-from toyworld.clips import Happening, held_out
+from toyworld.clips import ToyClip, held_out
 from toyworld.scene import (
     ACTIONS,
     BACKGROUNDS,
@@ -114,7 +114,7 @@ def mannequin(turn: int, random: np.random.Generator) -> Scene | None:
     )
 
 
-def toyworld_motion_prompts(frames: int = 8) -> list[tuple[str, Happening]]:
+def toyworld_motion_prompts(frames: int = 8) -> list[tuple[str, ToyClip]]:
     """Return 100 complete captions of toy-world clips that training never saw, each with its clip of so many frames.
 
     Things move, grow, shrink, turn or change colour; people act.
@@ -131,6 +131,6 @@ LISTS: Mapping[str, Callable[[], list[str]]] = {
 
 
 @lru_cache(4)
-def truths(frames: int) -> Mapping[str, Scene | Happening]:
+def truths(frames: int) -> Mapping[str, Scene | ToyClip]:
     """Return the scene or the clip of so many frames that each toy-world prompt describes."""
     return {toy.prompt: toy.scene for toy in toyworld_prompts()} | dict(toyworld_motion_prompts(frames))

@@ -1,12 +1,8 @@
-"""Sheets of pictures for a person to look at, and their files."""
+"""Sheets of pictures for a person to look at."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import imageio.v3
 import numpy as np
-
-JPEG_QUALITY = 95  # PNG has no such thing and ignores it
 
 
 def contact_sheet(images: np.ndarray, right: Sequence[bool] | None = None, columns: int = 10) -> np.ndarray:
@@ -22,9 +18,3 @@ def contact_sheet(images: np.ndarray, right: Sequence[bool] | None = None, colum
     return np.concatenate(
         [np.concatenate(cells[start : start + columns], axis=1) for start in range(0, len(cells), columns)]
     )
-
-
-def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB pixels, uint8 (height, width, 3), as a PNG or JPEG file; raises OSError where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.v3.imwrite(path, image, quality=JPEG_QUALITY)

@@ -20,12 +20,13 @@ import numpy as np
 
 from annotators.pose import draw_skeleton
 from evaluation.poses import joints_right
-from evaluation.sheets import contact_sheet, save_picture
+from evaluation.sheets import contact_sheet
 from evaluation.toyworld import TEMPLATE_ANGLES, shape_can_be_told
 from evaluation.tracking import everything
+from media.pictures import write_picture
 from model import Model
 from model_manager import builtin_models
-from settings import ControlSettings, EditSettings, Settings, TextToVideoSettings
+from settings import ControlSettings, EditSettings, GenerationSettings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.control_scenes import (
     CONTROLS,
@@ -131,7 +132,7 @@ def steering(kind: str, scenes: tuple[Scene, ...]) -> np.ndarray:
     return pictures(scenes)
 
 
-def settings_for(kind: str, case: Case, seed: int) -> Settings:
+def settings_for(kind: str, case: Case, seed: int) -> GenerationSettings:
     """Return the page's default settings for this case."""
     values: dict[str, Any] = {"prompt": case.prompt, "model": "toyworld", "seed": seed, "num_frames": len(case.scenes)}
     if kind == TEXT:
@@ -267,7 +268,7 @@ def main() -> None:
         print(json.dumps({"kind": kind, "clips": options.clips, "frames": options.frames} | means))
         print(", ".join(f"{name} {value:.1%} of {counts[name]}" for name, value in means.items()), flush=True)
         if options.sheets is not None:
-            save_picture(contact_sheet(strips[:30], columns=6), options.sheets / f"{kind}.jpg")
+            write_picture(options.sheets / f"{kind}.jpg", contact_sheet(strips[:30], columns=6))
 
 
 if __name__ == "__main__":

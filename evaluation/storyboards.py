@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 
 from director.storyboard import storyboard
-from evaluation.sheets import save_picture
+from media.pictures import write_picture
 from model import Model
 from pipelines.prompt_blending import blend_prompts
-from settings import DirectorSettings, Settings, TextToVideoSettings
+from settings import DirectorSettings, GenerationSettings, TextToVideoSettings
 from toyworld.captions import caption
 from toyworld.detector import Detection, Found, detect
 from toyworld.edits import with_object
@@ -50,7 +50,7 @@ OPPOSITES = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 STILL: dict[str, Any] = {"motion_field": False}
 FIRST: dict[str, Any] = {"anchors": "first"}
 # What holds the frames together: the settings class and what it is given besides the storyboard.
-WAYS: Mapping[str, tuple[type[Settings], Mapping[str, Any]]] = {
+WAYS: Mapping[str, tuple[type[GenerationSettings], Mapping[str, Any]]] = {
     "independent frames": (TextToVideoSettings, STILL | {"cross_frame_attention": False}),
     "cross-frame attention": (TextToVideoSettings, STILL),
     "motion window 881-941": (
@@ -215,7 +215,7 @@ def main() -> None:
         print(json.dumps({"way": way, "boards": len(chosen), "steps": options.steps} | shares), flush=True)
         if options.sheets is not None:
             rows = [np.concatenate(list(clip), axis=1) for clip in clips[:20]]
-            save_picture(np.concatenate(rows), options.sheets / f"{number}.jpg")
+            write_picture(options.sheets / f"{number}.jpg", np.concatenate(rows))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from evaluation.sheets import contact_sheet, save_picture
+from evaluation.sheets import contact_sheet
 from evaluation.storybook_yardstick import Reading, read
+from media.pictures import write_picture
 from model import Model
 from model_manager.builtin_models import ModelRow
 from settings import TextToVideoSettings
@@ -246,9 +247,9 @@ def main() -> None:
     print(json.dumps(result))
     if options.sheets is not None:
         right = [right_in(case, reading)["both"] for case, reading in zip(cases, readings, strict=True)]
-        save_picture(contact_sheet(pictures[:100, ::2, ::2], right[:100]), options.sheets / "sheet.jpg")
+        write_picture(options.sheets / "sheet.jpg", contact_sheet(pictures[:100, ::2, ::2], right[:100]))
         if clips:
-            save_picture(contact_sheet(strips[:, ::2, ::2], columns=1), options.sheets / "strips.jpg")
+            write_picture(options.sheets / "strips.jpg", contact_sheet(strips[:, ::2, ::2], columns=1))
 
 
 if __name__ == "__main__":

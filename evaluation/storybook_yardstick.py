@@ -39,8 +39,11 @@ HEADS = {
 
 @dataclass(frozen=True)
 class Reading:
-    """What one picture shows: ``things`` are the kinds of things, the surest first; ``count`` how many there are in
-    all; the others are of a single thing, ``colour`` None for its own; ``certainty`` is that of the first thing."""
+    """Contents of one picture.
+
+    ``things`` are the kinds of things, the surest first; ``count`` is their number in all; the others are of a single
+    thing, ``colour`` None for its own; ``certainty`` is that of the first thing.
+    """
 
     things: tuple[str, ...]
     place: str

@@ -1,15 +1,15 @@
-"""What each mode is made of: its pipeline, what it needs besides settings, and the arguments it is called with."""
+"""The table of modes: everything that sets one mode apart from the others, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from errors import InvalidSettings, ModelUnavailable
-from generation.sources import Inputs
-from model_manager import builtin_models
+from generation.request import PreparedJob
+from model_manager.builtin_models import ModelRow
 from model_manager.loader import Loader
 from settings import (
     ControlSettings,
@@ -17,52 +17,80 @@ from settings import (
     EditSettings,
     GenerationSettings,
     MotionSettings,
-    Settings,
     TextToVideoSettings,
 )
 
 # Beginnings of layers' names; the middle belongs to the encoder, as in a ControlNet, which has no decoder.
 ATTENTION_BLOCKS = {"all": ("",), "encoder": ("down_blocks", "mid_block"), "decoder": ("up_blocks",)}
+# Arguments without a meaning where all frames are drawn together.
+OF_ANCHORS = ("motion_field_strength_x", "motion_field_strength_y", "motion_window", "motion_field", "shared_noise")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mode:
-    """One kind of settings: its pipeline, the arguments that only this pipeline takes, and what may be given."""
+    """One row of the table.
 
-    pipeline: Callable[[Loader, builtin_models.ModelRow, Any], Any]
-    arguments: Callable[[Any, Inputs], dict[str, Any]]
-    takes_source: bool
-    takes_first_frame: bool
+    ``pipeline`` builds the pipeline from a loader, a model's row and settings. Of its call's arguments, ``arguments``
+    maps some to settings, ``inputs`` some to fields of ``PreparedJob``, and ``constants`` are always the same.
+    ``from_row`` maps settings that may be left open to the fields of ``ModelRow`` that fill them in. ``storyboard``
+    names the settings that can hold one; the first that is not empty does. ``has_motion``: latents can move.
+    ``annotates``: the source becomes a control video. ``edits``: needs an editing checkpoint.
+    """
+
+    pipeline: Callable[[Loader, ModelRow, Any], Any]
+    arguments: Mapping[str, str]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    from_row: Mapping[str, str]
+    storyboard: tuple[str, ...] = ()
+    has_motion: bool = False
+    annotates: bool = False
     edits: bool = False
 
+    @property
+    def takes_source(self) -> bool:
+        """Return whether the mode needs a video."""
+        return "image" in self.inputs
 
-def text_to_video_pipeline(loader: Loader, row: builtin_models.ModelRow, settings: TextToVideoSettings) -> Any:
-    """The pipeline of this row's parts; raises ModelUnavailable for a kind of checkpoint that there is none for."""
-    parts = loader.components(row)
-    if is_trained_on_videos(parts["unet"]):
-        return trained_video_pipeline(parts, row, settings)
-    wanted = parts["unet"].config.addition_embed_type
-    if wanted not in (kinds := painters()):
+    @property
+    def takes_first_frame(self) -> bool:
+        """Return whether frame 0 can be given."""
+        return "first_frame" in self.inputs
+
+
+def text_to_video_pipeline(
+    loader: Loader, row: ModelRow, settings: TextToVideoSettings, *, directed: bool = False
+) -> Any:
+    """Build the pipeline of a row's components.
+
+    Raises ModelUnavailable for a kind of checkpoint that has none, and InvalidSettings for a storyboard, or a prompt
+    that is one (``directed``), where the checkpoint was trained on videos.
+    """
+    components = loader.components(row)
+    if is_trained_on_videos(components["unet"]):
+        if directed or settings.storyboard.strip():
+            raise InvalidSettings(f"storyboard: {row.label} was trained on videos and draws all frames from one prompt")
+        return trained_video_pipeline(components)
+    wanted = components["unet"].config.addition_embed_type
+    if wanted not in (kinds := text_pipelines()):
         raise ModelUnavailable(f"{row.name} is drawn from more than a text ({wanted}): choose another checkpoint")
-    return kinds[wanted](**parts)
+    return kinds[wanted](**components)
 
 
 def is_trained_on_videos(unet: Any) -> bool:
-    """Whether it is a 3D UNet."""
+    """Return whether it is a 3D UNet."""
     return hasattr(unet, "transformer_in")
 
 
-def trained_video_pipeline(parts: dict[str, Any], row: builtin_models.ModelRow, settings: TextToVideoSettings) -> Any:
-    """The pipeline of a checkpoint that was trained on videos; raises InvalidSettings for what only others can."""
+def trained_video_pipeline(components: dict[str, Any]) -> Any:
+    """Build the pipeline of a checkpoint that was trained on videos."""
     from pipelines.trained_video import TrainedVideoPipeline
 
-    if isinstance(settings, DirectorSettings) or settings.storyboard.strip():
-        raise InvalidSettings(f"storyboard: {row.label} was trained on videos and draws all frames from one prompt")
-    return TrainedVideoPipeline(**parts, safety_checker=None, requires_safety_checker=False)
+    return TrainedVideoPipeline(**components, safety_checker=None, requires_safety_checker=False)
 
 
-def painters() -> Mapping[str | None, Callable[..., Any]]:
-    """What paints a text as a video with a checkpoint's parts, by what its UNet is told besides the text."""
+def text_pipelines() -> Mapping[str | None, Callable[..., Any]]:
+    """Text-to-video pipelines by the UNet's ``addition_embed_type``: None, or "text_time" for Stable Diffusion XL."""
     from pipelines.text_to_video import TextToVideoPipeline
     from pipelines.text_to_video_xl import TextToVideoXLPipeline
 
@@ -72,55 +100,126 @@ def painters() -> Mapping[str | None, Callable[..., Any]]:
     }
 
 
-def control_pipeline(loader: Loader, row: builtin_models.ModelRow, settings: ControlSettings) -> Any:
-    """The pipeline of this row's parts and its ControlNet; raises ModelUnavailable where there is none."""
+def control_pipeline(loader: Loader, row: ModelRow, settings: ControlSettings) -> Any:
+    """Build the pipeline of a row's components and its ControlNet; raises ModelUnavailable where there is none."""
     from pipelines.controlnet import ControlledVideoPipeline
 
     if settings.control not in row.controlnets:
         raise ModelUnavailable(f"there is no ControlNet for {settings.control} that fits {row.label}")
-    parts = sd1_components(loader, row, "control")
-    controlnet = loader.controlnet(row, settings.control, parts["unet"])
-    return ControlledVideoPipeline(**parts, controlnet=controlnet, safety_checker=None, requires_safety_checker=False)
+    components = sd1_components(loader, row, "control")
+    controlnet = loader.controlnet(row, settings.control, components["unet"])
+    return ControlledVideoPipeline(
+        **components, controlnet=controlnet, safety_checker=None, requires_safety_checker=False
+    )
 
 
-def edit_pipeline(loader: Loader, row: builtin_models.ModelRow, settings: EditSettings) -> Any:
-    """The pipeline of this row's parts."""
+def edit_pipeline(loader: Loader, row: ModelRow, settings: EditSettings) -> Any:
+    """Build the pipeline of a row's components."""
     from pipelines.pix2pix import EditedVideoPipeline
 
-    parts = sd1_components(loader, row, "editing")
-    return EditedVideoPipeline(**parts, safety_checker=None, requires_safety_checker=False)
+    components = sd1_components(loader, row, "editing")
+    return EditedVideoPipeline(**components, safety_checker=None, requires_safety_checker=False)
 
 
-def sd1_components(loader: Loader, row: builtin_models.ModelRow, purpose: str) -> dict[str, Any]:
-    """Load the row's components; raises ModelUnavailable unless its UNet is conditioned on text alone, as SD 1.x is."""
-    parts = loader.components(row)
-    if is_trained_on_videos(parts["unet"]):
+def sd1_components(loader: Loader, row: ModelRow, purpose: str) -> dict[str, Any]:
+    """Components of a checkpoint whose UNet is conditioned on text alone, as Stable Diffusion 1.x; raises
+    ModelUnavailable, naming the ``purpose``, for one trained on videos or of Stable Diffusion XL."""
+    components = loader.components(row)
+    if is_trained_on_videos(components["unet"]):
         raise ModelUnavailable(f"{row.name} was trained on videos, and there is no {purpose} with those here")
-    if parts["unet"].config.addition_embed_type is not None:
+    if components["unet"].config.addition_embed_type is not None:
         raise ModelUnavailable(
             f"{row.name} is a Stable Diffusion XL checkpoint, and there is no {purpose} with those here: choose a "
             "Stable Diffusion 1.x checkpoint"
         )
-    return parts
+    return components
 
 
-def common_arguments(settings: GenerationSettings) -> dict[str, Any]:
-    """What every pipeline is called with, from complete settings."""
+_TEXT_TO_VIDEO = Mode(
+    pipeline=text_to_video_pipeline,
+    arguments={"video_length": "num_frames", "height": "height", "width": "width", "motion_field": "motion_field"},
+    inputs={"first_frame": "first_frame"},
+    constants={"shared_noise": False},
+    from_row={"motion_window": "motion_window", "guidance_scale": "guidance_scale"},
+    storyboard=("storyboard",),
+    has_motion=True,
+)
+MODES: Mapping[str, Mode] = {
+    TextToVideoSettings.mode: _TEXT_TO_VIDEO,
+    DirectorSettings.mode: replace(
+        _TEXT_TO_VIDEO,
+        pipeline=partial(text_to_video_pipeline, directed=True),
+        constants={"shared_noise": True},
+        from_row={**_TEXT_TO_VIDEO.from_row, "anchors": "directed_anchors"},
+        storyboard=("storyboard", "prompt"),
+    ),
+    ControlSettings.mode: Mode(
+        pipeline=control_pipeline,
+        arguments={
+            "controlnet_conditioning_scale": "conditioning_scale",
+            "control_guidance_start": "control_start",
+            "control_guidance_end": "control_end",
+        },
+        inputs={"image": "video", "first_frame": "first_frame"},
+        from_row={
+            "motion_window": "motion_window",
+            "guidance_scale": "steered_guidance_scale",
+            "depth_estimator": "depth_estimator",
+        },
+        storyboard=("storyboard",),
+        has_motion=True,
+        annotates=True,
+    ),
+    EditSettings.mode: Mode(
+        pipeline=edit_pipeline,
+        arguments={"image_guidance_scale": "image_guidance_scale"},
+        inputs={"image": "video"},
+        from_row={"guidance_scale": "steered_guidance_scale"},
+        edits=True,
+    ),
+}
+
+
+def call_arguments(job: PreparedJob) -> dict[str, Any]:
+    """Arguments of the pipeline's call, all but its ``RunOptions``; the generator is new in each."""
     import torch
 
-    return {
-        "prompt": settings.prompt,
-        "negative_prompt": settings.negative_prompt or None,
+    mode, settings = MODES[job.settings.mode], job.settings
+    arguments = {
+        "prompt": job.prompts.prompt,
+        "negative_prompt": job.prompts.negative_prompt or None,
         "num_inference_steps": settings.num_inference_steps,
         "guidance_scale": settings.guidance_scale,
         "generator": torch.Generator("cpu").manual_seed(settings.seed),
         "output_type": "uint8",
         "return_dict": False,
+        **{argument: getattr(settings, name) for argument, name in mode.arguments.items()},
+        **{argument: getattr(job, name) for argument, name in mode.inputs.items()},
+        **mode.constants,
+    }
+    if mode.storyboard:
+        arguments["frame_prompts"] = job.prompts.frame_prompts
+    if mode.has_motion:
+        arguments |= motion_arguments(settings, anchored=job.first_frame is not None)
+    left_out = OF_ANCHORS if job.pipeline.draws_together else ()
+    return {name: value for name, value in arguments.items() if name not in left_out}
+
+
+def motion_arguments(settings: MotionSettings, *, anchored: bool) -> dict[str, Any]:
+    """Arguments for motion in the latents; a given first frame (``anchored``) needs their window even without.
+
+    The pipelines' strengths move the camera, as in diffusers; the settings move what is seen.
+    """
+    strength = -1.0 if settings.motion_field else 0.0
+    return {
+        "motion_field_strength_x": strength * settings.motion_field_strength_x,
+        "motion_field_strength_y": strength * settings.motion_field_strength_y,
+        "motion_window": settings.motion_window if settings.motion_field or anchored else None,
     }
 
 
 def attention_of(settings: GenerationSettings) -> Any:
-    """How frames attend to each other, as the pipelines take it."""
+    """The pipelines' ``CrossFrame`` options: how frames attend to each other."""
     from pipelines.attention import CrossFrame
 
     return CrossFrame(
@@ -130,82 +229,3 @@ def attention_of(settings: GenerationSettings) -> Any:
         filtered=settings.match_filter,
         blocks=ATTENTION_BLOCKS[settings.attention_blocks],
     )
-
-
-def motion_arguments(settings: MotionSettings) -> dict[str, Any]:
-    """The pipelines' arguments move the camera, as in diffusers; the settings move what is seen."""
-    return {
-        "motion_field_strength_x": -settings.motion_field_strength_x,
-        "motion_field_strength_y": -settings.motion_field_strength_y,
-        "motion_window": settings.motion_window,
-    }
-
-
-def text_to_video_arguments(settings: TextToVideoSettings, inputs: Inputs) -> dict[str, Any]:
-    """Of ``TextToVideoPipeline``."""
-    return motion_arguments(settings) | {
-        "video_length": settings.num_frames,
-        "height": settings.height,
-        "width": settings.width,
-        "motion_field": settings.motion_field,
-        "first_frame": inputs.first_frame,
-        "frame_prompts": inputs.frame_prompts,
-        "shared_noise": isinstance(settings, DirectorSettings),
-    }
-
-
-def control_arguments(settings: ControlSettings, inputs: Inputs) -> dict[str, Any]:
-    """Of ``ControlledVideoPipeline``; without motion in the latents, a given first frame only stays where it is."""
-    motion = motion_arguments(settings)
-    if not settings.motion_field:
-        still = {} if inputs.first_frame is None else {"motion_window": settings.motion_window}
-        motion = {"motion_window": None} | still
-    return motion | {
-        "image": inputs.video,
-        "controlnet_conditioning_scale": settings.conditioning_scale,
-        "control_guidance_start": settings.control_start,
-        "control_guidance_end": settings.control_end,
-        "first_frame": inputs.first_frame,
-        "frame_prompts": inputs.frame_prompts,
-    }
-
-
-def edit_arguments(settings: EditSettings, inputs: Inputs) -> dict[str, Any]:
-    """Of ``EditedVideoPipeline``."""
-    return {"image": inputs.video, "image_guidance_scale": settings.image_guidance_scale}
-
-
-# What has no meaning where all frames are drawn together.
-OF_ANCHORS = ("motion_field_strength_x", "motion_field_strength_y", "motion_window", "motion_field", "shared_noise")
-
-
-def call_arguments(mode: Mode, pipeline: Any, settings: Any, inputs: Inputs) -> dict[str, Any]:
-    """What the mode's pipeline is called with, but for how the run is carried out."""
-    arguments = common_arguments(settings) | mode.arguments(settings, inputs)
-    left_out = OF_ANCHORS if pipeline.draws_together else ()
-    return {name: value for name, value in arguments.items() if name not in left_out}
-
-
-MODES: Mapping[type[Settings], Mode] = {
-    TextToVideoSettings: Mode(text_to_video_pipeline, text_to_video_arguments, False, True),
-    DirectorSettings: Mode(text_to_video_pipeline, text_to_video_arguments, False, True),
-    ControlSettings: Mode(control_pipeline, control_arguments, True, True),
-    EditSettings: Mode(edit_pipeline, edit_arguments, True, False, edits=True),
-}
-
-
-def build_scheduler(name: str, config: Any) -> Any:
-    """The scheduler of a setting's name, on a checkpoint's own noise schedule."""
-    import diffusers
-
-    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
-        "ddim": (diffusers.DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
-        "dpm++ 2m": (diffusers.DPMSolverMultistepScheduler, {}),
-        "dpm++ 2m karras": (diffusers.DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
-        "euler": (diffusers.EulerDiscreteScheduler, {}),
-        "euler a": (diffusers.EulerAncestralDiscreteScheduler, {}),
-        "unipc": (diffusers.UniPCMultistepScheduler, {}),
-        "lcm": (diffusers.LCMScheduler, {}),
-    }
-    kind, options = kinds[name]
-    return kind.from_config(config, **options)

@@ -1,17 +1,16 @@
-"""How a running job is watched: stopped when nobody wants it, told as progress, shown as a cheap preview."""
+"""A running job as others see it: stopped when nobody wants it, reported as progress with a cheap preview."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from errors import Cancelled
-from settings import GenerationSettings
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +20,7 @@ PREVIEW_FRAMES = 8
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is, and a first look at it.
+    """Progress of a job, and a first look at it.
 
     ``step`` of ``total`` denoising steps and ``frame`` of ``frames`` within the step are done; ``fraction`` of all
     predictions of a frame; ``seconds`` since the job began and ``seconds_left`` by the pace so far, None before
@@ -41,56 +40,54 @@ class Progress:
 OnStep = Callable[[Progress], None]
 
 
+@dataclass
 class Reporter:
-    """Stands between the pipeline and the caller: stops a cancelled job, reports progress with a preview."""
+    """A pipeline's ``watch``: stops a cancelled job, and reports progress, with previews where a ``matrix`` of
+    ``fit_preview`` is given."""
 
-    def __init__(
-        self,
-        on_step: OnStep | None,
-        cancel: threading.Event | None,
-        started: float,
-        settings: GenerationSettings,
-        matrix: np.ndarray,
-    ) -> None:
-        self.on_step, self.cancel, self.started, self.matrix = on_step, cancel, started, matrix
-        self.total, self.frames = settings.num_inference_steps, settings.num_frames
-        self.predicted = 0  # frames, over all finished steps; the anchor's first steps are of one frame
-        self.began = time.monotonic()
+    on_step: OnStep | None
+    cancel: threading.Event | None
+    started: float  # the job, by time.monotonic()
+    steps: int
+    frames: int
+    matrix: np.ndarray | None = None
+    predicted: int = 0  # frames, over all finished steps; the anchor's first steps are of one frame
+    began: float = field(default_factory=time.monotonic)
 
     def __call__(self, step: int, frames_done: int, latents: torch.Tensor) -> None:
         """The pipeline's ``watch``."""
         stop_if(self.cancel)
-        if step < self.total and frames_done == len(latents):
+        if step < self.steps and frames_done == len(latents):
             self.predicted += frames_done
             step, frames_done = step + 1, 0
         if self.on_step is None or frames_done < 0:
             return
-        if step >= self.total:
-            step, frames_done = self.total, 0
+        if step >= self.steps:
+            step, frames_done = self.steps, 0
         now, done = time.monotonic(), self.predicted + frames_done
-        left = (self.total - step) * self.frames - frames_done
+        left = (self.steps - step) * self.frames - frames_done
         self.on_step(
             Progress(
                 step=step,
-                total=self.total,
+                total=self.steps,
                 frame=frames_done,
                 frames=self.frames,
                 fraction=done / max(1, done + left),
                 seconds=now - self.started,
                 seconds_left=left * (now - self.began) / done if done else None,
-                preview=to_preview(latents, self.matrix) if frames_done == 0 else None,
+                preview=None if self.matrix is None or frames_done else to_preview(latents, self.matrix),
             )
         )
 
 
 def stop_if(cancel: threading.Event | None) -> None:
-    """Raise Cancelled where the caller has asked to stop."""
+    """Raise Cancelled if the caller has asked to stop."""
     if cancel is not None and cancel.is_set():
         raise Cancelled
 
 
 def fit_preview(pipeline: Any) -> np.ndarray:
-    """A linear map from latents (and a one) to colours in -1..1, fitted to what a pipeline's autoencoder makes of flat
+    """Fit a linear map from latents (and a one) to colours in -1..1 on what a pipeline's autoencoder makes of flat
     colours: float32 (channels + 1, 3)."""
     colours = np.stack(np.meshgrid(*[np.array([13, 128, 242], np.uint8)] * 3), axis=-1).reshape(-1, 3)
     pictures = np.broadcast_to(colours[:, None, None], (len(colours), 64, 64, 3))
@@ -101,7 +98,7 @@ def fit_preview(pipeline: Any) -> np.ndarray:
 
 
 def to_preview(latents: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
-    """Small approximate pictures of up to eight frames, evenly chosen: uint8 (n, h, w, 3)."""
+    """Draw small approximate pictures of up to eight frames, evenly chosen: uint8 (n, h, w, 3)."""
     chosen = np.unique(np.linspace(0, len(latents) - 1, PREVIEW_FRAMES).round().astype(int))
     values = latents[chosen].permute(0, 2, 3, 1).float().cpu().numpy()
     colours = values @ matrix[:-1] + matrix[-1]

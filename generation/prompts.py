@@ -1,33 +1,82 @@
-"""What a checkpoint is really told: the user's words, its own trigger words, and placeholders for learned embeddings.
-
-What the user wrote is what is recorded; this is made of it again for every job.
+"""Texts of a job: a prompt for each frame, and what the text encoders get, with trigger words and placeholders for
+learned words. Only what the user wrote is recorded; the rest is made of it again for every job.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from director.director import ChatModel, direct
+from director.storyboard import load_storyboard, save_storyboard
+from errors import InvalidSettings
+from model_manager.builtin_models import ModelRow
 from model_manager.textual_inversion import mentions, placeholder, with_placeholders
+from settings import DirectorSettings
 
 
-def told(settings: Any, row: Any, tokenizer: Any) -> Any:
-    """Settings with their texts as a row's text encoders get them; ``tokenizer`` knows the embeddings that fit."""
-    negative_prompt = with_placeholders(settings.negative_prompt, row.embeddings, tokenizer.get_added_vocab())
-    return settings.model_copy(
-        update={"prompt": told_prompt(settings.prompt, row, tokenizer), "negative_prompt": negative_prompt}
+@dataclass(frozen=True)
+class EncoderPrompts:
+    """Texts as a checkpoint's text encoders get them; ``frame_prompts``, if any, has one for each frame in place of
+    ``prompt``, empty where the frame is a blend of its neighbours."""
+
+    prompt: str
+    negative_prompt: str
+    frame_prompts: tuple[str, ...] | None = None
+
+
+def encoder_prompts(written: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> EncoderPrompts:
+    """Add a row's trigger words to prompts as the user wrote them, and put placeholders, as far as ``tokenizer`` knows
+    them, in place of learned words."""
+    tokens = tokenizer.get_added_vocab()
+
+    def expand(text: str, trigger: str = row.trigger) -> str:
+        return with_placeholders(with_trigger(text, trigger), row.embeddings, tokens)
+
+    frames = written.frame_prompts
+    return EncoderPrompts(
+        expand(written.prompt),
+        expand(written.negative_prompt, trigger=""),
+        None if frames is None else tuple(expand(prompt) if prompt else "" for prompt in frames),
     )
 
 
-def told_prompt(prompt: str, row: Any, tokenizer: Any) -> str:
-    """A prompt as a row's text encoders get it."""
-    return with_placeholders(with_trigger(prompt, row.trigger), row.embeddings, tokenizer.get_added_vocab())
+def frame_prompts(texts: Iterable[str], frames: int) -> tuple[str, ...] | None:
+    """Return each frame's own prompt, empty where it is a blend, from the first of the texts that is not empty: a
+    storyboard. None where all are empty; raises UserError."""
+    storyboard = next(filter(str.strip, texts), None)
+    if storyboard is None:
+        return None
+    prompts = load_storyboard(storyboard, frames)
+    if len(prompts) != frames:
+        raise InvalidSettings(f"storyboard: has {len(prompts)} frames, the video {frames}: make them the same number")
+    return prompts
 
 
-def plain_words(row: Any, tokenizer: Any) -> Iterator[str]:
-    """A remark for each embedding that is mentioned and does not fit the checkpoint."""
+def directed(settings: DirectorSettings, chat_model: ChatModel) -> DirectorSettings:
+    """Fill in the storyboard with prompts by a language model; those that are written are kept."""
+    kept = {}
+    if settings.storyboard.strip():
+        prompts = load_storyboard(settings.storyboard, settings.num_frames)
+        kept = {frame: prompt for frame, prompt in enumerate(prompts) if prompt}
+    prompts = direct(settings.prompt, settings.num_frames, chat_model, kept)
+    return settings.model_copy(update={"storyboard": save_storyboard(prompts)})
+
+
+def prompt_notes(prompts: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> Iterator[str]:
+    """Yield a remark for each learned word that does not fit the checkpoint, and for each text that is longer than the
+    checkpoint reads."""
     for name in row.embeddings:
         if placeholder(name, 0) not in tokenizer.get_added_vocab():
             yield f"The embedding {name} was made for another kind of checkpoint and is read as plain words."
+    limit = tokenizer.model_max_length
+    shown = [("prompt", prompts.prompt)]
+    if prompts.frame_prompts is not None:
+        shown = [(f"prompt of frame {frame}", prompt) for frame, prompt in enumerate(prompts.frame_prompts)]
+    for label, text in (*shown, ("negative prompt", prompts.negative_prompt)):
+        tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
+        if tokens > limit:
+            yield f"The {label} is {tokens} tokens long; this checkpoint reads the first {limit} and ignores the rest."
 
 
 def file_name(prompt: str, suffix: str) -> str:

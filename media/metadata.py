@@ -1,7 +1,7 @@
-"""Facts in a video's own comment: one ASCII JSON text, where other programs see it as well.
+"""Metadata of a video, how it was made, in its own comment: one ASCII JSON text that other programs show as well.
 
 It knows the two containers this program writes (MP4: the comment tag; GIF: a comment extension) and nothing of
-pictures. Reading is never left to a decoder: what is uploaded gets no further than the few bytes looked at.
+pictures. Reading is never left to a decoder: an upload gets no further than the few bytes looked at.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from errors import InvalidVideo
+from media.files import opened
 
 MARK = "text2video"  # the comment is {MARK: metadata}; comments of other programs are not ours to read
 MAX_COMMENT_BYTES = 1 << 20
@@ -18,23 +19,24 @@ MAX_BLOCKS = 10_000  # boxes of an MP4 level, blocks of a GIF: a file of nothing
 
 
 def as_comment(metadata: Mapping[str, str]) -> bytes:
-    """The text that holds the metadata; raises ValueError where it is longer than what is read back."""
+    """Return the text that holds the metadata; raises ValueError where it is longer than will be read back."""
     comment = json.dumps({MARK: dict(metadata)}).encode("ascii")
     if len(comment) > MAX_COMMENT_BYTES:
         raise ValueError(f"metadata: {len(comment)} bytes, more than the {MAX_COMMENT_BYTES} that are read back")
     return comment
 
 
-def read_comment(file: BinaryIO) -> dict[str, str]:
-    """The metadata in an MP4 or GIF of this program, found in time and memory that the file cannot stretch.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata inside an MP4 or GIF of this program, in time and memory that the file cannot stretch.
 
-    Raises InvalidVideo where the file is no whole video or carries none; OSError where it cannot be read.
+    Raises InvalidVideo, in one line without the path, where the file is no whole video or carries none.
     """
-    return _parse(_find(file))
+    with opened(path, InvalidVideo) as file:
+        return _parse(_find(file))
 
 
 def as_ffmetadata(comment: bytes) -> bytes:
-    """ffmpeg's own file of tags, in which four signs are escaped; unlike argv it may be long."""
+    """Return the comment as ffmpeg's own file of tags, with four characters escaped; unlike argv it may be long."""
     for sign in (b"\\", b"=", b";", b"#"):
         comment = comment.replace(sign, b"\\" + sign)
     return b";FFMETADATA1\ncomment=" + comment + b"\n"
@@ -50,7 +52,7 @@ def insert_gif_comment(path: Path, comment: bytes) -> None:
 
 
 def _end_of_gif_head(head: bytes) -> int:
-    """Where the blocks begin: after the signature, the screen (13 bytes) and the global palette."""
+    """Position of the first block: after the signature, the screen (13 bytes) and the global palette."""
     return 13 + (3 << (head[10] & 7) + 1 if head[10] & 0x80 else 0)
 
 
@@ -81,7 +83,7 @@ def _read_mp4_comment(file: BinaryIO, size: int) -> bytes:
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """Where the contents of the boxes between two places begin and end, by kind, up to the first that is broken."""
+    """Begin and end of the contents of the boxes between two positions, by kind, up to the first that is broken."""
     boxes = {}
     for _ in range(MAX_BLOCKS):
         file.seek(start)

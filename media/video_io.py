@@ -1,8 +1,7 @@
-"""Writes videos with facts about themselves inside, and reads videos and pictures that anyone may have made.
+"""Videos on disk: written with metadata inside, read from files that anyone may have made.
 
-It knows frames and files, and nothing of models or settings. The first bytes of a file decide what it is and its name
-decides nothing: ffmpeg is told the container, opens that one local file, and is stopped where a file asks for more
-pixels, memory or time than any honest one.
+It knows frames and files, and nothing of models or settings. ffmpeg is told the container, opens that one local file,
+and is stopped where a file asks for more pixels, memory or time than any honest one.
 """
 
 import errno
@@ -10,25 +9,19 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import imageio_ffmpeg
 import numpy as np
-from PIL import ExifTags, Image
-from PIL.Image import Transpose
 
-from errors import InvalidPicture, InvalidVideo, UserError
-from media.metadata import as_comment, as_ffmetadata, insert_gif_comment, read_comment
+from errors import InvalidVideo
+from media.files import MAX_PIXELS, UNREADABLE, kind_of, refuse_size
+from media.metadata import as_comment, as_ffmetadata, insert_gif_comment
 
 SUFFIXES = (".mp4", ".gif")
 FASTEST_GIF_FPS = 50  # delays are whole hundredths of a second, and players slow down what is below two of them
-MAX_PIXELS = 4096 * 4096  # of one frame or picture
-MIN_SIDE_PX = 16
-MAX_PICTURE_BYTES = 100_000_000
 MAX_FITTED_PX, MIN_FITTED_PX = 2048, 64  # the longest side that fit_size keeps; the shortest it gives
 TIMEOUT_S = 60.0  # for one run of ffmpeg over a file of a stranger
 
@@ -46,17 +39,12 @@ _GIF = (
     *("-loop", "0", "-f", "gif"),
 )
 
-# How a file begins, by the name that ffmpeg or Pillow has for its kind.
+# First bytes of a file, by ffmpeg's name of its container.
 _VIDEOS = {
     "mov": rb"....(?:ftyp|moov|mdat|wide|free|skip)",
     "matroska": rb"\x1aE\xdf\xa3",
     "avi": rb"RIFF....AVI ",
     "gif": rb"GIF8[79]a",
-}
-_PICTURES = {"PNG": rb"\x89PNG\r\n\x1a\n", "JPEG": rb"\xff\xd8\xff", "WEBP": rb"RIFF....WEBP"}
-_TURNS = {  # by EXIF's orientation; 1 is upright
-    **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE},
-    **{6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
 }
 # Limits on what a file can ask for: the packets of a first look alone can turn 6 MB into 3 GB, an index likewise.
 _UNTRUSTED = (
@@ -64,18 +52,17 @@ _UNTRUSTED = (
     *("-max_streams", "32", "-probesize", "200000"),
 )
 _FIRST_FRAME = rb"#tb 0: (\d+)/(\d+)\n.*#dimensions 0: (\d+)x(\d+)\n#sar 0: (\d+)/(\d+)\n0,"  # in a list of checksums
-_UNREADABLE = "is damaged, incomplete or of an unknown kind: save it again as"
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video is before it is decoded.
+    """Properties of a video before it is decoded.
 
     Args:
         width: pixels as displayed: rotation and the shape of the pixels applied.
         height: pixels as displayed.
         fps: frames per second, the finest where they vary; always above zero.
-        seconds: how long the container says it is; None where it does not say.
+        seconds: length by the container; None where it does not say.
     """
 
     width: int
@@ -116,17 +103,8 @@ def write_video(path: Path, frames: np.ndarray, fps: int, metadata: Mapping[str,
     return path
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata inside an MP4 or GIF of this program, found in time and memory that the file cannot stretch.
-
-    Raises InvalidVideo, in one line without the path, where the file is no whole video or carries none.
-    """
-    with _opened(path, InvalidVideo) as file:
-        return read_comment(file)
-
-
 def probe(path: Path) -> VideoFacts:
-    """The facts of an MP4, MOV, WebM, MKV, AVI or GIF; one frame is decoded, because what a header says may be untrue.
+    """Return the facts of an MP4, MOV, WebM, MKV, AVI or GIF; one frame is decoded, because a header may be untrue.
 
     Raises InvalidVideo, in one line without the path, where this is no such video or its frames are too large or small.
     """
@@ -136,14 +114,14 @@ def probe(path: Path) -> VideoFacts:
     header = re.search(_FIRST_FRAME, decoded.stdout, re.DOTALL)
     if header is None:
         if too_large := re.search(rb"Picture size (\d+)x(\d+) exceeds", told):
-            _check_size(int(too_large[1]), int(too_large[2]), InvalidVideo)
+            refuse_size(int(too_large[1]), int(too_large[2]), InvalidVideo)
         if b"matches no streams" in decoded.stderr:
             raise InvalidVideo("this file has no video track: choose one with moving pictures")
-        raise InvalidVideo(f"this video {_UNREADABLE} MP4 (H.264)")
+        raise InvalidVideo(f"this video {UNREADABLE} MP4 (H.264)")
     step, steps_per_second, width, height, pixel_width, pixel_height = map(int, header.groups())
     if pixel_width and pixel_height:
         width = round(width * pixel_width / pixel_height)
-    _check_size(width, height, InvalidVideo)
+    refuse_size(width, height, InvalidVideo)
     duration = re.search(rb"\n  Duration: (\d+):(\d\d):(\d\d\.\d+)", told)
     seconds = 3600 * int(duration[1]) + 60 * int(duration[2]) + float(duration[3]) if duration else None
     return VideoFacts(width, height, steps_per_second / step, seconds)
@@ -152,13 +130,13 @@ def probe(path: Path) -> VideoFacts:
 def read_video(
     path: Path, *, size: tuple[int, int], fps: float, num_frames: int, start_seconds: float = 0.0
 ) -> np.ndarray:
-    """Frames of a video at another size and speed, in time and memory that depend only on what is asked for.
+    """Read frames of a video at another size and speed, in time and memory that depend only on the arguments.
 
     Args:
         size: width and height to scale to, whatever the video's own.
         fps: frames per second of the result; frames of the video are left out or repeated.
-        num_frames: how many at most; a video that ends earlier gives fewer.
-        start_seconds: where in the video to begin.
+        num_frames: at most; a video that ends earlier gives fewer.
+        start_seconds: of the video, where the result begins.
 
     Returns:
         uint8 (frames, height, width, 3), RGB, at least one frame.
@@ -180,7 +158,7 @@ def read_video(
     ]
     done = _read_with_ffmpeg(path, output, before=["-ss", f"{start_seconds:.6f}"])
     if done.returncode:
-        raise InvalidVideo(f"this video {_UNREADABLE} MP4 (H.264)")
+        raise InvalidVideo(f"this video {UNREADABLE} MP4 (H.264)")
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3).copy()  # bytes cannot be written to
     if not len(frames):
         length = "" if seconds is None else f" (it is {seconds:g} s long)"
@@ -188,26 +166,8 @@ def read_video(
     return frames
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """A PNG, JPEG or WebP as it is displayed, turned as its EXIF says and laid on white: uint8 (height, width, 3), RGB.
-
-    Raises InvalidPicture, in one line without the path, where there is no such picture, or it is too large or small.
-    """
-    kind = _kind(path, _PICTURES, InvalidPicture("this file is not a picture: use PNG, JPEG or WebP"))
-    if Path(path).stat().st_size > MAX_PICTURE_BYTES:
-        raise InvalidPicture(f"this picture has more than {MAX_PICTURE_BYTES // 10**6} MB: save it smaller")
-    try:
-        with Image.open(path, formats=[kind]) as picture:
-            _check_size(*picture.size, InvalidPicture)
-            return _on_white(_turned(picture))
-    except Image.DecompressionBombError:
-        raise InvalidPicture(f"this picture has far more than {MAX_PIXELS} pixels: make it smaller") from None
-    except (OSError, ValueError, SyntaxError, EOFError):
-        raise InvalidPicture(f"this picture {_UNREADABLE} PNG or JPEG") from None
-
-
 def fit_size(width: int, height: int, *, side: int | None, multiple: int = 8) -> tuple[int, int]:
-    """The size nearest to a shape whose sides are multiples and at least 64.
+    """Return the size nearest to a shape whose sides are multiples and at least 64: width and height.
 
     Args:
         side: the longest side of the result; None keeps the size as it is, up to 2048.
@@ -223,61 +183,14 @@ def fit_size(width: int, height: int, *, side: int | None, multiple: int = 8) ->
     return fitted_width, fitted_height
 
 
-@contextmanager
-def _opened(path: Path, refusal: type[UserError]) -> Iterator[BinaryIO]:
-    """An ordinary file to read from; others, such as pipes, can make the opening wait for ever."""
-    path = Path(path)
-    if not path.is_file():
-        raise refusal("there is no such file")
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise refusal(f"the file cannot be read: {error.strerror}") from None
-
-
-def _kind(path: Path, beginnings: Mapping[str, bytes], otherwise: UserError) -> str:
-    """The name of the beginning that a file has; raises ``otherwise`` where it has none of them."""
-    with _opened(path, type(otherwise)) as file:
-        head = file.read(16)
-    for name, beginning in beginnings.items():
-        if re.match(beginning, head, re.DOTALL):
-            return name
-    raise otherwise
-
-
-def _check_size(width: int, height: int, refusal: type[UserError]) -> None:
-    """Raise where a frame or picture is too large to decode or too small to show anything."""
-    if width * height > MAX_PIXELS:
-        raise refusal(f"{width}x{height} is too large: scale it to at most {MAX_PIXELS} pixels, such as 4096x4096")
-    if min(width, height) < MIN_SIDE_PX:
-        raise refusal(f"{width}x{height} is too small: both sides must have at least {MIN_SIDE_PX} pixels")
-
-
-def _turned(picture: Image.Image) -> Image.Image:
-    """Upright, as EXIF says. Pillow's own function also writes EXIF anew, and fails where odd facts are in it."""
-    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _on_white(picture: Image.Image) -> np.ndarray:
-    """RGB over white; 16-bit greys, which Pillow would cut off at 255, keep their upper byte."""
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
-    if not picture.has_transparency_data:
-        return np.array(picture.convert("RGB"))
-    ground = Image.new("RGBA", picture.size, "white")
-    return np.array(Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB"))
-
-
 def _read_with_ffmpeg(
     path: Path, output: Sequence[str], *, before: Sequence[str] = (), level: str = "fatal"
 ) -> subprocess.CompletedProcess[bytes]:
-    """Let ffmpeg read one file as what it begins like; it is killed when the time is over or this process interrupted.
+    """Let ffmpeg read one file as its first bytes say; it is killed when the time is over or this process interrupted.
 
-    What it says stays here: there are paths in it, and a file can make it say gigabytes unless only ``fatal`` is told.
+    Its messages stay here: there are paths in them, and a file can cause gigabytes of them unless only ``fatal`` is on.
     """
-    kind = _kind(path, _VIDEOS, InvalidVideo("this file is not a video: use MP4, MOV, WebM, MKV, AVI or GIF"))
+    kind = kind_of(path, _VIDEOS, InvalidVideo("this file is not a video: use MP4, MOV, WebM, MKV, AVI or GIF"))
     command = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", level, *_UNTRUSTED, *before),
         *("-f", kind, "-i", f"file:{Path(path).absolute()}", *output),
@@ -289,7 +202,7 @@ def _read_with_ffmpeg(
 
 
 def _check(suffix: str, frames: np.ndarray, fps: int) -> None:
-    """Raise ValueError for what only a mistake in the program asks for."""
+    """Raise ValueError for frames, names and speeds that only a mistake in the program asks for."""
     if suffix not in SUFFIXES:
         raise ValueError(f"a video's name ends in {' or '.join(SUFFIXES)}, not {suffix!r}")
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:

@@ -10,9 +10,10 @@ from typing import Any
 
 from errors import ModelUnavailable
 from model_manager.builtin_models import Lora, ModelRow
+from model_manager.hub import fetched
 from model_manager.networks import sharing_copy, text_encoders_of
 from model_manager.safetensors_header import read_shapes
-from model_manager.single_file import fetched, naming_unreadable_files
+from model_manager.single_file import naming_unreadable_files
 from model_manager.textual_inversion import with_embeddings
 
 ADAPTER = "job"  # no part of any weight's name: transformers takes weights with it in their names for the LoRA's

@@ -1,33 +1,18 @@
-"""Which models there are, as data: what a row says is all the code needs to know about a checkpoint."""
+"""Registry of models, as data: a row holds all that the code needs to know about a checkpoint."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from annotators.controls import CONTROLS, SD1_CONTROLNETS
+from model_manager.checkpoint_formats import format_of_folder
+from model_manager.discovery import numbered
+from model_manager.safetensors_header import SUFFIX
+from utils import ROOT
+
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
 MODELS_VARIABLE = "T2V_MODELS"
-
-
-# ControlNets of Stable Diffusion 1.x, for any of its finetunes.
-CONTROLNETS = {
-    "canny": "lllyasviel/control_v11p_sd15_canny",
-    "depth": "lllyasviel/control_v11f1p_sd15_depth",
-    "pose": "lllyasviel/control_v11p_sd15_openpose",
-}
-DEPTH_ESTIMATORS = {
-    "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
-    "dpt-hybrid-midas": "Intel/dpt-hybrid-midas",
-    "toyworld": str(ROOT / "checkpoints" / "toyworld-depth-estimator"),
-}
-
-# What finds people, and what finds their joints.
-POSE_NETWORKS = ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-simple")
-
-
 STORYBOARDS = (
     "a sapling in a field -> a young tree in a field -> a cherry tree in blossom in a field",
     "a lake at sunrise -> a lake at noon -> a lake at sunset -> a lake under the stars",
@@ -37,8 +22,8 @@ STORYBOARDS = (
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank additions to a checkpoint (Hu et al. 2021, arXiv 2106.09685): what it is called, the ``.safetensors``
-    file or Hub id it comes from, and how strongly it works."""
+    """Low-rank adapter of a checkpoint (Hu et al. 2021, arXiv 2106.09685): name, the ``.safetensors`` file or Hub id
+    it comes from, and its scale."""
 
     name: str
     source: str
@@ -57,8 +42,8 @@ class ModelRow:
     examples: tuple[str, ...] = ()
     storyboards: tuple[str, ...] = STORYBOARDS  # examples of moments
     unet: str | None = None  # a folder whose UNet takes the place of the one there
-    controlnets: Mapping[str, str] = field(default_factory=lambda: CONTROLNETS)  # by control, where there is one
-    depth_estimator: str = "depth-anything-v2-small"  # of DEPTH_ESTIMATORS, what suits it
+    controlnets: Mapping[str, str] = field(default_factory=lambda: SD1_CONTROLNETS)  # by control, where there is one
+    depth_estimator: str = "depth-anything-v2-small"  # that suits it, of the setting
     guidance_scale: float = 7.5  # what suits it
     steered_guidance_scale: float = 7.5  # the same where a video steers it or is edited
     size_px: tuple[int, int] | None = None  # width and height that suit it, where that is not its UNet's square
@@ -82,7 +67,11 @@ TOYWORLD = ModelRow(
     "It knows nine colours, six shapes, people in coloured clothes, and plain, sky, grass, sand, sea or night "
     "backgrounds.",
     motion_window=(400, 500),
-    controlnets={kind: str(ROOT / "checkpoints" / f"toyworld-{kind}") for kind in CONTROLNETS},
+    controlnets={
+        name: str(ROOT / "checkpoints" / kind.toyworld_controlnet)
+        for name, kind in CONTROLS.items()
+        if kind.toyworld_controlnet is not None
+    },
     depth_estimator="toyworld",
     steered_guidance_scale=3.0,
     directed_anchors="itself",  # by measure; see the table of storyboards in benchmarks/NOTES.md
@@ -188,7 +177,7 @@ INSTRUCT_PIX2PIX = ModelRow(
 
 
 def _style(name: str, label: str, trigger: str) -> ModelRow:
-    """A style of the original's tab for edges and DreamBooth (Ruiz et al. 2022, arXiv 2208.12242)."""
+    """Row of a style of the original's tab for edges and DreamBooth (Ruiz et al. 2022, arXiv 2208.12242)."""
     note = (
         f"A style of the paper's authors, made for edges, 512x512; “{trigger}” is added to the prompt by itself. "
         "4 GB to download once, wants a GPU."
@@ -228,40 +217,28 @@ BUILT_IN = (
 
 
 def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
-    """All rows by name: the built-in ones, those of the environment variable T2V_MODELS (comma-separated), and
-    ``extra``. What the operator names is a Hub id, a folder or a file, and is shown under its last part."""
+    """Return all rows by name: the built-in ones, those of the environment variable T2V_MODELS (comma-separated), and
+    ``extra``. The operator names Hub ids, folders or files; a path is shown under its last part."""
     named = [*extra, *os.environ.get(MODELS_VARIABLE, "").split(",")]
     rows = {row.name: row for row in BUILT_IN}
     for source in filter(None, (part.strip() for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
-            facts: dict[str, Any] = {"note": "Named by the operator of this server.", "examples": _SCENES}
-            rows[name] = ModelRow(name, name, source, **{**facts, **WHAT_FOLDERS_ARE.get(class_named(source), {})})
+            rows[name] = _operator_row(name, source)
     return rows
 
 
-# What tells a row that the operator names from one of an image checkpoint, by the class that its folder names.
-WHAT_FOLDERS_ARE: Mapping[str, Mapping[str, Any]] = {
-    "StableDiffusionInstructPix2PixPipeline": {"edits": True, "examples": INSTRUCT_PIX2PIX.examples},
-    "TextToVideoSDPipeline": {"trained_on_videos": True, "controlnets": {}},
-}
+def _operator_row(name: str, source: str) -> ModelRow:
+    """The row of a checkpoint that the operator names, from the format that its folder says it has."""
+    row = ModelRow(name, name, source, "Named by the operator of this server.", examples=_SCENES)
+    kind = format_of_folder(source)
+    if kind.edits:
+        return replace(row, edits=True, examples=INSTRUCT_PIX2PIX.examples)
+    return replace(row, trained_on_videos=True, controlnets={}) if kind.trained_on_videos else row
 
 
-def class_named(source: str) -> str:
-    """The class of diffusers that a folder says it is of, or nothing."""
-    try:
-        return str(json.loads((Path(source) / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
-
-
-def unique_name(source: str, rows: dict[str, ModelRow]) -> str:
-    """What clients call an operator's model: a Hub id as it is, a path by its last part, never the whole path."""
-    if not Path(source).exists() and source.count("/") <= 1 and not source.endswith(".safetensors"):
+def unique_name(source: str, rows: Mapping[str, ModelRow]) -> str:
+    """Return the name of an operator's model for clients: a Hub id as it is, of a path the last part."""
+    if not Path(source).exists() and source.count("/") <= 1 and not source.endswith(SUFFIX):
         return source
-    name = Path(source).name
-    number = 2
-    while name in rows and rows[name].source != source:
-        name = f"{Path(source).name} ({number})"
-        number += 1
-    return name
+    return numbered(Path(source).name, {name for name, row in rows.items() if row.source != source})

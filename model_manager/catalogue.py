@@ -1,5 +1,6 @@
-"""What the operator of this program offers beside its own models: checkpoints, LoRAs, VAEs, embeddings and ControlNets,
-by the names that a client may choose. Names are file names without folders, so that no client learns a path.
+"""Catalogue of models: built-in rows, and the operator's checkpoints, LoRAs, VAEs, embeddings and ControlNets.
+
+A client chooses by name. Names are file names without folders, so that no client learns a path.
 """
 
 import os
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from annotators.controls import SD1_CONTROLNETS, kind_of_file
 from errors import ModelUnavailable
 from model_manager import builtin_models
 from model_manager.builtin_models import Lora, ModelRow
@@ -18,6 +20,7 @@ from model_manager.discovery import (
     VAES,
     Kind,
     name_of,
+    numbered,
     root_folder,
     sources_in_root,
     sources_of,
@@ -27,7 +30,6 @@ from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
-CONTROLS = {"canny": "canny", "depth": "depth", "openpose": "pose"}  # what a ControlNet's name tells, and the control
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
 SHOWN_NAMES = 12
 TEXTS = ("prompt", "negative_prompt", "storyboard")  # settings that a text encoder reads
@@ -35,8 +37,8 @@ TEXTS = ("prompt", "negative_prompt", "storyboard")  # settings that a text enco
 
 @dataclass(frozen=True)
 class Extras:
-    """What the operator names besides models: LoRAs, VAEs and embeddings (files, folders or Hub ids), and ``roots``,
-    the folders that another program keeps its models in."""
+    """Sources that the operator names besides models: LoRAs, VAEs and embeddings (files, folders or Hub ids), and
+    ``roots``, the folders that another program keeps its models in."""
 
     loras: Sequence[str] = ()
     vaes: Sequence[str] = ()
@@ -54,7 +56,7 @@ class Catalogue:
     embeddings: Mapping[str, str] = field(default_factory=dict)
 
     def offered(self, setting: str) -> Mapping[str, str]:
-        """What ``model``, ``lora`` or ``vae`` may be."""
+        """Return the sources by name for the setting ``model``, ``lora`` or ``vae``."""
         rows = {name: row.source for name, row in self.models.items()}
         return {"model": rows, "lora": self.loras, "vae": self.vaes}[setting]
 
@@ -84,7 +86,7 @@ class Catalogue:
 
 
 def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> Catalogue:
-    """What there is to offer: built in, named here, in environment variables, and in the folders of other programs.
+    """Read all there is to offer: built in, named here or in environment variables, in the folders of other programs.
 
     Raises ModelUnavailable for what is named and is not there, not whole or a pickle; in folders such files are left
     out with a line in the log.
@@ -100,7 +102,7 @@ def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> 
 
 
 def _listed(given: Sequence[str], variable: str) -> list[str]:
-    """What was given, and what the environment variable has, comma-separated."""
+    """The given sources, and those of the environment variable, which separates them by commas."""
     return [part.strip() for part in [*given, *os.environ.get(variable, "").split(",")] if part.strip()]
 
 
@@ -110,10 +112,7 @@ def _named(kind: Kind, given: Sequence[str], roots: Iterable[Path]) -> dict[str,
     sources += [source for root in roots for source in sources_in_root(kind, root)]
     offered: dict[str, str] = {}
     for source in dict.fromkeys(sources):
-        name, number = name_of(source), 2
-        while name in offered:
-            name, number = f"{name_of(source)} ({number})", number + 1
-        offered[name] = source
+        offered[numbered(name_of(source), offered)] = source
     return offered
 
 
@@ -122,18 +121,16 @@ def _with_local_controlnets(rows: dict[str, ModelRow], roots: Iterable[Path]) ->
     local: dict[str, str] = {}
     for root in roots:
         for source in sorted(sources_in_root(CONTROLNETS, root), key=lambda source: ("v11" not in source, source)):
-            control = next((kind for word, kind in CONTROLS.items() if word in name_of(source).lower()), None)
-            if control is not None and _of_first_stable_diffusion(Path(source)):
+            control = kind_of_file(name_of(source))
+            if control is not None and _is_of_sd1(Path(source)):
                 local.setdefault(control, source)
     return {
-        name: replace(row, controlnets={**row.controlnets, **local})
-        if row.controlnets is builtin_models.CONTROLNETS
-        else row
+        name: replace(row, controlnets={**row.controlnets, **local}) if row.controlnets is SD1_CONTROLNETS else row
         for name, row in rows.items()
     }
 
 
-def _of_first_stable_diffusion(controlnet: Path) -> bool:
-    """Whether a ControlNet reads text of the width that Stable Diffusion 1.x has."""
+def _is_of_sd1(controlnet: Path) -> bool:
+    """True where a ControlNet reads text of the width that Stable Diffusion 1.x has."""
     widths = {shape[-1] for name, shape in read_shapes(controlnet).items() if name.endswith("attn2.to_k.weight")}
     return widths == {TEXT_WIDTH}

@@ -1,31 +1,51 @@
-"""Which family a checkpoint is of, from what it says of itself before its weights are read."""
+"""Checkpoint formats: the class of diffusers that reads a checkpoint, told from its index or header before its weights.
 
+A folder or Hub id names the pipeline class it was saved from in ``model_index.json``; a single file is known by the
+names of its weights.
+"""
+
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from errors import ModelUnavailable
+from model_manager.safetensors_header import SUFFIX
 from utils import local_or_hub
+
+INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
-class Family:
-    """Checkpoints that are read alike: by which class of diffusers, with which options, and which of that class's own
-    options belong to a checkpoint as its weights do."""
+class CheckpointFormat:
+    """Checkpoints that are read alike.
+
+    Args:
+        reader: class of diffusers that reads them.
+        options: of the reader.
+        kept: options of that class which belong to a checkpoint as its weights do.
+        edits: they edit pictures by instruction (InstructPix2Pix).
+        trained_on_videos: they draw all frames together.
+    """
 
     reader: str
     options: Mapping[str, Any] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
+    edits: bool = False
+    trained_on_videos: bool = False
 
 
-STABLE_DIFFUSION = Family("StableDiffusionPipeline", {"safety_checker": None})
-STABLE_DIFFUSION_XL = Family("StableDiffusionXLPipeline", kept=("force_zeros_for_empty_prompt",))
-TRAINED_ON_VIDEOS = Family("StableDiffusionPipeline", {"safety_checker": None, "feature_extractor": None})
+STABLE_DIFFUSION = CheckpointFormat("StableDiffusionPipeline", {"safety_checker": None})
+STABLE_DIFFUSION_XL = CheckpointFormat("StableDiffusionXLPipeline", kept=("force_zeros_for_empty_prompt",))
+TRAINED_ON_VIDEOS = CheckpointFormat(
+    "StableDiffusionPipeline", {"safety_checker": None, "feature_extractor": None}, trained_on_videos=True
+)
 # By the class that a model_index.json names.
-FAMILIES: Mapping[str, Family] = {
+FORMATS: Mapping[str, CheckpointFormat] = {
     "StableDiffusionPipeline": STABLE_DIFFUSION,
     "StableDiffusionControlNetPipeline": STABLE_DIFFUSION,
-    "StableDiffusionInstructPix2PixPipeline": STABLE_DIFFUSION,
+    "StableDiffusionInstructPix2PixPipeline": replace(STABLE_DIFFUSION, edits=True),
     "TextToVideoPipeline": STABLE_DIFFUSION,
     "TextToVideoZeroPipeline": STABLE_DIFFUSION,
     "TextToVideoSDPipeline": TRAINED_ON_VIDEOS,
@@ -36,24 +56,74 @@ FAMILIES: Mapping[str, Family] = {
 KNOWN = "Stable Diffusion 1.x, 2.x and XL"
 
 
+def read_index(folder: Path) -> dict[str, Any]:
+    """Read a folder's ``model_index.json``: the pipeline class under ``_class_name``, each component's under its name.
+
+    Raises OSError where there is none, ValueError where it holds something else.
+    """
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    if not isinstance(index, dict):
+        raise ValueError(f"{INDEX} is no mapping")
+    return index
+
+
+def hub_index(source: str) -> dict[str, Any]:
+    """Read the ``model_index.json`` of a folder or Hub id; raises OSError where there is nothing to read."""
+    from diffusers import DiffusionPipeline
+
+    return local_or_hub(source, lambda **where: DiffusionPipeline.load_config(source, **where))
+
+
 def class_of(source: str) -> str:
-    """The class that a checkpoint was made for: of a folder or a Hub id, the one that its model_index.json names; of a
-    single file, by whether it holds the second text encoder of Stable Diffusion XL.
+    """Return the pipeline class that a checkpoint was made for; for a single file, the class that reads it.
 
     Raises OSError where there is nothing to read, SafetensorError for a damaged file.
     """
     if Path(source).is_file():
         return (STABLE_DIFFUSION_XL if is_xl_file(Path(source)) else STABLE_DIFFUSION).reader
-    from diffusers import DiffusionPipeline
-
-    index = local_or_hub(source, lambda **where: DiffusionPipeline.load_config(source, **where))
-    return str(index.get("_class_name"))
+    return str(hub_index(source).get("_class_name"))
 
 
 def is_xl_file(path: Path) -> bool:
-    """Whether a single ``.safetensors`` file is of Stable Diffusion XL, as diffusers tells it; reads names alone."""
+    """Return whether a single ``.safetensors`` file is of Stable Diffusion XL, by the mark that diffusers goes by."""
     from diffusers.loaders.single_file_utils import CHECKPOINT_KEY_NAMES
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         return CHECKPOINT_KEY_NAMES["xl_base"] in file.keys()  # noqa: SIM118 - it is no dictionary
+
+
+def format_of_folder(source: str) -> CheckpointFormat:
+    """Return the format that a folder names; that of Stable Diffusion for everything else, which nothing is known of
+    yet."""
+    try:
+        return FORMATS[str(read_index(Path(source)).get("_class_name"))]
+    except (OSError, ValueError, LookupError):
+        return STABLE_DIFFUSION
+
+
+def format_of(name: str, source: str) -> CheckpointFormat:
+    """Return the format of a checkpoint, which a message calls ``name``.
+
+    Raises ModelUnavailable where it is none of those known; OSError and SafetensorError as ``class_of``.
+    """
+    refuse_unreadable(name, Path(source))
+    kind = class_of(source)
+    if kind not in FORMATS:
+        raise ModelUnavailable(f"{name} is a {kind}; this program takes {KNOWN}")
+    return FORMATS[kind]
+
+
+def refuse_unreadable(name: str, path: Path) -> None:
+    """Raise ModelUnavailable for a file that is pickled, or a folder without a readable index."""
+    if path.is_file() and path.suffix != SUFFIX:
+        raise ModelUnavailable(
+            f"{name} is not a {SUFFIX} file; pickled checkpoints can run code and are never opened: convert it"
+        )
+    if path.is_dir() and not (path / INDEX).is_file():
+        raise ModelUnavailable(f"{name} is a folder without {INDEX}: not a diffusers checkpoint")
+    if path.is_dir():
+        try:
+            read_index(path)
+        except ValueError:
+            raise ModelUnavailable(f"{name} has a {INDEX} that cannot be read") from None

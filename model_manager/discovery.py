@@ -1,30 +1,37 @@
-"""Where model files lie and what each is: named one by one, in a folder, or in the folders that A1111 and ComfyUI fill.
+"""Model files and their kinds: named one by one, in a folder, or in the folders that A1111 and ComfyUI fill.
 
-Files stay where they are; of each only the header is read. What is no whole file of the kind wanted is refused where
-the operator named it, and left out with a line in the log where it only lies in a folder.
+Files stay where they are; of each only the header is read. A file that is not whole, or not of the kind wanted, is
+refused where the operator named it, and left out with a line in the log where it only lies in a folder.
 """
 
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from errors import ModelUnavailable
 from model_manager.safetensors_header import PICKLES, SUFFIX, Shapes, read_shapes
 
 logger = logging.getLogger(__name__)
-# Names that libraries give; what they belong to is said by the folder.
+# Names that libraries give to every such file; the folder's name says more.
 USUAL_STEMS = ("pytorch_lora_weights", "learned_embeds", "diffusion_pytorch_model", "model")
 LOGGED_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of file: what it is called; the environment variable and the folders (below a models root, in small
-    letters; A1111's first, then ComfyUI's) that name some; the file that makes a folder one of them; and whether a
-    header is that of one."""
+    """A kind of model file.
+
+    Args:
+        noun: for messages.
+        folders: that hold some, below a models root, in small letters: A1111's first, then ComfyUI's.
+        belongs: tells by a header.
+        variable: environment variable that names some.
+        mark: file that makes a folder one of them.
+    """
 
     noun: str
     folders: tuple[str, ...]
@@ -62,26 +69,32 @@ CONTROLNETS = Kind(
 
 
 def name_of(source: str) -> str:
-    """The last part without a suffix, or the folder's name where the file is called as libraries call it."""
+    """Return the last part without a suffix, or the folder's name where the file has a name that libraries give."""
     path = Path(source)
     stem = path.stem if path.suffix.lower() == SUFFIX else path.name
     return path.parent.name if stem in USUAL_STEMS else stem
 
 
+def numbered(name: str, taken: Container[str]) -> str:
+    """Return a name, with a number behind it where it is taken: ``style``, ``style (2)``, ``style (3)``."""
+    names = (f"{name} ({number})" if number > 1 else name for number in count(1))
+    return next(each for each in names if each not in taken)
+
+
 def last_part(source: str) -> str:
-    """Of a path or a Hub id, with slashes of either kind."""
+    """Return the last part of a path or a Hub id, with slashes of either kind."""
     return source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
 
 
 def public_name(source: str) -> str:
-    """A mere name or a Hub id as it is, of any other path the last part: what others read, such as a report, does not
-    say where files lie."""
+    """Return a bare name or a Hub id as it is, of any other path the last part, for texts that others read, such as a
+    report: they do not say where files lie."""
     there = os.path.exists(source)  # of a name that cannot be a path pathlib raises
     return source if is_hub_id(source) and not there else last_part(source)
 
 
 def sources_of(kind: Kind, named: str) -> list[str]:
-    """A file, the files of a folder, or a Hub id; raises ModelUnavailable with what the operator typed."""
+    """Return a file itself, the files of a folder, or a Hub id; raises ModelUnavailable with the operator's words."""
     path = Path(named).expanduser()
     if path.is_file():
         if not kind.belongs(read_shapes(path)):
@@ -98,14 +111,14 @@ def sources_of(kind: Kind, named: str) -> list[str]:
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether it reads like ``user/repository`` or ``user/repository/file.safetensors``."""
+    """Return whether a source reads like ``user/repository`` or ``user/repository/file.safetensors``."""
     repository, _, file = source.partition("/")[2].partition("/")
     plain = re.fullmatch(r"\w[\w.-]*(/\w[\w. -]*)+", source) is not None
     return plain and (file.endswith(SUFFIX) if file else not repository.endswith((SUFFIX, *PICKLES)))
 
 
 def root_folder(named: str) -> Path:
-    """The folder that holds a folder for each kind; raises ModelUnavailable."""
+    """Return the folder that holds a folder for each kind; raises ModelUnavailable."""
     folder = Path(named).expanduser()
     if not folder.is_dir():
         raise ModelUnavailable(f"models root {named}: there is no such folder")
@@ -116,15 +129,14 @@ def root_folder(named: str) -> Path:
 
 
 def _folders(kind: Kind, root: Path) -> list[Path]:
-    """Where a root keeps this kind. The root is a program's folder or the ``models`` in it; A1111 keeps its embeddings
-    beside that."""
+    """Folders for a kind in a root, a program's folder or the ``models`` in it; A1111 keeps embeddings beside that."""
     places = [root, root / "models"] + ([root.parent] if root.name == "models" and kind is EMBEDDINGS else [])
     found = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
     return [path for path in found if path.name.lower() in kind.folders and path.is_dir()]
 
 
 def sources_in_root(kind: Kind, root: Path) -> Iterator[str]:
-    """Files of this kind in a models root, and folders where the kind may be one."""
+    """Yield the files of a kind in a models root, and the folders that are one."""
     for folder in _folders(kind, root):
         yield from _sources_in(kind, folder)
 

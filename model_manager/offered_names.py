@@ -7,7 +7,7 @@ from typing import Any
 from errors import ModelUnavailable
 from model_manager.catalogue import Catalogue
 from model_manager.discovery import public_name
-from settings import Settings
+from settings import GenerationSettings
 
 AUTO = "auto"
 NAMING_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
@@ -21,7 +21,7 @@ def sources_to_offer(setting: str, value: Any) -> list[str]:
     return [value] if setting == "model" or "/" in value or Path(value).expanduser().exists() else []
 
 
-def with_offered_names(settings: Settings, catalogue: Catalogue) -> Settings:
+def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> GenerationSettings:
     """Return the settings with models, LoRAs and VAEs under the names they are offered by, for a path its last part.
 
     A video may have come from anywhere, so what it asks for is not loaded unless the operator has named it; raises

@@ -1,4 +1,4 @@
-"""What a ``.safetensors`` file holds, from its header alone: names and shapes, no weights, no PyTorch.
+"""Names and shapes of the tensors in a ``.safetensors`` file, from its header alone: no weights, no PyTorch.
 
 The format (github.com/huggingface/safetensors): eight bytes that say how long the header is, the header as JSON, and
 the numbers, whose places the header gives.
@@ -17,7 +17,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_shapes(path: Path) -> Shapes:
-    """The shape of every tensor in a whole file, by name.
+    """Read the shape of every tensor in a whole file, by name.
 
     Raises ModelUnavailable, without the file's folder, for a pickle, a half download or anything else.
     """

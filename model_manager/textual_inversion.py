@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any
 
+from model_manager.hub import fetched
 from model_manager.networks import TEXT_ENCODERS, sharing_copy, text_encoders_of
 from model_manager.safetensors_header import read_shapes
-from model_manager.single_file import fetched, naming_unreadable_files
+from model_manager.single_file import naming_unreadable_files
 
 if TYPE_CHECKING:
     import torch

@@ -1,11 +1,14 @@
 """Controlled video: a ControlNet steers every frame, all look at the first (arXiv 2303.13439, section 3.4)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionControlNetPipeline
 
+from pipelines.arguments import check_count, check_finite, check_frame_prompts, check_one, check_video
 from pipelines.denoising import Sampler, denoise, window_to_indices
 from pipelines.motion import motion_field
 from pipelines.noise import VideoNoise, one_generator
@@ -15,9 +18,57 @@ from pipelines.video import (
     RunOptions,
     VideoPipelineMixin,
     VideoPipelineOutput,
-    check_video,
     denoise_with_motion,
 )
+
+
+@dataclass(frozen=True)
+class Steering:
+    """One ControlNet and what it is asked for: its video uint8 (frames, height, width, 3), how strongly it steers, and
+    between which shares of the steps. Raises ValueError for values out of bounds."""
+
+    network: Any
+    video: np.ndarray
+    scale: float
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        check_video(self.video)
+        check_finite(controlnet_conditioning_scale=self.scale)
+        if not 0 <= self.start <= self.end <= 1:
+            raise ValueError("need 0 <= control_guidance_start <= control_guidance_end <= 1")
+
+    def control(self, timesteps: torch.Tensor) -> Control:
+        """As the predictor takes it."""
+        pictures = torch.from_numpy(np.ascontiguousarray(self.video)).permute(0, 3, 1, 2)
+        return Control(self.network, pictures, self.scale, steered(timesteps, self.start, self.end))
+
+
+def steering(
+    controlnet: Any,
+    videos: np.ndarray | Sequence[np.ndarray],
+    scale: float | Sequence[float],
+    start: float | Sequence[float],
+    end: float | Sequence[float],
+) -> list[Steering]:
+    """Each ControlNet with its video and its values; one value serves all. Raises ValueError where numbers or sizes
+    differ."""
+    networks = list(getattr(controlnet, "nets", [controlnet]))
+    if len({id(network) for network in networks}) < len(networks):
+        raise ValueError("one ControlNet cannot steer twice: load it a second time")
+    several = len(networks) > 1
+    if several and isinstance(videos, np.ndarray):
+        raise ValueError(f"{len(networks)} ControlNets want a list of as many videos as image")
+    given: list[Any] = [videos if several or isinstance(videos, (list, tuple)) else [videos]]
+    given += [value if isinstance(value, (list, tuple)) else [value] * len(networks) for value in (scale, start, end)]
+    for name, values in zip(("image", "controlnet_conditioning_scale", "start", "end"), given, strict=True):
+        if len(values) != len(networks):
+            raise ValueError(f"{name} has {len(values)} values for {len(networks)} ControlNets")
+    plans = [Steering(*each) for each in zip(networks, *given, strict=True)]
+    if len(shapes := {plan.video.shape for plan in plans}) > 1:
+        raise ValueError(f"all control videos must have one shape, not {sorted(shapes)}")
+    return plans
 
 
 class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipeline):
@@ -31,7 +82,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
     def __call__(  # noqa: PLR0913 - the arguments of the class it stands for
         self,
         prompt: str | list[str],
-        image: np.ndarray,
+        image: np.ndarray | Sequence[np.ndarray],
         num_inference_steps: int = 50,
         guidance_scale: float = 7.5,
         negative_prompt: str | list[str] | None = None,
@@ -40,9 +91,9 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
         latents: torch.Tensor | None = None,
         output_type: str | None = "np",
         return_dict: bool = True,
-        controlnet_conditioning_scale: float = 1.0,
-        control_guidance_start: float = 0.0,
-        control_guidance_end: float = 1.0,
+        controlnet_conditioning_scale: float | Sequence[float] = 1.0,
+        control_guidance_start: float | Sequence[float] = 0.0,
+        control_guidance_end: float | Sequence[float] = 1.0,
         *,
         motion_field_strength_x: float = 0.0,
         motion_field_strength_y: float = 0.0,
@@ -55,14 +106,16 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
 
         Args:
             prompt, negative_prompt: one text each (or a list of one).
-            image: the control video, uint8 (frames, height, width, 3), sides multiples of 8.
+            image: the control video, uint8 (frames, height, width, 3), sides multiples of 8; with several ControlNets
+                one for each.
             num_inference_steps, guidance_scale, eta: as in Stable Diffusion; guidance is off at 1 and below.
             generator: one generator, best on the CPU; it draws the one noise that every frame starts from (with a
                 motion window: the anchor's, then each other frame's).
             latents: that noise instead, (1, c, height / factor, width / factor).
             output_type: as in ``TextToVideoPipeline``.
             controlnet_conditioning_scale: how strongly the control steers.
-            control_guidance_start, control_guidance_end: between which shares of the steps it steers.
+            control_guidance_start, control_guidance_end: between which shares of the steps it steers. These three may
+                be lists with a value for each ControlNet.
             motion_window: motion in the latents on top, between these training timesteps, by the two strengths (512ths
                 of the frame per frame, of the camera, as in ``TextToVideoPipeline``); none by default.
             first_frame: what frame 0 is, uint8 (height, width, 3); wants a ``motion_window``, at whose end the
@@ -74,13 +127,21 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
             ValueError: for arguments out of bounds, before anything is computed.
             Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
         """
-        frames, height, width = check_video(prompt, image)
-        if not 0 <= control_guidance_start <= control_guidance_end <= 1:
-            raise ValueError("need 0 <= control_guidance_start <= control_guidance_end <= 1")
+        check_one(prompt)
+        check_count(num_inference_steps=num_inference_steps)
+        check_finite(
+            guidance_scale=guidance_scale,
+            eta=eta,
+            motion_field_strength_x=motion_field_strength_x,
+            motion_field_strength_y=motion_field_strength_y,
+        )
+        plans = steering(
+            self.controlnet, image, controlnet_conditioning_scale, control_guidance_start, control_guidance_end
+        )
+        frames, height, width = plans[0].video.shape[:3]
         if first_frame is not None and motion_window is None:
             raise ValueError("first_frame wants a motion_window")
-        if frame_prompts is not None and len(frame_prompts) != frames:
-            raise ValueError(f"{len(frame_prompts)} frame_prompts for {frames} frames")
+        check_frame_prompts(frame_prompts, frames)
         options = options or RunOptions()
 
         device = self._execution_device
@@ -89,16 +150,12 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
         # With motion the frames begin apart, and their steps must not repeat the noise that set them apart.
         alike = motion_window is None or frames == 1
         sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(frames, alike=alike), eta)
-        control = Control(
-            torch.from_numpy(np.ascontiguousarray(image)).permute(0, 3, 1, 2),
-            controlnet_conditioning_scale,
-            steered(sampler.timesteps, control_guidance_start, control_guidance_end),
-        )
-        predict = control_predictor(self.unet, self.controlnet, embeddings, self.guidance(guidance_scale), control)
+        controls = [plan.control(sampler.timesteps) for plan in plans]
+        predict = control_predictor(self.unet, embeddings, self.guidance(guidance_scale), controls)
         if first_frame is not None:
             sampler.pin(self.encode_first_frame(first_frame, height, width), noise.anchor)
 
-        networks = (self.unet, self.controlnet)
+        networks = (self.unet, *(plan.network for plan in plans))
         with self.loop(*networks, branches=len(embeddings), sampler=sampler, options=options) as plan:
             if motion_window is not None and frames > 1:
                 shifts = motion_field(frames, motion_field_strength_x, motion_field_strength_y)

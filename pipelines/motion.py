@@ -5,24 +5,27 @@ computed exactly as the authors' chain of a 512-cell flow field, its bilinear re
 nearest neighbour and reflection comes out, without building any of it.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 # Strength 1 is one 512th of the frame's side per frame: the authors' flow field is 512 cells wide at any size.
 UNITS_PER_SIDE = 512
 
 
-def motion_field(num_frames: int, strength_x: float, strength_y: float) -> torch.Tensor:
+def motion_field(places: int | Sequence[float], strength_x: float, strength_y: float) -> torch.Tensor:
     """The shift of every frame against the first (section 3.3.1: delta^k = lambda (k - 1) delta).
 
     Args:
-        num_frames: the frames including the first, which stays.
+        places: the place in time of every frame, 0 for one that stays; or how many frames from 0 on.
         strength_x, strength_y: 512ths of the frame's width and height per frame.
 
     Returns:
-        float64 (num_frames, 2): how far to the right and down each frame *looks*, as fractions of width and
+        float64 (frames, 2): how far to the right and down each frame *looks*, as fractions of width and
         height. The content therefore moves to the left and up where strengths are positive.
     """
-    frames = torch.arange(num_frames, dtype=torch.float64)
+    places = range(places) if isinstance(places, int) else places
+    frames = torch.tensor(list(places), dtype=torch.float64)
     return frames[:, None] * torch.tensor([strength_x, strength_y], dtype=torch.float64) / UNITS_PER_SIDE
 
 
@@ -46,7 +49,7 @@ def warp(latents: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
 
 
 def source_cells(count: int, shift: float) -> torch.Tensor:
-    """Which of ``count`` cells each cell shows after a shift by a fraction of the side: int64 (count,).
+    """Return the one of ``count`` cells that each cell shows after a shift by a fraction of the side: int64 (count,).
 
     The half-cell of the 512-cell flow field (count / 1024 cells) is part of the authors' arithmetic.
     """

@@ -34,8 +34,7 @@ class VideoNoise:
         return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device)
 
     def start(self, frames: int, *, shared: bool = False) -> torch.Tensor:
-        """What frames begin from that are not made from the anchor: (frames, c, h, w), each its own noise, or all the
-        anchor's."""
+        """Noise of frames that are not made from the anchor: (frames, c, h, w), each its own, or all the anchor's."""
         if shared:
             return self.anchor.repeat(frames, 1, 1, 1)
         return torch.cat([self.anchor, self.draw(frames - 1)])

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
+from pipelines.arguments import check_count, check_finite, check_one, check_video
 from pipelines.denoising import Sampler, denoise
 from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import edit_predictor
@@ -11,7 +12,6 @@ from pipelines.video import (
     RunOptions,
     VideoPipelineMixin,
     VideoPipelineOutput,
-    check_video,
     listed,
 )
 
@@ -59,7 +59,10 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
             ValueError: for arguments out of bounds, before anything is computed.
             Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
         """
-        frames, height, width = check_video(prompt, image)
+        check_one(prompt)
+        check_count(num_inference_steps=num_inference_steps)
+        check_finite(guidance_scale=guidance_scale, image_guidance_scale=image_guidance_scale, eta=eta)
+        frames, height, width = check_video(image)
         options = options or RunOptions()
 
         device = self._execution_device

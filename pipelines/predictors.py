@@ -3,7 +3,7 @@
 The number of guidance branches is a property of the predictor; nothing is read off a batch size.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ def text_predictor(
         embeddings: (branches, text tokens, channels); without and with the text, or the text alone. Or, where frames
             have their own texts, (branches, frames, text tokens, channels).
         guidance: its scale and what goes with it.
-        added: what Stable Diffusion XL's UNet is told besides, by name, (branches, channels) each, or
+        added: conditions of Stable Diffusion XL's UNet besides the text, by name, (branches, channels) each, or
             (branches, frames, channels).
     """
     branches = embeddings.shape[0]
@@ -50,13 +50,13 @@ def text_predictor(
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        told = {name: told_of(value, frames, len(latents)) for name, value in (added or {}).items()}
+        conditions = {name: expand_condition(value, frames, len(latents)) for name, value in (added or {}).items()}
         noise = unet(
             batch,
             timestep,
             encoder_hidden_states=text_of(text, frames),
             timestep_cond=condition,
-            added_cond_kwargs=told or None,
+            added_cond_kwargs=conditions or None,
             return_dict=False,
         )[0]
         return guided(noise.float(), branches, guidance.scale, guidance.rescale)
@@ -89,31 +89,32 @@ def text_of(text: torch.Tensor, frames: slice) -> torch.Tensor:
     return text if text.ndim == 3 else rearrange(text[:, frames], "b f n c -> (b f) n c")
 
 
-def told_of(value: torch.Tensor, frames: slice, count: int) -> torch.Tensor:
-    """What the UNet is told besides of some frames: (branches, channels) or (branches, all frames, channels) to
-    (branches frames, channels)."""
+def expand_condition(value: torch.Tensor, frames: slice, count: int) -> torch.Tensor:
+    """Expand a condition beside the text to ``count`` frames: (branches, channels) or (branches, all frames, channels)
+    to (branches frames, channels)."""
     return repeat(value, "b c -> (b f) c", f=count) if value.ndim == 2 else value[:, frames].flatten(0, 1)
 
 
 @dataclass(frozen=True)
 class Control:
-    """What steers: ``pictures``, one for each frame, uint8 (frames, 3, height, width); ``scale``, what
-    the ControlNet's residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
+    """One ControlNet at work: ``network``; ``pictures``, one for each frame, uint8 (frames, 3, height, width);
+    ``scale``, what its residuals are multiplied by; ``timesteps``, those at which it is computed at all."""
 
+    network: Any
     pictures: torch.Tensor
     scale: float
     timesteps: Collection[float]
 
 
 def control_predictor(
-    unet: Any, controlnet: Any, embeddings: torch.Tensor, guidance: Guidance, control: Control
+    unet: Any, embeddings: torch.Tensor, guidance: Guidance, controls: Sequence[Control]
 ) -> Predictor:
-    """Noise of a UNet steered by a ControlNet (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
+    """Noise of a UNet steered by ControlNets (Zhang et al. 2023, arXiv 2302.05543), with classifier-free guidance.
 
     Args:
-        unet, controlnet: both under one ``cross_frame_attention``.
+        unet: with all ControlNets under one ``cross_frame_attention``.
         embeddings, guidance: as for ``text_predictor``.
-        control: what steers.
+        controls: the residuals of several ControlNets are added up.
     """
     branches = embeddings.shape[0]
     text = embeddings.to(unet.dtype)
@@ -121,25 +122,43 @@ def control_predictor(
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor, frames: slice) -> torch.Tensor:
         batch = repeat(latents.to(unet.dtype), "f c h w -> (b f) c h w", b=branches)
-        told = text_of(text, frames)
-        residuals: dict[str, Any] = {}
-        if float(timestep) in control.timesteps:
-            pictures = control.pictures[frames].to(latents.device, unet.dtype) / 255
-            down, middle = controlnet(
-                batch,
-                timestep,
-                encoder_hidden_states=told,
-                controlnet_cond=repeat(pictures, "f c h w -> (b f) c h w", b=branches),
-                conditioning_scale=control.scale,
-                return_dict=False,
-            )
-            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        own_text = text_of(text, frames)
+        residuals = control_residuals(controls, batch, timestep, frames, text=own_text)
         noise = unet(
-            batch, timestep, encoder_hidden_states=told, timestep_cond=condition, return_dict=False, **residuals
+            batch, timestep, encoder_hidden_states=own_text, timestep_cond=condition, return_dict=False, **residuals
         )[0]
         return guided(noise.float(), branches, guidance.scale)
 
     return predict
+
+
+def control_residuals(
+    controls: Sequence[Control], batch: torch.Tensor, timestep: torch.Tensor, frames: slice, *, text: torch.Tensor
+) -> dict[str, Any]:
+    """Residuals of ControlNets, summed, as arguments of the UNet; none where none steers at this timestep.
+
+    Args:
+        batch: scaled latents of these frames, (branches frames, c, h, w), in the networks' precision.
+        text: as ``text_of`` gives it.
+    """
+    added: list[torch.Tensor] = []
+    for control in controls:
+        if float(timestep) not in control.timesteps:
+            continue
+        pictures = control.pictures[frames].to(batch.device, batch.dtype) / 255
+        down, middle = control.network(
+            batch,
+            timestep,
+            encoder_hidden_states=text,
+            controlnet_cond=repeat(pictures, "f c h w -> (b f) c h w", b=len(batch) // len(pictures)),
+            conditioning_scale=control.scale,
+            return_dict=False,
+        )
+        residuals = [*down, middle]
+        added = [before + now for before, now in zip(added, residuals, strict=True)] if added else residuals
+    if not added:
+        return {}
+    return {"down_block_additional_residuals": added[:-1], "mid_block_additional_residual": added[-1]}
 
 
 def guided(noise: torch.Tensor, branches: int, scale: float, rescale: float = 0.0) -> torch.Tensor:

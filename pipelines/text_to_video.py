@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
+from pipelines.arguments import check_count, check_finite, check_frame_prompts, check_one
 from pipelines.attention import CrossFrame
 from pipelines.denoising import Predictor, Sampler, Watch, denoise, window_to_indices
 from pipelines.motion import motion_field as translation
@@ -54,12 +55,18 @@ class VideoRequest:
         steps, t0, t1 = self.num_inference_steps, self.t0, self.t1
         if self.moving and self.motion_window is None and not 0 <= t0 < t1 < steps:
             raise ValueError(f"need 0 <= t0 < t1 < num_inference_steps, not {t0=}, {t1=}")
-        if self.video_length < 1:
-            raise ValueError(f"video_length must be at least 1, not {self.video_length}")
+        check_count(video_length=self.video_length, num_inference_steps=steps)
+        check_finite(
+            eta=self.eta,
+            denoising_end=self.denoising_end,
+            motion_field_strength_x=self.motion_field_strength_x,
+            motion_field_strength_y=self.motion_field_strength_y,
+        )
         if self.frame_ids is not None and len(self.frame_ids) != self.video_length:
             raise ValueError(f"{len(self.frame_ids)} frame_ids for {self.video_length} frames")
-        if self.frame_prompts is not None and len(self.frame_prompts) != self.video_length:
-            raise ValueError(f"{len(self.frame_prompts)} frame_prompts for {self.video_length} frames")
+        for place in self.frame_ids or ():
+            check_finite(frame_ids=place)
+        check_frame_prompts(self.frame_prompts, self.video_length)
         if self.denoising_end is not None and self.first_frame is not None:
             raise ValueError("a first_frame is clean at the end of the steps: leave out denoising_end")
 
@@ -76,8 +83,8 @@ class VideoRequest:
 
     def shifts(self) -> torch.Tensor:
         """Where each frame looks, as ``motion.motion_field`` gives it."""
-        places = self.frame_ids or list(range(self.video_length))
-        field = translation(max(places) + 1, self.motion_field_strength_x, self.motion_field_strength_y)[places]
+        places = self.frame_ids or range(self.video_length)
+        field = translation(places, self.motion_field_strength_x, self.motion_field_strength_y)
         return field if self.motion_field else torch.zeros_like(field)
 
     def steps_to_do(self, timesteps: torch.Tensor, training_timesteps: int) -> int:
@@ -190,7 +197,8 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
                 ``"uint8"`` for an array in a quarter of the memory, anything else for one in 0..1.
             callback: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
             t0, t1: the motion window as step indices counted from the last step, t0 < t1.
-            frame_ids: the place in time of every frame, 0 first; ``range(video_length)`` by default.
+            frame_ids: the place in time of every frame, ``range(video_length)`` by default; the first frame stays, a
+                negative place lies before it.
             motion_window: the window as training timesteps instead, the same for any scheduler and step count.
             motion_field, cross_frame_attention: switch either half of the method off.
             first_frame: what frame 0 is, uint8 (height, width, 3); the others begin at the end of the motion window as
@@ -207,10 +215,11 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             FloatingPointError: where latents or pictures are not finite, also after a second try in float32.
         """
         check_one(prompt, num_videos_per_prompt)
+        check_finite(guidance_scale=guidance_scale)
         request = VideoRequest(
             video_length=video_length,
-            height=height or self.own_side_px(),
-            width=width or self.own_side_px(),
+            height=height or self.own_size_px()[1],
+            width=width or self.own_size_px()[0],
             num_inference_steps=num_inference_steps,
             eta=eta,
             generator=generator,
@@ -236,9 +245,3 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
         predict = text_predictor(self.unet, embeddings, self.guidance(guidance_scale))
         return self.paint(predict, len(embeddings), request, options)
-
-
-def check_one(prompt: str | list[str] | None, num_videos_per_prompt: int) -> None:
-    """Raise ValueError for more than one video at a time."""
-    if num_videos_per_prompt != 1 or (isinstance(prompt, list) and len(prompt) != 1):
-        raise ValueError("one prompt and one video at a time")

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from pipelines.arguments import check_finite, check_one
 from pipelines.attention import CrossFrame
 from pipelines.denoising import Watch
 from pipelines.predictors import text_predictor
-from pipelines.text_to_video import TextToVideoMixin, VideoRequest, check_one
+from pipelines.text_to_video import TextToVideoMixin, VideoRequest
 from pipelines.video import RunOptions, VideoPipelineOutput, blended, listed
 
 
@@ -25,6 +26,7 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
     """
 
     heeds_force_upcast = True
+    usual_sample_size = 128
     safety_checker = None  # there is none for this family
 
     @torch.no_grad()
@@ -92,12 +94,13 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
             Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
         """
         check_one(prompt, num_videos_per_prompt)
+        check_finite(guidance_scale=guidance_scale, guidance_rescale=guidance_rescale)
         if cross_attention_kwargs:
             raise ValueError("cross_attention_kwargs has no effect here; give adapters their weight by set_adapters()")
         request = VideoRequest(
             video_length=video_length,
-            height=height or self.own_side_px(),
-            width=width or self.own_side_px(),
+            height=height or self.own_size_px()[1],
+            width=width or self.own_size_px()[0],
             num_inference_steps=num_inference_steps,
             eta=eta,
             generator=generator,

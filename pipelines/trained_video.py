@@ -9,10 +9,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
+from pipelines.arguments import check_count, check_finite, check_one
 from pipelines.denoising import Sampler, denoise
 from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import video_predictor
-from pipelines.text_to_video import TextToVideoMixin, check_one
+from pipelines.text_to_video import TextToVideoMixin
 from pipelines.video import RunOptions, VideoPipelineOutput
 
 
@@ -74,12 +75,13 @@ class TrainedVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
             ValueError: for arguments out of bounds, before anything is computed.
             Cancelled, FloatingPointError: as ``TextToVideoPipeline``.
         """
-        check_one(prompt, 1)
+        check_one(prompt)
+        check_count(video_length=video_length, num_inference_steps=num_inference_steps)
+        check_finite(guidance_scale=guidance_scale, eta=eta)
         if first_frame is not None or frame_prompts is not None:
             raise ValueError("a model that was trained on videos takes no first_frame and no frame_prompts")
-        if video_length < 1:
-            raise ValueError(f"video_length must be at least 1, not {video_length}")
-        height, width = height or self.own_side_px(), width or self.own_side_px()
+        own_width, own_height = self.own_size_px()
+        height, width = height or own_height, width or own_width
         self.check_inputs(prompt, height, width, 1)
         options = options or RunOptions()
         skip_silent_entry(self.unet)

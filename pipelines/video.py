@@ -1,5 +1,4 @@
-"""What the pipelines of all modes share: how a run is watched, guidance, prompts by frame, a video's motion, and what
-comes out."""
+"""Parts that the pipelines of all modes share: watching a run, guidance, prompts by frame, motion and the output."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from diffusers.utils import BaseOutput
 from PIL.Image import Image
 
 from errors import Cancelled
+from pipelines.arguments import check_count
 from pipelines.attention import CrossFrame, cross_frame_attention
 from pipelines.autoencoding import FrameAutoencodingMixin
 from pipelines.denoising import Plan, Predictor, Sampler, Watch, denoise
@@ -24,9 +24,9 @@ from pipelines.prompt_blending import blend_prompts
 
 @dataclass
 class VideoPipelineOutput(BaseOutput):
-    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, a tensor (frames, 3, height, width) or a
-    list of them; or latents (frames, c, h, w). ``nsfw_content_detected``: one bool per frame, or None without a safety
-    checker."""
+    """``images``: pictures (frames, height, width, 3), float32 in 0..1 or uint8, a tensor (frames, 3, height, width) or
+    a list of them; or latents (frames, c, h, w). ``nsfw_content_detected``: one bool per frame, or None without a
+    safety checker."""
 
     images: np.ndarray | torch.Tensor | list[Image]
     nsfw_content_detected: list[bool] | None
@@ -39,7 +39,7 @@ class VideoPipelineOutput(BaseOutput):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out and watched.
+    """Options of carrying out and watching a run; the picture depends on ``attention`` alone.
 
     ``chunk_size``: frames computed at once (all by default); changes memory, never the picture.
     ``attention``: how frames attend to each other.
@@ -58,8 +58,9 @@ class RunOptions:
     callback_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, not {self.chunk_size}")
+        check_count(callback_steps=self.callback_steps)
+        if self.chunk_size is not None:
+            check_count(chunk_size=self.chunk_size)
 
     def look(self) -> None:
         """See before the first step whether to go on."""
@@ -72,15 +73,23 @@ class RunOptions:
 class VideoPipelineMixin(FrameAutoencodingMixin):
     """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings.
 
-    ``draws_together`` says that the network sees all frames at once, whatever the chunk size.
+    ``draws_together`` says that the network sees all frames at once, whatever the chunk size; ``usual_sample_size`` is
+    the side of the latents where the UNet does not say it.
     """
 
     draws_together: ClassVar[bool] = False
+    usual_sample_size: ClassVar[int] = 64
     scheduler: Any
 
+    def own_size_px(self) -> tuple[int, int]:
+        """Width and height of the pictures that the checkpoint was trained on."""
+        sample_size = self.unet.config.sample_size or self.usual_sample_size
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        return width * self.vae_scale_factor, height * self.vae_scale_factor  # type: ignore[attr-defined]
+
     def own_side_px(self) -> int:
-        """The side of the pictures that the checkpoint was trained on."""
-        return self.unet.config.sample_size * self.vae_scale_factor  # type: ignore[attr-defined]
+        """The shorter side of the pictures that the checkpoint was trained on."""
+        return min(self.own_size_px())
 
     @contextmanager
     def loop(
@@ -138,8 +147,8 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
         return self.image_processor.numpy_to_pt(pictures) if output_type == "pt" else pictures
 
     def is_guided(self, guidance_scale: float) -> bool:
-        """Whether classifier-free guidance runs; not at 1 and below, nor with a UNet that was distilled with it and
-        takes the scale as an embedding (Meng et al. 2023, arXiv 2210.03142; latent consistency models)."""
+        """Return whether classifier-free guidance runs; not at 1 and below, nor with a UNet that was distilled with it
+        and takes the scale as an embedding (Meng et al. 2023, arXiv 2210.03142; latent consistency models)."""
         return guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None
 
     def guidance(self, guidance_scale: float, guidance_rescale: float = 0.0) -> Guidance:
@@ -180,8 +189,8 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
 
 @dataclass(frozen=True)
 class Motion:
-    """Where each frame looks, (frames, 2) as ``motion.motion_field`` gives it, and between which steps of the
-    sampler the frames after the anchor come into being: T at ``start`` and T' at ``end``."""
+    """Motion of a video: ``shifts`` (frames, 2) as ``motion.motion_field`` gives them, and the steps of the sampler
+    between which the frames after the anchor come into being, T at ``start`` and T' at ``end``."""
 
     shifts: torch.Tensor
     start: int
@@ -210,20 +219,8 @@ def denoise_with_motion(
     return denoise(predict, sampler, together, range(start, last), plan)
 
 
-def check_video(prompt: str | list[str], image: np.ndarray) -> tuple[int, int, int]:
-    """Frames, height and width of a video that a pipeline is given, with one prompt; raises ValueError."""
-    if isinstance(prompt, list) and len(prompt) != 1:
-        raise ValueError("one prompt and one video at a time")
-    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"image must be uint8 (frames, height, width, 3), not {image.dtype} {image.shape}")
-    frames, height, width = image.shape[:3]
-    if height % 8 or width % 8:
-        raise ValueError(f"sides must be multiples of 8, not {width}x{height}")
-    return frames, height, width
-
-
 def blended(frame_prompts: Sequence[str], encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """What is known of each text, (branches, ...), for each frame: (branches, frames, ...)."""
+    """Blend what is encoded of each text, (branches, ...), for each frame: (branches, frames, ...)."""
     frames = []
     for moment in blend_prompts(frame_prompts):
         before, after = (encoded[frame_prompts[frame]] for frame in (moment.before, moment.after))

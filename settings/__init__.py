@@ -15,12 +15,20 @@ from settings.fields import (
     Scheduler,
     Size,
     Whole,
-    about,
     check_pixels,
     check_printable,
     field_facts,
+    shown,
 )
-from settings.schema import MODES, ControlSettings, DirectorSettings, EditSettings, SourceSettings, TextToVideoSettings
+from settings.schema import (
+    SETTINGS_BY_MODE,
+    ControlSettings,
+    DirectorSettings,
+    EditSettings,
+    SourceSettings,
+    TextToVideoSettings,
+    is_directed,
+)
 
 __all__ = [
     "MAX_FRAMES",
@@ -28,7 +36,7 @@ __all__ = [
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MAX_STORYBOARD_CHARS",
-    "MODES",
+    "SETTINGS_BY_MODE",
     "TRAINING_TIMESTEPS",
     "Anchors",
     "AttentionBlocks",
@@ -45,8 +53,9 @@ __all__ = [
     "SourceSettings",
     "TextToVideoSettings",
     "Whole",
-    "about",
     "check_pixels",
     "check_printable",
     "field_facts",
+    "is_directed",
+    "shown",
 ]

@@ -1,10 +1,14 @@
-"""Types and facts that settings are declared with: bounds, labels, units, checks of text and size."""
+"""Types and facts that settings are declared with: bounds, units, checks of text and size."""
 
 import unicodedata
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from annotators.controls import CONTROLS
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 2000
@@ -15,14 +19,13 @@ MAX_PIXELS = 64 * 1024 * 1024
 TRAINING_TIMESTEPS = 1000
 
 Scheduler = Literal["ddim", "dpm++ 2m", "dpm++ 2m karras", "euler", "euler a", "unipc", "lcm"]
-Control = Literal["canny", "depth", "pose"]
 Anchors = Literal["first", "previous", "first + previous", "all", "itself"]
 AttentionBlocks = Literal["all", "encoder", "decoder"]
 DepthEstimator = Literal["auto", "depth-anything-v2-small", "dpt-hybrid-midas", "toyworld"]
 
 
-def _whole(value: Any) -> Any:
-    """JSON and sliders write 8 as 8.0; anything with a fraction stays a float and is refused."""
+def _whole(value: object) -> object:
+    """Return 8 for 8.0, as JSON and sliders write it; anything with a fraction stays a float and is refused."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -30,21 +33,53 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Size = Annotated[int, BeforeValidator(_whole), Field(ge=64, le=2048, multiple_of=8)]
 
 
-def about(label: str, unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
-    """What a field's schema says besides its type and bounds."""
-    return {"label": label, "unit": unit, "advanced": advanced, "lines": lines}
+def _registered(value: object) -> object:
+    """Refuse any value but the name of a control kind, as pydantic refuses what a Literal has not."""
+    if value not in tuple(CONTROLS):
+        *others, last = (repr(name) for name in CONTROLS)
+        expected = " or ".join([", ".join(others), last] if others else [last])
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return value
+
+
+class _ControlSchema:
+    """Adds the control kinds that there are now to the JSON schema of a text."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(CONTROLS)}
+
+
+Control = Annotated[str, BeforeValidator(_registered), _ControlSchema()]
+
+
+def shown(unit: str | None = None, *, advanced: bool = False, lines: int = 1) -> dict[str, Any]:
+    """Return facts of a field's control that JSON schema has no key for, for ``json_schema_extra``.
+
+    Args:
+        unit: of a number.
+        advanced: the control is under Advanced on the page.
+        lines: of a text box.
+    """
+    return {"unit": unit, "advanced": advanced, "lines": lines}
+
+
+def field_facts(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """Return the facts that a settings class declares about each field, as one flat JSON schema by the field's name.
+
+    Keys: ``type``, ``minimum``, ``maximum``, ``enum``, ``default``, ``description``, ``label``, ``unit``, ``advanced``,
+    ``lines``; and ``optional``, true where None is a value. Controls, options and documentation are made from them.
+    """
+    return _field_facts(kind, tuple(CONTROLS))
 
 
 @cache
-def field_facts(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """What a settings class declares about each field, as one flat JSON schema each: ``type``, ``minimum``,
-    ``maximum``, ``enum``, ``default``, ``label``, ``unit``, ``description``, ``advanced``; and ``optional``, whether
-    None is a value. Controls, options and documentation are made from it."""
+def _field_facts(kind: type[BaseModel], _controls: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Read the facts from the JSON schema, once for each state of the table of control kinds."""
     facts = {}
     for name, declared in kind.model_json_schema()["properties"].items():
         variants = declared.get("anyOf", [declared])
         concrete = next(variant for variant in variants if variant["type"] != "null")
-        flat = {**declared, **concrete, "optional": len(variants) > 1}
+        flat = {**shown(), **declared, **concrete, "label": declared["title"], "optional": len(variants) > 1}
         # Of an optional number pydantic gives the bounds under its own names.
         bounds = {new: flat[old] for old, new in (("ge", "minimum"), ("le", "maximum")) if old in flat}
         facts[name] = flat | bounds
@@ -52,7 +87,7 @@ def field_facts(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
 
 
 def check_printable(text: str) -> None:
-    """Raise ValueError where a text has signs that nobody sees, which hide or turn what is written."""
+    """Raise ValueError where a text has invisible characters that hide or turn what is written."""
     for character in text:
         hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
         turns_text = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -6,29 +6,31 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from errors import InvalidSettings
-from settings.schema import MODES, Settings, TextToVideoSettings
+from settings.base import GenerationSettings, Settings
+from settings.schema import SETTINGS_BY_MODE, TextToVideoSettings
 
 Validated = TypeVar("Validated", bound=Settings)
 
 MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 
 
-def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Settings:
-    """Validated settings from plain values; a ``mode`` among them wins over the argument.
+def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> GenerationSettings:
+    """Validate plain values as settings; a ``mode`` among them wins over the argument.
 
     Raises InvalidSettings with one line that names the setting, the trouble and the bounds.
     """
     fields = dict(values)
-    kind = MODES.get(str(fields.pop("mode", mode)))
+    kind = SETTINGS_BY_MODE.get(str(fields.pop("mode", mode)))
     if kind is None:
-        raise InvalidSettings(f"mode: must be one of {', '.join(MODES)}")
+        raise InvalidSettings(f"mode: must be one of {', '.join(SETTINGS_BY_MODE)}")
     return validate(kind, fields)
 
 
 def validate(kind: type[Validated], fields: Mapping[str, Any]) -> Validated:
-    """Settings of a kind from its fields; raises InvalidSettings with one line."""
+    """Validate fields as settings of a kind; raises InvalidSettings with one line."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
@@ -36,10 +38,10 @@ def validate(kind: type[Validated], fields: Mapping[str, Any]) -> Validated:
 
 
 def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:
-    """The mapping in a YAML or JSON text; raises InvalidSettings where it is something else.
+    """Read the mapping in a YAML or JSON text; raises InvalidSettings where it is something else.
 
     ``only_json`` is for texts of strangers: YAML's aliases can make a few bytes into gigabytes. JSON is always tried
-    first, because YAML reads the two halves of an emoji that JSON escapes as two broken signs.
+    first, because YAML reads the two halves of an emoji that JSON escapes as two broken characters.
     """
     try:
         values = json.loads(text)
@@ -58,16 +60,16 @@ def _read_yaml(text: str) -> Any:
 
 
 def to_json(settings: Settings) -> str:
-    """One line of JSON, the form in which settings travel inside a video."""
+    """Return settings as one line of JSON, the form in which they travel inside a video."""
     return json.dumps(settings.to_dict(), ensure_ascii=True, allow_nan=False)
 
 
-def from_json(text: str) -> Settings:
-    """What ``to_json`` wrote; raises InvalidSettings for anything else."""
+def from_json(text: str) -> GenerationSettings:
+    """Read the output of ``to_json``; raises InvalidSettings for anything else."""
     return parse(read_mapping(text, only_json=True))
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: ErrorDetails) -> str:
     """One readable line for one pydantic error."""
     name = str(error["loc"][0])[:MAX_NAME_CHARS] if error["loc"] else ""
     context, kind = error.get("ctx", {}), error["type"]
@@ -109,7 +111,7 @@ def _sentence(error: Any) -> str:
     return f"{name}: {message}" if name else message
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value from outside in a few characters, however large or nested it is."""
     if isinstance(value, int) and value.bit_length() > 128:
         return "a huge number"

@@ -4,7 +4,7 @@ A field's type, bounds, default, label, description and unit are declared once; 
 line's options, the API's parameters, the YAML keys and the metadata inside a video are all made from them.
 """
 
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeGuard
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,8 @@ from settings.fields import (
     DepthEstimator,
     Size,
     Whole,
-    about,
     check_pixels,
+    shown,
 )
 
 
@@ -29,13 +29,15 @@ class TextToVideoSettings(MotionSettings):
 
     width: Size | None = Field(
         None,
+        title="Width",
         description="A multiple of 8; empty takes the checkpoint's own.",
-        json_schema_extra=about("Width", "pixels", advanced=True),
+        json_schema_extra=shown("pixels", advanced=True),
     )
     height: Size | None = Field(
         None,
+        title="Height",
         description="A multiple of 8; empty takes the checkpoint's own.",
-        json_schema_extra=about("Height", "pixels", advanced=True),
+        json_schema_extra=shown("pixels", advanced=True),
     )
 
     @model_validator(mode="after")
@@ -52,19 +54,21 @@ class DirectorSettings(TextToVideoSettings):
 
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
+        title="What happens",
         description="Moments, such as 'a red circle -> a blue circle', or a sentence for a language model.",
-        json_schema_extra=about("What happens"),
     )
     anchors: Anchors | None = Field(  # type: ignore[assignment] # wider than in other modes: rows have their own
         None,
+        title="Anchor frames",
         description="Whom every frame attends to. Empty takes what suits the checkpoint, or with an anchor period or a "
         "match filter the first.",
-        json_schema_extra=about("Anchor frames", advanced=True),
+        json_schema_extra=shown(advanced=True),
     )
     motion_field: bool = Field(
         False,
+        title="Motion in latents",
         description="Frames start from the first one's moved latents; off, from its noise.",
-        json_schema_extra=about("Motion in latents", advanced=True),
+        json_schema_extra=shown(advanced=True),
     )
 
 
@@ -75,28 +79,32 @@ class SourceSettings(GenerationSettings):
         8,
         ge=1,
         le=MAX_FRAMES,
+        title="Frames",
         description="At most so many frames of the source.",
-        json_schema_extra=about("Frames", "frames"),
+        json_schema_extra=shown("frames"),
     )
     fps: Whole = Field(
         4,
         ge=1,
         le=60,
+        title="Frame rate",
         description="How many frames are taken from each second of the source, and played.",
-        json_schema_extra=about("Frame rate", "frames per second"),
+        json_schema_extra=shown("frames per second"),
     )
     source_start: float = Field(
         0.0,
         ge=0,
         le=86_400,
+        title="Start",
         description="Where in the source to begin.",
-        json_schema_extra=about("Start", "seconds", advanced=True),
+        json_schema_extra=shown("seconds", advanced=True),
     )
     resolution: Size | None = Field(
         None,
+        title="Resolution",
         description="The shorter side, a multiple of 8; the other keeps the source's shape. Empty takes the "
         "checkpoint's own.",
-        json_schema_extra=about("Resolution", "pixels", advanced=True),
+        json_schema_extra=shown("pixels", advanced=True),
     )
 
 
@@ -106,58 +114,64 @@ class ControlSettings(SourceSettings, MotionSettings):
     mode: ClassVar[str] = "control"
 
     control: Control = Field(
+        title="Control",
         description="What is taken from the source: its edges, its depth, or the skeletons of its people.",
-        json_schema_extra=about("Control"),
     )
     source_is_control: bool = Field(
         False,
+        title="My video already is a control video",
         description="The source already is a control video: it is used as it is.",
-        json_schema_extra=about("My video already is a control video"),
     )
     conditioning_scale: float = Field(
         1.0,
         ge=0,
         le=2,
+        title="Conditioning scale",
         description="How strongly the control steers.",
-        json_schema_extra=about("Conditioning scale"),
     )
     control_start: float = Field(
         0.0,
         ge=0,
         le=1,
+        title="Control start",
         description="At which share of the steps the control begins.",
-        json_schema_extra=about("Control start", "share of the steps", advanced=True),
+        json_schema_extra=shown("share of the steps", advanced=True),
     )
     control_end: float = Field(
         1.0,
         ge=0,
         le=1,
+        title="Control end",
         description="At which share of the steps the control ends.",
-        json_schema_extra=about("Control end", "share of the steps", advanced=True),
+        json_schema_extra=shown("share of the steps", advanced=True),
     )
     canny_low: Whole = Field(
         100,
         ge=0,
         le=255,
+        title="Low threshold",
         description="Edges: brightness steps above this carry a line on.",
-        json_schema_extra=about("Low threshold", "levels of 255", advanced=True),
+        json_schema_extra=shown("levels of 255", advanced=True),
     )
     canny_high: Whole = Field(
         200,
         ge=0,
         le=255,
+        title="High threshold",
         description="Edges: brightness steps above this begin a line.",
-        json_schema_extra=about("High threshold", "levels of 255", advanced=True),
+        json_schema_extra=shown("levels of 255", advanced=True),
     )
     depth_estimator: DepthEstimator = Field(
         "auto",
+        title="Depth estimator",
         description="Depth: the network that estimates it; auto takes what suits the checkpoint.",
-        json_schema_extra=about("Depth estimator", advanced=True),
+        json_schema_extra=shown(advanced=True),
     )
     motion_field: bool = Field(
         False,
+        title="Motion in latents",
         description="Moves the latents as well, on top of what the control does.",
-        json_schema_extra=about("Motion in latents", advanced=True),
+        json_schema_extra=shown(advanced=True),
     )
 
     @model_validator(mode="after")
@@ -181,19 +195,24 @@ class EditSettings(SourceSettings):
 
     prompt: str = Field(
         max_length=MAX_PROMPT_CHARS,
+        title="Instruction",
         description="What to change, as an instruction, such as: make it night.",
-        json_schema_extra=about("Instruction"),
     )
     image_guidance_scale: float = Field(
         1.5,
         ge=1,
         le=10,
+        title="Image guidance scale",
         description="How closely the pictures keep to the source.",
-        json_schema_extra=about("Image guidance scale"),
     )
 
 
 # Every mode there is; a tagged union over ``mode``.
-MODES: dict[str, type[Settings]] = {
+SETTINGS_BY_MODE: dict[str, type[GenerationSettings]] = {
     kind.mode: kind for kind in (TextToVideoSettings, DirectorSettings, ControlSettings, EditSettings)
 }
+
+
+def is_directed(settings: Settings) -> TypeGuard[DirectorSettings]:
+    """Return whether the prompt is for a director: moments, or a sentence for a language model."""
+    return settings.mode == DirectorSettings.mode

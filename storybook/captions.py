@@ -60,7 +60,7 @@ def place_phrase(place: str, choose: Choose = lambda *options: options[0]) -> st
 
 
 def _subject(scene: Scene, choose: Choose, chance: Callable[[float], bool]) -> tuple[str, str]:
-    """What the scene shows, with its articles, and where in the picture it is unless that is standard."""
+    """Return the scene's things in words, with articles, and their place in the picture unless that is standard."""
     first, *others = scene.things
     if not others:
         if chance(0.12):
@@ -113,7 +113,7 @@ def _noun(placed: Placed, choose: Choose, chance: Callable[[float], bool]) -> st
 
 
 def _in_company(placed: Placed) -> bool:
-    """Whether its size is that of one of several: between the sizes that have words."""
+    """Return True for the size of one thing among several, which lies between the sizes that have words."""
     return 0.32 < placed.size < 0.48
 
 

@@ -218,7 +218,7 @@ OWN_VERBS: dict[str, tuple[str, ...]] = {
 
 
 def verbs_of(thing: Thing) -> tuple[str, ...]:
-    """What a thing may be said to be doing."""
+    """Return the verbs for a thing's doing."""
     if thing.name in OWN_VERBS:
         return OWN_VERBS[thing.name]
     return VEHICLE_VERBS if thing.name in VEHICLES else VERBS_BY_MOVES[thing.moves]

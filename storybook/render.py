@@ -124,7 +124,7 @@ def _value_and_chroma(plain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _main_colour_share(plain: np.ndarray, alpha: np.ndarray, main_hue: int | None) -> np.ndarray:
-    """How far each pixel belongs to the drawing's main colour, 0..1."""
+    """Return each pixel's membership in the drawing's main colour, 0..1."""
     value, chroma = _value_and_chroma(plain)
     body = (alpha > 0.9) & (value > 0.25)
     colourful = body & (chroma > GREY)

@@ -1,4 +1,4 @@
-"""What is where: frozen descriptions of scenes, and how to draw them at random.
+"""The contents of the storybook: frozen descriptions of scenes, and random draws of them.
 
 Lengths are fractions of the picture's shorter side, x to the right and y downwards, angles in degrees
 counter-clockwise. Nothing here knows about pixels.
@@ -108,7 +108,7 @@ class Scene:
 
     @property
     def stacked(self) -> bool:
-        """Whether the first of two things is on top of the second, rather than side by side."""
+        """True if the first of two things is on top of the second, rather than side by side."""
         if len(self.things) != 2:
             return False
         first, second = self.things
@@ -117,8 +117,11 @@ class Scene:
 
 @dataclass(frozen=True)
 class Variety:
-    """How a world varies: ``things`` is how many of the list occur, ``place_variation`` how much places differ, all
-    others are the chances that something is drawn otherwise than standard (and named, except ``roaming``)."""
+    """Variation of a world.
+
+    ``things`` is the number of things of the list that occur, ``place_variation`` the amount by which places differ;
+    all others are chances that something is drawn otherwise than standard (and named, except ``roaming``).
+    """
 
     things: int = 205
     plain: float = 0.12
@@ -158,7 +161,7 @@ STAGES = (
 
 
 def held_out_pair(thing: str, place: str) -> bool:
-    """Whether training never shows this thing in this place: about a tenth of all pairs."""
+    """Return True if training never shows this thing in this place, as with about a tenth of all pairs."""
     if place not in PLACES or (thing, place) in ALWAYS_SHOWN:
         return False
     return zlib.crc32(f"{thing} in {place}".encode()) % 10 == 0
@@ -175,7 +178,7 @@ def position_word(x: float, y: float) -> str:
 
 
 def takes_colour(name: str) -> bool:
-    """Whether a colour word changes this thing."""
+    """Return True if a colour word changes this thing."""
     return name not in OWN_COLOURS
 
 
@@ -207,7 +210,7 @@ def random_place(random: np.random.Generator, thing: Thing, variety: Variety) ->
 def _random_things(
     random: np.random.Generator, thing: Thing, second: Thing, place: str, variety: Variety
 ) -> tuple[tuple[Placed, ...], bool]:
-    """What stands in the scene, and whether it roams."""
+    """Draw the things of the scene; also return True if the single thing roams."""
     chance = random.random()
     if chance < variety.second and second != thing:
         if random.random() < STACKED:

@@ -28,7 +28,7 @@ class Thing:
         return (self.name, *self.aliases)
 
     def has_side(self, drawing: int = 0) -> bool:
-        """Whether it can be told which way this drawing of it faces."""
+        """Return True if this drawing of it faces to a side that can be told."""
         return self.facing[drawing] != FRONT
 
 

@@ -63,7 +63,7 @@ _TABLES = (PLACE_PHRASES, POSITION_PHRASES, SIZE_WORDS, COLOUR_WORDS, NUMBERS, M
 
 
 def unknown_words(text: str) -> tuple[Unknown, ...]:
-    """What the text asks for that the storybook does not know, in the order of the text, each once."""
+    """Return the words of the text that the storybook does not know, in order, each once."""
     found: dict[str, Unknown] = {}
     for word in _words(text):
         if word not in found and not _known(word):
@@ -72,7 +72,7 @@ def unknown_words(text: str) -> tuple[Unknown, ...]:
 
 
 def remark(text: str) -> str:
-    """What to tell somebody before their prompt is drawn; empty where the storybook knows every word."""
+    """Return the remark on a prompt before it is drawn; empty if the storybook knows every word."""
     unknown = unknown_words(text)
     if not unknown:
         return ""

@@ -1,5 +1,7 @@
 """Tiny random networks in the real formats: everything a pipeline needs, in milliseconds on a CPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -191,3 +193,43 @@ def image_unet():
         cross_attention_dim=16,
         norm_num_groups=4,
     ).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(components, tmp_path_factory):
+    """A checkpoint, a ControlNet that fits it, one that does not, and an editing UNet."""
+    from diffusers import ControlNetModel
+
+    from pipelines.text_to_video import TextToVideoPipeline
+
+    root = tmp_path_factory.mktemp("models")
+    TextToVideoPipeline(**components).save_pretrained(root / "tiny")
+    config, options = components["unet"].config, {"conditioning_embedding_out_channels": (4, 4, 4, 4)}
+    ControlNetModel.from_unet(components["unet"], **options).save_pretrained(root / "control")
+    wider = UNet2DConditionModel.from_config(config, cross_attention_dim=24)
+    ControlNetModel.from_unet(wider, **options).save_pretrained(root / "wide")
+    UNet2DConditionModel.from_config(config, in_channels=8).save_pretrained(root / "edit")
+    return root
+
+
+@pytest.fixture
+def steered_model(tiny_folders):
+    """A Model with two rows of tiny networks: "tiny" draws and follows videos, "tiny-edit" edits."""
+    from model import Model
+    from model_manager.builtin_models import ModelRow
+
+    root = tiny_folders
+    nets = {"canny": str(root / "control"), "pose": str(root / "wide"), "depth": str(root / "none")}
+    tiny = ModelRow("tiny", "Tiny", str(root / "tiny"), "", motion_window=(500, 700), controlnets=nets)
+    editor = replace(tiny, name="tiny-edit", unet=str(root / "edit"), controlnets={}, edits=True)
+    model = Model(device="cpu")
+    model.rows = {"tiny": tiny, "tiny-edit": editor}
+    return model
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory, components):
+    """Specifications of diffusers' own video pipelines with tiny random weights, by name."""
+    from tests.foreign import write_rows
+
+    return write_rows(tmp_path_factory.mktemp("pipelines"), components)

@@ -4,6 +4,7 @@ Sizes are those of diffusers' own tests (its tests/pipelines), or smaller.
 """
 
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ import diffusers
 import torch
 from transformers import T5Config, T5EncoderModel, T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
+from comparison.engine_specs import ENGINES, DiffusersPipeline
+
+SMALL = {"height": 16, "width": 16, "num_inference_steps": 2, "guidance_scale": 3.0}
+WAN = DiffusersPipeline("", float32_parts=("vae",), call={**SMALL, "max_sequence_length": 16}, frames=(4, 1))
+LTX = DiffusersPipeline("", call={**SMALL, "height": 32, "width": 32, "max_sequence_length": 16}, frames=(8, 1))
+COGVIDEOX = DiffusersPipeline("", call=SMALL, frames=(8, 1), longest=9)
+IMAGES = {**SMALL, "height": 64, "width": 64}
 WORDS = ["▁a", "▁red", "▁circle", *string.ascii_lowercase]
 
 
@@ -161,3 +169,21 @@ def write_modelscope(folder: Path, components: dict[str, Any]) -> str:
     """diffusers' pipeline for ModelScope, which has the older kind of callback."""
     diffusers.TextToVideoSDPipeline(**modelscope_parts(components, 8)).save_pretrained(folder)
     return str(folder)
+
+
+def write_rows(folder: Path, components: dict[str, Any]) -> dict[str, DiffusersPipeline]:
+    """A specification for each real class, of a folder with tiny random weights."""
+    checkpoint, motion = write_animatediff(folder, components)
+    animatediff = ENGINES["animatediff"].pipeline
+    assert animatediff is not None
+    return {
+        "animatediff": replace(
+            animatediff, source=checkpoint, parts={"motion_adapter": ("MotionAdapter", motion)}, call=IMAGES
+        ),
+        "wan": replace(WAN, source=write_wan(folder / "wan")),
+        "ltx": replace(LTX, source=write_ltx(folder / "ltx")),
+        "cogvideox": replace(COGVIDEOX, source=write_cogvideox(folder / "cogvideox")),
+        "modelscope": DiffusersPipeline(
+            write_modelscope(folder / "modelscope", components), call=IMAGES, frames=(1, 0)
+        ),
+    }

@@ -12,8 +12,8 @@ import weights
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 
 from errors import Cancelled, ModelUnavailable
-from generation.modes import build_scheduler
-from media.video_io import read_metadata
+from generation.schedulers import build_scheduler
+from media.metadata import read_metadata
 from model import Model
 from model_manager import loader
 from model_manager.builtin_models import ModelRow

@@ -117,9 +117,6 @@ def standing_person():
     return people[None]
 
 
-# --- canny -----------------------------------------------------------------------------------------------------
-
-
 def test_canny_outlines_a_square():
     """Edges lie on the outline of what is drawn, are white on black, and are the same in all channels."""
     frames = np.zeros((2, 64, 80, 3), np.uint8)
@@ -141,9 +138,6 @@ def test_canny_refuses_thresholds_that_mean_nothing(low, high):
     """OpenCV would swap or take them silently."""
     with pytest.raises(ValueError, match="low"):
         Canny(low, high)
-
-
-# --- depth -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["depth anything", "dpt"])
@@ -181,9 +175,6 @@ def test_depth_in_metres_is_refused(depth_folders, clip):
     """In metres far is large: the picture would be a negative, and the ControlNet would follow it."""
     with pytest.raises(ModelUnavailable, match="estimates metres"):
         Depth(depth_folders["metric"])(clip)
-
-
-# --- pose ------------------------------------------------------------------------------------------------------
 
 
 def test_pose_draws_at_most_eight_people(pose_folders, clip):
@@ -273,9 +264,6 @@ def test_the_estimator_sees_the_region_and_answers_in_pixels_of_the_picture():
     assert np.abs(keypoints - (61.5, 88.25)).max() < 0.6
 
 
-# --- skeletons -------------------------------------------------------------------------------------------------
-
-
 def test_limbs_and_joints_have_their_openpose_colours():
     """A ControlNet tells left from right, and an arm from a leg, by these colours alone."""
     person = standing_person()
@@ -329,9 +317,6 @@ def test_a_person_partly_outside_is_drawn_as_far_as_the_picture_goes():
     still = draw_skeleton(standing_person(), 256, 256)
     assert np.array_equal(moved[:, 110:], still[:, 10:-100])
     assert not moved[:, :100].any()
-
-
-# --- loading and stopping --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -13,25 +13,26 @@ ROOT = Path(__file__).parents[1]
 
 # Each package, or module at the root, and what else of the project it may import; its own modules it always may. The
 # first row that fits counts. A lower layer stands above a higher one, and imports nothing of it.
-LAYERS = ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director", "toyworld"]
+LAYERS = ["errors", "utils", "annotators", "settings", "media", "pipelines", "model_manager", "director", "toyworld"]
 LAYERS += ["storybook"]
 MAY_IMPORT = {
     "errors": [],
     "utils": ["errors"],
-    "settings": ["errors"],
+    "annotators": ["errors", "utils"],
+    "settings": ["errors", "annotators"],
     "media": ["errors"],
     "pipelines": ["errors", "utils"],
-    "model_manager": ["errors", "utils", "settings"],
-    "annotators": ["errors", "utils"],
+    "model_manager": ["errors", "utils", "annotators", "settings"],
     "director": ["errors", "utils", "settings", "model_manager"],
     "toyworld": ["errors", "utils", "media", "annotators"],
     "storybook": ["errors", "utils", "media", "annotators"],
-    "generation": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "annotators", "director"],
-    "model": ["errors", "utils", "settings", "media", "pipelines", "model_manager", "generation"],
+    "generation": ["errors", "utils", "annotators", "settings", "media", "pipelines", "model_manager", "director"],
+    "model": ["errors", "utils", "annotators", "settings", "model_manager", "generation"],
+    "library": ["errors", "utils", "settings", "media"],
     "evaluation": [*LAYERS, "generation", "model"],
     "comparison": [*LAYERS, "generation", "model", "evaluation"],
     "cli": [*LAYERS, "generation", "model", "evaluation", "comparison"],
-    "web": [*LAYERS, "generation", "model", "evaluation", "comparison"],
+    "web": [*LAYERS, "library", "generation", "model", "evaluation", "comparison"],
     "app_*": ["settings", "web"],
     "inference": ["cli", "errors"],
     "app": ["app_*", "web"],
@@ -39,7 +40,10 @@ MAY_IMPORT = {
 BESIDE = ["training", "benchmarks", "tests"]  # may import everything; no row names them
 # They can be imported in a moment: a mistake in an option is told before PyTorch is read.
 LIGHT_PACKAGES = ["errors", "utils", "settings", "media", "model_manager", "annotators", "director", "cli", "inference"]
-LIGHT = [f"comparison.{name}" for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_engine")]
+LIGHT = [
+    f"comparison.{name}"
+    for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_loader", "diffusers_engine")
+]
 LIGHT += ["storybook.vocabulary"]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 

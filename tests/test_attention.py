@@ -10,8 +10,8 @@ from pipelines.attention import (
     CrossFrameAttnProcessor,
     attend,
     cross_frame_attention,
-    match_confidence,
 )
+from pipelines.match_filter import match_confidence
 
 BRANCHES, FRAMES, TOKENS, CHANNELS, HEADS = 2, 5, 12, 16, 4
 

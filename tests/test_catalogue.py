@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from annotators.controls import SD1_CONTROLNETS
 from errors import ModelUnavailable
 from generation.prompts import with_trigger
-from model_manager import builtin_models, single_file
+from model_manager import builtin_models, hub
 from model_manager.catalogue import Extras, read_catalogue
 from model_manager.discovery import is_hub_id, name_of
 from model_manager.textual_inversion import mentions, with_placeholders
@@ -95,8 +96,8 @@ def test_a_controlnet_at_hand_serves_every_stable_diffusion_1(tmp_path):
     served = rows[builtin_models.STABLE_DIFFUSION.name].controlnets
     assert Path(served["canny"]).name == "control_v11p_sd15_canny.safetensors"
     assert (served["depth"], served["pose"]) == (
-        builtin_models.CONTROLNETS["depth"],
-        builtin_models.CONTROLNETS["pose"],
+        SD1_CONTROLNETS["depth"],
+        SD1_CONTROLNETS["pose"],
     )
     assert rows["toyworld"] is builtin_models.TOYWORLD
 
@@ -227,13 +228,13 @@ def test_of_a_repository_the_one_file_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
     fill(tmp_path, {"style.safetensors": LORA})
-    assert single_file.fetched("a/b", "usual.safetensors") == tmp_path / "style.safetensors"
-    assert single_file.fetched("a/b/other.safetensors", "usual.safetensors") == tmp_path / "other.safetensors"
+    assert hub.fetched("a/b", "usual.safetensors") == tmp_path / "style.safetensors"
+    assert hub.fetched("a/b/other.safetensors", "usual.safetensors") == tmp_path / "other.safetensors"
     fill(tmp_path, {"more.safetensors": LORA})
     with pytest.raises(ModelUnavailable, match=r"a/b holds 2 .safetensors files: name one, as a/b/name.safetensors"):
-        single_file.fetched("a/b", "usual.safetensors")
+        hub.fetched("a/b", "usual.safetensors")
     fill(tmp_path, {"usual.safetensors": LORA})
-    assert single_file.fetched("a/b", "usual.safetensors") == tmp_path / "usual.safetensors"
+    assert hub.fetched("a/b", "usual.safetensors") == tmp_path / "usual.safetensors"
 
 
 def test_names_are_what_people_call_their_files():

@@ -15,7 +15,8 @@ from cli import compare
 from cli.compare import DEFAULT_ENGINES, read_compare_request
 from errors import Cancelled, ModelUnavailable
 from evaluation.prompt_lists import GENERAL, read_prompts
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 from model_manager.catalogue import read_catalogue
 from settings.parsing import to_json
 

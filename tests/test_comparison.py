@@ -10,7 +10,7 @@ import pytest
 from comparison.engines import EngineOutput, StudioEngine
 from comparison.report.page import write_report
 from comparison.results import MEASURES, EngineResult, Results
-from comparison.runner import Comparison, Stage, measured, prepare
+from comparison.runner import Comparison, Stage, measure_clip, prepare
 from comparison.settings import ComparisonSettings
 from errors import Cancelled, InvalidSettings, ModelUnavailable
 from evaluation.clip_scores import VIT_B_32
@@ -116,18 +116,18 @@ def test_of_the_toy_world_what_a_clip_shows_is_known():
     """The true pictures of a prompt are all right; of another prompt nothing is."""
     toy = toyworld_prompts()[0]
     frames = np.stack([render(toy.scene, 128, 128).image] * 8)
-    values = measured(frames, 8, toy.prompt)
+    values = measure_clip(frames, 8, toy.prompt)
     assert (values["shape"], values["colour"], values["background"]) == (1, 1, 1)
     assert values["fastest_motion"] == pytest.approx(0, abs=0.1)
     assert "direction" not in values
-    assert "shape" not in measured(frames, 8, "a horse on a street")
+    assert "shape" not in measure_clip(frames, 8, "a horse on a street")
 
 
 def test_of_a_moving_prompt_the_direction_is_known_too():
-    prompt, happening = next(pair for pair in toyworld_motion_prompts() if pair[1].kind == "moves")
-    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
-    assert measured(frames, 8, prompt)["direction"] == 1
-    assert measured(frames[::-1], 8, prompt)["direction"] == 0
+    prompt, clip = next(pair for pair in toyworld_motion_prompts() if pair[1].kind == "moves")
+    frames = np.stack([render(scene, 128, 128).image for scene in clip.scenes])
+    assert measure_clip(frames, 8, prompt)["direction"] == 1
+    assert measure_clip(frames[::-1], 8, prompt)["direction"] == 0
 
 
 @pytest.mark.parametrize("prompt", ["a horse on a street", toyworld_prompts()[0].prompt])
@@ -143,9 +143,9 @@ def test_more_frames_a_second_make_no_clip_steadier(prompt):
 
 def test_a_fast_clip_of_the_toy_world_is_held_against_the_moments_that_are_left():
     """A change of colour comes in the middle of all frames; thinned, it is still in the middle."""
-    prompt, happening = next(pair for pair in toyworld_motion_prompts(24) if pair[1].kind == "recolours")
-    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
-    assert measured(frames, 24, prompt)["colour"] == 1
+    prompt, clip = next(pair for pair in toyworld_motion_prompts(24) if pair[1].kind == "recolours")
+    frames = np.stack([render(scene, 128, 128).image for scene in clip.scenes])
+    assert measure_clip(frames, 24, prompt)["colour"] == 1
 
 
 def test_settings_of_an_engine_stand_beside_its_name():
@@ -286,16 +286,16 @@ def test_what_is_measured_is_told_or_left_out_on_purpose():
     )
     person = next(toy.prompt for toy in toyworld_prompts() if toy.scene.figures)
     frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
-    found = {name for prompt in (toy, moving, person) for name in measured(frames, 8, prompt)}
+    found = {name for prompt in (toy, moving, person) for name in measure_clip(frames, 8, prompt)}
     assert found - MEASURES.keys() == {"motion_px"}  # Motion tells it better
     assert MEASURES.keys() - found == {"clip_text", "clip_consistency"}
 
 
 def test_a_motion_prompt_means_the_same_in_clips_of_any_length():
     assert [prompt for prompt, _ in toyworld_motion_prompts(16)] == [prompt for prompt, _ in toyworld_motion_prompts()]
-    prompt, happening = next(pair for pair in toyworld_motion_prompts(12) if pair[1].kind == "moves")
-    frames = np.stack([render(scene, 128, 128).image for scene in happening.scenes])
-    assert measured(frames, 8, prompt)["direction"] == 1
+    prompt, clip = next(pair for pair in toyworld_motion_prompts(12) if pair[1].kind == "moves")
+    frames = np.stack([render(scene, 128, 128).image for scene in clip.scenes])
+    assert measure_clip(frames, 8, prompt)["direction"] == 1
 
 
 def test_more_than_a_machine_can_bear_is_refused_before_anything_is_loaded():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import quiet
 from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
@@ -10,6 +11,7 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
 )
 
+from pipelines.controlnet import ControlledVideoPipeline
 from pipelines.video import RunOptions
 
 HEIGHT, WIDTH = 96, 128
@@ -208,3 +210,67 @@ def test_a_given_first_frame_stays_what_it_is(video_pipeline, control_pipeline, 
 def test_wrong_arguments_are_refused_before_anything_is_computed(control_pipeline, wrong, message):
     with pytest.raises(ValueError, match=message):
         control_pipeline(**({"prompt": "a star", "image": video(2)} | wrong))
+
+
+# --- several ControlNets ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_networks(control_components):
+    """The tiny parts with two ControlNets that say different things."""
+    first = control_components["controlnet"]
+    second = type(first).from_config(first.config)
+    second.load_state_dict({name: 0.7 * value for name, value in first.state_dict().items()})
+    return {**control_components, "controlnet": [first, second.eval()]}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"controlnet_conditioning_scale": [0.4, 1.3]},
+        {
+            "controlnet_conditioning_scale": 0.5,
+            "control_guidance_start": [0.0, 0.4],
+            "control_guidance_end": [0.6, 1.0],
+        },
+    ],
+)
+def test_several_controlnets_steer_as_in_diffusers(two_networks, options):
+    """They were an AttributeError; what each says is added up, whatever the chunk."""
+    pipeline = quiet(ControlledVideoPipeline(**two_networks))
+    still = quiet(StableDiffusionControlNetPipeline(**two_networks))
+    videos = [video(4), video(4)[:, :, ::-1]]
+    pictures = [torch.from_numpy(each[:1].copy()).permute(0, 3, 1, 2) / 255 for each in videos]
+    given = {"num_inference_steps": 6, "output_type": "latent"} | options
+    expected = still("a red circle", pictures, generator=seeded(), **given).images
+    ours = pipeline("a red circle", videos, generator=seeded(), **given).images
+    assert_equal(ours[:1], expected)
+    chunked = pipeline("a red circle", videos, generator=seeded(), options=RunOptions(chunk_size=2), **given).images
+    assert_equal(chunked, ours)
+    first = {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
+    alone = quiet(ControlledVideoPipeline(**{**two_networks, "controlnet": two_networks["controlnet"][0]}))
+    assert (alone("a red circle", videos[0], generator=seeded(), **first).images - ours).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "said"),
+    [
+        (video(2), {}, "2 ControlNets want a list"),
+        ([video(2)], {}, "image has 1 values for 2"),
+        ([video(2), video(3)], {}, "one shape"),
+        ([video(2), video(2)], {"controlnet_conditioning_scale": [1.0]}, "controlnet_conditioning_scale has 1"),
+        ([video(2), "edges.mp4"], {}, "image must be an array"),
+    ],
+)
+def test_what_several_controlnets_cannot_take_is_said(two_networks, image, options, said):
+    with pytest.raises(ValueError, match=said):
+        ControlledVideoPipeline(**two_networks)("a red circle", image, **options)
+
+
+def test_one_controlnet_cannot_steer_twice(control_components):
+    """Its anchor's keys would be those of the other control video."""
+    network = control_components["controlnet"]
+    pipeline = ControlledVideoPipeline(**{**control_components, "controlnet": [network, network]})
+    with pytest.raises(ValueError, match="cannot steer twice"):
+        pipeline("a red circle", [video(2), video(2)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from annotators.depth import Depth
-from model_manager.loader import Loader, load_network
+from model_manager.loader import load_network
 from toyworld import control_scenes
 from toyworld.edits import ATTRIBUTES
 from toyworld.render import render
@@ -100,7 +100,7 @@ def test_a_controlnet_learns_beside_a_frozen_unet_and_loads_as_any_other(parts, 
     assert all(torch.equal(value, before[name]) for name, value in parts.unet.state_dict().items())
     assert trained.controlnet_mid_block.weight.abs().sum() > 0
     trained.half().save_pretrained(tmp_path / "controlnet")
-    loaded = load_network("ControlNetModel", str(tmp_path / "controlnet"), Loader("cpu"))
+    loaded = load_network("ControlNetModel", str(tmp_path / "controlnet"), "cpu")
     assert loaded.dtype == torch.float32
     assert torch.allclose(loaded.conv_in.weight, trained.conv_in.weight.float())
 

@@ -116,7 +116,7 @@ def test_a_single_file_is_read_by_the_class_of_its_family(tmp_path, monkeypatch,
     monkeypatch.setattr(f"diffusers.{reader}.from_single_file", from_single_file)
     with pytest.raises(ModelUnavailable, match="could not be read"):
         load_components(builtin_models.ModelRow("single", "single", str(path), ""), "cpu")
-    assert read == {reader: {"dtype": torch.float32} | checkpoint_formats.FAMILIES[reader].options}
+    assert read == {reader: {"dtype": torch.float32} | checkpoint_formats.FORMATS[reader].options}
 
 
 def test_a_hub_id_is_read_by_the_class_it_names(monkeypatch, folders):
@@ -169,4 +169,4 @@ def test_latents_with_a_mean_of_their_own_are_no_reason_to_refuse(xl_components,
 def test_every_family_is_read_by_a_class_that_names_it():
     """The table and the classes that it names agree."""
     for family in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL):
-        assert checkpoint_formats.FAMILIES[family.reader] is family
+        assert checkpoint_formats.FORMATS[family.reader] is family

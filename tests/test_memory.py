@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-import model as facade
+from comparison import peak_memory
 from errors import GenerationFailed
+from generation import job
 from model import Model
 from model_manager import loader, memory
 from model_manager.builtin_models import ModelRow
-from model_manager.memory import MemoryPlan, load_of, make_plan, networks_of, placed, tighter
+from model_manager.memory import MemoryPlan, load_of, make_plan, placed, tighter
+from model_manager.networks import networks_of
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
 from settings.parsing import parse
@@ -156,7 +158,7 @@ def test_taking_turns_changes_no_picture_and_leaves_no_hook(request, name, monke
     from accelerate.hooks import CpuOffload
 
     pipeline = request.getfixturevalue(name)
-    networks = networks_of(pipeline)
+    networks = networks_of(pipeline.components)
     called, original = set(), CpuOffload.pre_forward
     monkeypatch.setattr(
         CpuOffload, "pre_forward", lambda self, module, *a, **k: called.add(module) or original(self, module, *a, **k)
@@ -181,7 +183,7 @@ def test_a_job_that_breaks_leaves_no_hook_and_no_tile(video_pipeline):
     with pytest.raises(KeyboardInterrupt), placed(video_pipeline, MemoryPlan(1, True, True), "cpu"):
         run(video_pipeline, watch=stop)
     assert seen == [(True, True)]
-    assert not any(hasattr(network, "_hf_hook") for network in networks_of(video_pipeline).values())
+    assert not any(hasattr(network, "_hf_hook") for network in networks_of(video_pipeline.components).values())
     assert (video_pipeline.vae.use_tiling, video_pipeline.vae.tile_sample_min_size) == (False, tiling)
 
 
@@ -235,7 +237,7 @@ def model(components, tmp_path):
 def card(monkeypatch):
     """The processor plays a graphics card with so many bytes free."""
     free = {"bytes": 100 * GB}
-    for module in (loader, memory, facade):
+    for module in (loader, memory, job):
         monkeypatch.setattr(module, "is_shared", lambda device: False)
     monkeypatch.setattr(loader, "free_card_bytes", lambda device: free["bytes"])
     return free
@@ -337,13 +339,13 @@ def test_tiles_that_decoding_fell_back_on_are_noted(model, card, monkeypatch):
     assert model.generate(settings()).notes == ()
 
 
-@pytest.mark.skipif(not memory.STATUS.exists(), reason="the system does not say how much memory is taken")
+@pytest.mark.skipif(not peak_memory.STATUS.exists(), reason="the system does not say how much memory is taken")
 def test_the_peak_is_what_was_taken_for_a_while():
     """Memory that is free again counts; what was there before does not."""
     held = np.ones(20_000_000, np.uint8)
-    peak = memory.PeakMemory("cpu")
+    peak = peak_memory.PeakMemory("cpu")
     passing = np.ones(60_000_000, np.uint8)
-    time.sleep(5 * memory.WATCH_EVERY_S)
+    time.sleep(5 * peak_memory.WATCH_EVERY_S)
     del passing
     assert 55e6 < peak.stop() < 75e6
     assert held.any()

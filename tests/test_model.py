@@ -9,11 +9,11 @@ import torch
 from diffusers import PNDMScheduler
 
 from errors import Cancelled, GenerationFailed, InvalidSettings, ModelUnavailable, UserError
-from generation.modes import build_scheduler
-from media.video_io import read_metadata
+from generation.schedulers import build_scheduler
+from media.metadata import read_metadata
 from model import Model
 from model_manager import builtin_models
-from model_manager.loader import reachable
+from model_manager.hub import reachable
 from pipelines.text_to_video import TextToVideoPipeline
 from settings.parsing import from_json, parse
 from utils import choose_dtype

@@ -5,16 +5,15 @@ import threading
 
 import numpy as np
 import pytest
-from diffusers import ControlNetModel, UNet2DConditionModel
 
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
 from generation.modes import MODES
 from generation.sources import fit_picture
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 from model import Model
-from model_manager import builtin_models
+from model_manager import builtin_models, memory
 from model_manager import loader as loading
-from model_manager.builtin_models import ModelRow
 from model_manager.loader import Loader
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
@@ -22,35 +21,16 @@ from settings import EditSettings
 from settings.parsing import from_json, parse
 
 
-@pytest.fixture(scope="module")
-def folders(components, tmp_path_factory):
-    """A checkpoint, a ControlNet that fits it, one that does not, and an editing UNet."""
-    root = tmp_path_factory.mktemp("models")
-    TextToVideoPipeline(**components).save_pretrained(root / "tiny")
-    config = components["unet"].config
-    ControlNetModel.from_unet(components["unet"], conditioning_embedding_out_channels=(4, 4, 4, 4)).save_pretrained(
-        root / "control"
-    )
-    wider = UNet2DConditionModel.from_config(config, cross_attention_dim=24)
-    ControlNetModel.from_unet(wider, conditioning_embedding_out_channels=(4, 4, 4, 4)).save_pretrained(root / "wide")
-    UNet2DConditionModel.from_config(config, in_channels=8).save_pretrained(root / "edit")
-    return root
+@pytest.fixture
+def folders(tiny_folders):
+    """A checkpoint, ControlNets and an editing UNet."""
+    return tiny_folders
 
 
 @pytest.fixture
-def model(folders):
-    model = Model(device="cpu")
-    tiny = ModelRow(
-        "tiny",
-        "Tiny",
-        str(folders / "tiny"),
-        "",
-        motion_window=(500, 700),
-        controlnets={"canny": str(folders / "control"), "pose": str(folders / "wide"), "depth": str(folders / "none")},
-    )
-    editor = dataclasses.replace(tiny, name="tiny-edit", unet=str(folders / "edit"), controlnets={}, edits=True)
-    model.rows = {"tiny": tiny, "tiny-edit": editor}
-    return model
+def model(steered_model):
+    """A checkpoint that draws and follows videos, and one that edits."""
+    return steered_model
 
 
 def settings(mode: str, **changes):
@@ -168,11 +148,11 @@ def test_memory_is_given_back_before_the_second_try(model, monkeypatch):
     model.generate(settings("control"), source=video())
     original, tries = loading.load_network, []
 
-    def tight(kind, source, loader):
-        tries.append(len(loader._held))
-        if len(loader._held) > 1:
+    def tight(*given, **named):
+        tries.append(len(model.loader._held))
+        if len(model.loader._held) > 1:
             raise loading.OutOfMemory("edit does not fit")
-        return original(kind, source, loader)
+        return original(*given, **named)
 
     monkeypatch.setattr(loading, "load_network", tight)
     model.generate(settings("pix2pix"), source=video())
@@ -182,7 +162,7 @@ def test_memory_is_given_back_before_the_second_try(model, monkeypatch):
 def test_cancel_is_seen_while_a_source_is_encoded(model):
     """A long source is encoded frame by frame before the first step; nobody waits for its end."""
     cancel, seen = threading.Event(), []
-    pipeline = MODES[EditSettings].pipeline(model.loader, model.rows["tiny-edit"], settings("pix2pix"))
+    pipeline = MODES[EditSettings.mode].pipeline(model.loader, model.rows["tiny-edit"], settings("pix2pix"))
     cancel.set()
     original = pipeline.vae.encode
     pipeline.vae.encode = lambda pixels: seen.append(1) or original(pixels)
@@ -238,12 +218,12 @@ def test_a_machine_that_does_not_say_its_memory_holds_one_checkpoint(monkeypatch
     """Windows has no sysconf; a container has less than its machine."""
     limit = tmp_path / "memory.max"
     limit.write_text("1000\n")
-    monkeypatch.setattr(loading, "CONTAINER_LIMIT", limit)
-    assert loading.device_bytes("cpu") == 1000
+    monkeypatch.setattr(memory, "CONTAINER_LIMIT", limit)
+    assert memory.device_bytes("cpu") == 1000
     limit.write_text("max\n")
-    assert loading.device_bytes("cpu") > 10**9
+    assert memory.device_bytes("cpu") > 10**9
     monkeypatch.delattr("os.sysconf")
-    assert loading.device_bytes("cpu") == 0
+    assert memory.device_bytes("cpu") == 0
 
 
 @pytest.mark.parametrize("mode", ["text_to_video", "control"])

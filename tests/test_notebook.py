@@ -8,7 +8,6 @@ import dataclasses
 import importlib.metadata
 import json
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fakes import FakeModel
+from fakes import FakeModel, free_port
 from PIL import Image
 
 from media.video_io import write_video
@@ -195,9 +194,7 @@ def test_a_slider_cannot_be_moved_out_of_bounds(field, setting):
 
 def test_it_runs_from_top_to_bottom_on_the_toy_world(notebook, toyworld, clips, tmp_path, monkeypatch, capsys):
     """Three GIFs and a page that lets nobody in without the password; what steered a GIF is shown before it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     small = {"MODEL": "toyworld", "FRAMES": 2, "STEPS": 2, "OUTPUT": str(tmp_path / "made")}
     book = notebook(**small, **clips, SHARE=False, PORT=port)
     with monkeypatch.context() as machine:

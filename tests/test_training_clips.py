@@ -12,7 +12,7 @@ import numpy as np
 from fakes import drifting
 
 from media.video_io import write_video
-from toyworld.clips import DIRECTIONS, HAPPENINGS, TRAINING_CLIPS, describe, happening_at, held_out
+from toyworld.clips import DIRECTIONS, EVENTS, TRAINING_CLIPS, clip_at, describe, held_out
 from toyworld.splits import HELD_OUT_SEED
 from training.video_diffusion.dataset import Shape, find_clips, load_latents, read_ahead, read_clip
 
@@ -142,7 +142,7 @@ def test_clips_are_cut_to_a_square_and_spread_over_time(tmp_path):
 def test_toy_clips_move_as_their_captions_say():
     """Far enough to be seen, whole all the way."""
     for number in range(200):
-        clip = happening_at(number)
+        clip = clip_at(number)
         caption = describe(clip, np.random.default_rng(number))
         for scene in clip.scenes:
             for thing in scene.objects:
@@ -167,21 +167,21 @@ def what_is_seen(clip):
 def test_training_never_shows_what_is_held_out():
     """Colour, shape or clothes, what happens and where to, and background together. Drawing others would not do: a
     third of them are like one of the thousands that were learned from."""
-    trained = {what_is_seen(happening_at(number)) for number in range(TRAINING_CLIPS)}
-    others = [what_is_seen(happening_at(number, HELD_OUT_SEED)) for number in range(100)]
+    trained = {what_is_seen(clip_at(number)) for number in range(TRAINING_CLIPS)}
+    others = [what_is_seen(clip_at(number, HELD_OUT_SEED)) for number in range(100)]
     assert 20 < sum(seen in trained for seen in others) < 50
     measured = held_out(100)
     assert trained.isdisjoint(what_is_seen(clip) for _, clip in measured)
     assert len({caption for caption, _ in measured}) == 100
     assert measured[:30] == held_out(30)
-    assert {clip.kind for _, clip in measured} == set(HAPPENINGS)
+    assert {clip.kind for _, clip in measured} == set(EVENTS)
 
 
 def test_every_direction_and_action_has_its_words():
     """Captions of opposite directions never share a wording."""
     said = {}
     for number in range(600):
-        clip = happening_at(number)
+        clip = clip_at(number)
         if clip.kind in ("moves", "grows", "shrinks"):
             said.setdefault(clip.detail or clip.kind, set()).add(
                 describe(clip, np.random.default_rng(0), complete=True)

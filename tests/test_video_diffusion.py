@@ -13,8 +13,8 @@ from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, StableDif
 from fakes import drifting
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from generation.modes import build_scheduler
 from generation.prompts import file_name
+from generation.schedulers import build_scheduler
 from media.video_io import write_video
 from model import Model
 from settings import Scheduler, TextToVideoSettings

@@ -14,7 +14,8 @@ from PIL import Image
 
 from errors import InvalidVideo
 from media import video_io
-from media.video_io import read_metadata, write_video
+from media.metadata import read_metadata
+from media.video_io import write_video
 
 HOSTILE_TEXTS = {
     "settings": json.dumps({"prompt": 'a "red" circle; grass = green # not \\ blue', "seed": 7}),

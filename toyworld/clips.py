@@ -53,8 +53,8 @@ EDGE = 0.03  # kept free between a thing and the picture's edge
 STREAM = 77  # keeps these scenes apart from the still pictures of the same seed
 TURNING_SHAPES = ("square", "triangle", "star", "heart", "diamond")  # a circle that turns looks still
 
-# What happens, by share; moving is the most, being four things.
-HAPPENINGS = {
+# The events of clips, by share; moving is the most, being four things.
+EVENTS = {
     "moves": 0.46,
     "grows": 0.09,
     "shrinks": 0.09,
@@ -87,12 +87,12 @@ VERBS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Happening:
+class ToyClip:
     """One toy-world clip.
 
     Args:
         scenes: one per frame.
-        kind: the event, a key of HAPPENINGS.
+        kind: the event, a key of EVENTS.
         detail: the direction, the action or the new colour; empty for other events.
     """
 
@@ -101,10 +101,10 @@ class Happening:
     detail: str = ""
 
 
-def happening_at(number: int, seed: int = TRAINING_SEED, frames: int = FRAMES) -> Happening:
+def clip_at(number: int, seed: int = TRAINING_SEED, frames: int = FRAMES) -> ToyClip:
     """Return the clip with this number; numbers under another seed are other clips, alike or not."""
     random = np.random.default_rng([STREAM, seed, number])
-    kind = str(random.choice(list(HAPPENINGS), p=list(HAPPENINGS.values())))
+    kind = str(random.choice(list(EVENTS), p=list(EVENTS.values())))
     return _MAKERS[kind](random, frames)
 
 
@@ -115,7 +115,7 @@ def still_scene(random: np.random.Generator, *, shape: str | None = None, positi
     return Scene(background, (thing,), texture_seed=int(random.integers(2**31)))
 
 
-def move(random: np.random.Generator, frames: int) -> Happening:
+def move(random: np.random.Generator, frames: int) -> ToyClip:
     """Move an object across 0.25 to 0.45 of the picture, whole all the way."""
     direction = str(random.choice(list(DIRECTIONS)))
     scene = still_scene(random)
@@ -126,54 +126,54 @@ def move(random: np.random.Generator, frames: int) -> Happening:
     start = start if sum(DIRECTIONS[direction]) > 0 else 1 - start
     x, y = (start, across) if DIRECTIONS[direction][0] else (across, start)
     placed = with_object(scene, replace(scene.objects[0], x=x, y=y))
-    return Happening(moving(placed, direction, distance, frames), "moves", direction)
+    return ToyClip(moving(placed, direction, distance, frames), "moves", direction)
 
 
-def resize(random: np.random.Generator, frames: int, *, grows: bool) -> Happening:
+def resize(random: np.random.Generator, frames: int, *, grows: bool) -> ToyClip:
     """Double or halve an object near the middle."""
     scene = still_scene(random, position="centre")
     small, factor = float(random.uniform(0.12, 0.16)), float(random.uniform(1.8, 2.3))
     radius = small if grows else small * factor
     factor = factor if grows else 1 / factor
     resized = with_object(scene, replace(scene.objects[0], radius=radius))
-    return Happening(growing(resized, factor, frames), "grows" if grows else "shrinks")
+    return ToyClip(growing(resized, factor, frames), "grows" if grows else "shrinks")
 
 
-def turn(random: np.random.Generator, frames: int) -> Happening:
+def turn(random: np.random.Generator, frames: int) -> ToyClip:
     """Turn an object with corners by a quarter or more."""
     scene = still_scene(random, shape=str(random.choice(TURNING_SHAPES)))
     thing = scene.objects[0]
     near = thing.radius + EDGE
     x, y = (float(np.clip(centre, near, 1 - near)) for centre in (thing.x, thing.y))
-    return Happening(
+    return ToyClip(
         turning(with_object(scene, replace(thing, x=x, y=y)), float(random.uniform(90, 140)), frames), "turns"
     )
 
 
-def recolour(random: np.random.Generator, frames: int) -> Happening:
+def recolour(random: np.random.Generator, frames: int) -> ToyClip:
     """Change an object's colour half-way."""
     scene = still_scene(random)
     first = scene.objects[0].colour
     others = [colour for colour in COLOURS if colour != first and not clashes(colour, scene.background)]
     colour = str(random.choice(others))
-    return Happening(changing(scene, frames, colour=colour), "recolours", colour)
+    return ToyClip(changing(scene, frames, colour=colour), "recolours", colour)
 
 
-def act(random: np.random.Generator, frames: int) -> Happening:
+def act(random: np.random.Generator, frames: int) -> ToyClip:
     """Take a mannequin through one cycle of an action."""
     background = random_background(random)
     motion = str(random.choice(MOTIONS))
     figure = replace(random_figure(random, background), x=float(random.uniform(0.36, 0.5)), y=0.53)
     scene = Scene(background, figures=(figure,), texture_seed=int(random.integers(2**31)))
-    return Happening(acting(scene, motion, frames), "acts", motion)
+    return ToyClip(acting(scene, motion, frames), "acts", motion)
 
 
-def rest(random: np.random.Generator, frames: int) -> Happening:
+def rest(random: np.random.Generator, frames: int) -> ToyClip:
     """Keep one object still."""
-    return Happening((still_scene(random),) * frames, "rests")
+    return ToyClip((still_scene(random),) * frames, "rests")
 
 
-_MAKERS: dict[str, Callable[[np.random.Generator, int], Happening]] = {
+_MAKERS: dict[str, Callable[[np.random.Generator, int], ToyClip]] = {
     "moves": move,
     "grows": partial(resize, grows=True),
     "shrinks": partial(resize, grows=False),
@@ -184,26 +184,26 @@ _MAKERS: dict[str, Callable[[np.random.Generator, int], Happening]] = {
 }
 
 
-def describe(happening: Happening, random: np.random.Generator, *, complete: bool = False) -> str:
+def describe(clip: ToyClip, random: np.random.Generator, *, complete: bool = False) -> str:
     """Return one caption of a clip: always with shape, colour and event.
 
     ``complete`` names the background too, in the plainest words.
     """
     choose, says = speaker(random, complete=complete)
-    scene = happening.scenes[0]
-    verb = verb_of(happening, choose)
+    scene = clip.scenes[0]
+    verb = verb_of(clip, choose)
     if scene.figures:
         subject = describe_figure(replace(scene.figures[0], action=None), says, choose)
     else:
-        subject = describe_thing(scene.objects[0], happening.kind, says, choose)
+        subject = describe_thing(scene.objects[0], clip.kind, says, choose)
     return " ".join(part for part in (subject, verb, backdrop(scene, choose) if says(0.75) else "") if part)
 
 
-def verb_of(happening: Happening, choose: Choose) -> str:
+def verb_of(clip: ToyClip, choose: Choose) -> str:
     """Return the verb phrase of a clip's event."""
-    if happening.kind == "recolours":
-        return choose(*(f"{verb} {happening.detail}" for verb in ("becomes", "changes to", "changes its colour to")))
-    return choose(*VERBS[happening.detail or happening.kind])
+    if clip.kind == "recolours":
+        return choose(*(f"{verb} {clip.detail}" for verb in ("becomes", "changes to", "changes its colour to")))
+    return choose(*VERBS[clip.detail or clip.kind])
 
 
 def describe_thing(thing: Object, kind: str, says: Says, choose: Choose) -> str:
@@ -222,44 +222,44 @@ def backdrop(scene: Scene, choose: Choose) -> str:
     return choose(f"on a plain {colour} background", f"on {colour}", f"in front of {colour}")
 
 
-def held_out(count: int, frames: int = FRAMES) -> list[tuple[str, Happening]]:
+def held_out(count: int, frames: int = FRAMES) -> list[tuple[str, ToyClip]]:
     """Return ``count`` different complete captions with their clips, of named things, for evaluation.
 
     No training clip has the same facts: thing, event and background.
     """
-    found: dict[str, Happening] = {}
+    found: dict[str, ToyClip] = {}
     numbers = itertools.count()
     while len(found) < count:
-        clip = happening_at(next(numbers), HELD_OUT_SEED, frames)
+        clip = clip_at(next(numbers), HELD_OUT_SEED, frames)
         named = clip.scenes[0].figures or clip.scenes[0].objects[0].shape in SHAPES
         if named and facts(clip) not in trained_facts():
             found.setdefault(describe(clip, np.random.default_rng(0), complete=True), clip)
     return list(found.items())
 
 
-def facts(happening: Happening) -> Facts:
+def facts(clip: ToyClip) -> Facts:
     """Return kind and detail of the clip, its background, and the object's colour and shape or the clothes."""
-    scene = happening.scenes[0]
+    scene = clip.scenes[0]
     if scene.figures:
-        return happening.kind, happening.detail, scene.background, scene.figures[0].shirt, scene.figures[0].trousers
-    return happening.kind, happening.detail, scene.background, scene.objects[0].colour, scene.objects[0].shape
+        return clip.kind, clip.detail, scene.background, scene.figures[0].shirt, scene.figures[0].trousers
+    return clip.kind, clip.detail, scene.background, scene.objects[0].colour, scene.objects[0].shape
 
 
 @lru_cache(1)
 def trained_facts() -> frozenset[Facts]:
     """Return the facts of all training clips, drawn with one frame each, which is faster and has the same facts."""
-    return frozenset(facts(happening_at(number, frames=1)) for number in range(TRAINING_CLIPS))
+    return frozenset(facts(clip_at(number, frames=1)) for number in range(TRAINING_CLIPS))
 
 
 def write_clip(folder: Path, seed: int, size_px: int, number: int) -> list[str]:
     """Draw and write one clip; return its lines of ``captions.tsv``."""
-    happening = happening_at(number, seed)
-    frames = np.stack([render(scene, size_px, size_px).image for scene in happening.scenes])
+    clip = clip_at(number, seed)
+    frames = np.stack([render(scene, size_px, size_px).image for scene in clip.scenes])
     name = f"clip-{number:06d}.mp4"
     if not (folder / name).exists():
         write_video(folder / name, frames, FPS, {})
     random = np.random.default_rng([STREAM, seed, number, 1])
-    captions = dict.fromkeys(describe(happening, random) for _ in range(WORDINGS))
+    captions = dict.fromkeys(describe(clip, random) for _ in range(WORDINGS))
     return [f"{name}\t{caption}" for caption in captions]
 
 

@@ -1,4 +1,4 @@
-"""A training loop that can be killed: resumes where it stood, says how far it is and when it will be done."""
+"""A training loop that can be killed: it resumes from its state, and logs progress and remaining time."""
 
 import logging
 import math
@@ -52,9 +52,11 @@ class ExponentialAverage:
             raise ValueError(f"not the averaged module: {missing.unexpected_keys[:3]}")
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the number of steps and the averaged parameters."""
         return {"steps": self.steps, "shadow": self.shadow}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue an average that was kept."""
         self.steps = state_dict["steps"]
         for name, value in state_dict["shadow"].items():
             self.shadow[name].copy_(value)

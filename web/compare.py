@@ -85,7 +85,7 @@ class ComparisonPanel:
         step = "loading" if stage.progress is None else f"step {stage.progress.step} of {stage.progress.total}"
         where = f"{stage.label} · clip {stage.done + 1} of {stage.total} · {step}"
         text = "Writing the report…" if stage.done == stage.total else where
-        shown: Updates = {self.status: status_html(text, "running", stage.fraction)}
+        shown: Updates = {self.status: status_html(text, "running", fraction=stage.fraction)}
         return shown | ({self.stage: clips_html(stage.results) or PLACEHOLDER} if with_clips else {})
 
     def show_results(self, done: FinishedComparison) -> Updates:

@@ -88,7 +88,7 @@ def create_demo(tab: CompareTab, context: PageContext) -> gr.Blocks:
         comparing = ComparisonHandlers(offered, context.compare, context.output_dir)
         for_page, about = partial(comparing.for_page, panel), ComparisonSettings.__doc__
         handlers = EndpointHandlers(for_page, comparing.for_program, tab.endpoint, about)
-        connect_job([run.click], controls, panel, handlers)
+        connect_job([run.click], controls, panel=panel, handlers=handlers)
 
         def example(index: object) -> object:
             return item_at(index, EXAMPLES) or gr.skip()

@@ -62,7 +62,11 @@ class EndpointHandlers:
 
 
 def connect_job(
-    triggers: Sequence[Callable[..., Any]], inputs: Mapping[str, Component], panel: JobPanel, handlers: EndpointHandlers
+    triggers: Sequence[Callable[..., Any]],
+    inputs: Mapping[str, Component],
+    *,
+    panel: JobPanel,
+    handlers: EndpointHandlers,
 ) -> None:
     """Wire the triggers of a job and its Cancel button, and open its endpoint.
 

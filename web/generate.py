@@ -61,7 +61,7 @@ class GenerationHandlers:
             except Exception as error:
                 yield panel.show(status_html(error_line(error), "error"))
 
-        async def for_program(source: Any = None, first_frame: Any = None, **values: Any) -> ProgramUpdates:
+        async def for_program(source: object = None, first_frame: object = None, **values: object) -> ProgramUpdates:
             # The files are named here because Gradio offers a parameter without a value only so as optional.
             try:
                 files = {"source": source, "first_frame": first_frame}
@@ -75,7 +75,7 @@ class GenerationHandlers:
                 raise gr.Error(error_line(error), print_exception=False) from None
 
         handlers = EndpointHandlers(for_page, for_program, self.endpoint, self.kind.__doc__)
-        connect_job(triggers, controls, panel, handlers)
+        connect_job(triggers, controls, panel=panel, handlers=handlers)
 
     async def _updates(self, values: Mapping[str, object]) -> AsyncGenerator[Progress | FinishedClip, None]:
         """Check everything, then run; raises UserError before anything has started."""
@@ -127,7 +127,7 @@ def read_settings(kind: type[Settings], upload: object, read_metadata: ReadMetad
         settings = from_json(read_metadata(path).get("settings", ""))
     finally:
         path.unlink(missing_ok=True)
-    if not isinstance(settings, kind):
+    if settings.mode != kind.mode:
         raise InvalidSettings(f"this video was made in another tab ({settings.mode})")
     return settings
 

@@ -2,13 +2,12 @@
 
 import base64
 import html
-import io
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from PIL import Image
 
 from comparison.report.formatting import duration
+from media.pictures import to_jpeg
 from model import Clip, Progress
 from model_manager.builtin_models import ModelRow
 
@@ -18,7 +17,7 @@ PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # k
 NOTHING_KEPT = "Stopped. Nothing was kept."
 
 
-def status_html(text: str, tone: str = "", fraction: float | None = None, notes: Sequence[str] = ()) -> str:
+def status_html(text: str, tone: str = "", *, fraction: float | None = None, notes: Sequence[str] = ()) -> str:
     """Return a line of status, with a bar while something runs (``fraction`` from 0 to 1) and the notes under it.
 
     ``tone`` is "running", "done", "error" or "".
@@ -36,13 +35,13 @@ def hint_html(text: str) -> str:
 def progress_html(progress: Progress) -> str:
     """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left."""
     if progress.step == progress.total:
-        return status_html("Writing the video…", "running", progress.fraction)
+        return status_html("Writing the video…", "running", fraction=progress.fraction)
     parts = [f"Step {progress.step + 1} of {progress.total}"]
     if progress.frame:
         parts.append(f"frame {progress.frame} of {progress.frames}")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)} left")
-    return status_html(" · ".join(parts), "running", progress.fraction)
+    return status_html(" · ".join(parts), "running", fraction=progress.fraction)
 
 
 def finished_html(clip: Clip) -> str:
@@ -62,9 +61,7 @@ def preview_html(frames: np.ndarray) -> str:
     blank = np.full_like(frames[:1], 255).repeat(-len(frames) % columns, axis=0)
     rows = np.concatenate([frames, blank]).reshape(-1, columns, *frames.shape[1:])
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "JPEG", quality=90, subsampling=0)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(to_jpeg(sheet, quality=90)).decode()
     return f'<div class="t2v-stage"><img alt="The frames so far" src="data:image/jpeg;base64,{data}"></div>'
 
 

@@ -15,7 +15,7 @@ from comparison.options import add_engines, pipelines_offered
 from comparison.runner import prepare
 from director.director import ChatModel
 from director.options import add_language_model, language_model
-from media.video_io import read_metadata
+from media.metadata import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
 from utils import make_writable

@@ -9,21 +9,23 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from annotators.controls import CONTROLS, ExampleClip, settings_of_others
 from comparison.runner import Comparison
 from comparison.settings import ComparisonSettings
 from director.director import ChatModel
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import AUTO
-from settings import Settings, field_facts
+from settings import ControlSettings, Settings, field_facts
+from utils import ROOT
 from web.controls import Choices, choice_control, clickable_texts, control, item_at, text_control
 from web.events import PAGE_ONLY, Updates, run_buttons
 from web.generate import FORMATS, GenerationHandlers, ReadMetadata
 from web.html import learned_words_html, model_html
 from web.jobs import Generate
 from web.result_panel import result_panel
-from web.storyboard import StoryboardHandlers, storyboard_panel
+from web.storyboard import StoryboardHandlers, StoryboardPanel, storyboard_panel
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,6 @@ class PageTab(Protocol):
 
 
 @dataclass(frozen=True)
-class ExampleClip:
-    """A clip in EXAMPLES and a prompt for it."""
-
-    label: str
-    file: str
-    prompt: str
-
-    @property
-    def is_control(self) -> bool:
-        """Return whether the clip is a control video already, and no plain one."""
-        return not self.file.startswith("plain")
-
-
-@dataclass(frozen=True)
 class Tab:
     """The tab of one mode.
 
@@ -121,51 +109,92 @@ class Tab:
         return row.storyboards if self.storyboard else row.examples
 
 
+def control_tab(control: str, label: str, source: str, *, rows: tuple[tuple[str, ...], ...] = ()) -> Tab:
+    """Return the tab of one control kind; ``rows`` of its own settings stand outside "Advanced" as well."""
+    return Tab(
+        label=label,
+        kind=ControlSettings,
+        endpoint=control,
+        fixed={"control": control},
+        source=source,
+        rows=(("source_is_control", "conditioning_scale"), ("num_frames", "fps"), *rows),
+        hidden=settings_of_others(control),
+        clips=CONTROLS[control].examples,
+        first_frame=True,
+    )
+
+
 def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
     """Build the tab as a page of its own."""
     models = ModelChoice(tab, context)
     names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *context.hidden())]
-    controls: dict[str, Component] = {}
-    files: dict[str, Component] = {}
     with gr.Blocks(title=tab.label, analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
         with gr.Column(elem_classes="t2v-ask"):
-            if tab.source is not None:
-                files["source"] = gr.Video(label=tab.source, sources=["upload"], include_audio=False, height=220)
-                clips = clickable_texts([clip.label for clip in tab.clips], "Example clips")
-            prompt = text_control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
-            run, cancel = run_buttons("Generate")
-            if tab.storyboard:
-                default_frames = field_facts(tab.kind)["num_frames"]["default"]
-                board = storyboard_panel(default_frames, with_language_model=context.chat_model is not None)
-                controls["storyboard"] = board.table
+            request = add_request(tab, with_language_model=context.chat_model is not None)
         with gr.Column(elem_classes="t2v-answer"):
-            panel = result_panel(cancel, with_control=tab.source is not None)
+            panel = result_panel(request.cancel, with_control=tab.source is not None)
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
             examples = clickable_texts(tab.examples(models.default), "Examples")
             model = choice_control(tab.kind, "model", models.choices())
             note = gr.HTML(model_html(models.default, models.reason))
-            controls |= {"prompt": prompt, "model": model}
-            left = {name: context.choices().get(name, ()) for name in names if name not in controls}
-            settings = add_settings(tab, left, panel.facts)
+            controls = {**request.controls(), "model": model}
+            asked = {name: context.choices().get(name, ()) for name in names if name not in controls}
+            settings = add_settings(tab, asked, panel.facts)
             if context.embeddings:
                 gr.HTML(learned_words_html(context.embeddings))
 
         controls |= settings.controls
         controls = {name: controls[name] for name in names}
-        if settings.first_frame is not None:
-            files["first_frame"] = settings.first_frame
+        files = {"source": request.source, "first_frame": settings.first_frame}
+        inputs = {
+            **controls,
+            "format": settings.output_format,
+            **{name: one for name, one in files.items() if one is not None},
+        }
         handlers = GenerationHandlers(tab.kind, context.generate, context.output_dir, tab.endpoint, tab.fixed)
-        handlers.connect([run.click, prompt.submit], {**controls, "format": settings.output_format, **files}, panel)
+        handlers.connect([request.run.click, request.prompt.submit], inputs, panel)
         handlers.connect_restore(upload, controls, panel=panel, read_metadata=context.read_metadata)
-        example_chosen = models.connect(model, note, examples=examples, prompt=prompt)
-        if tab.storyboard:
+        example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)
+        if request.board is not None:
             frames = controls["num_frames"]
             assert isinstance(frames, gr.Number)
-            StoryboardHandlers(board, prompt, frames, panel.status, context.chat_model).connect(example_chosen)
-        if tab.source is not None:
-            connect_clips(clips, tab.clips, source=files["source"], controls=controls)
+            storyboard = StoryboardHandlers(request.board, request.prompt, frames, panel.status, context.chat_model)
+            storyboard.connect(example_chosen)
+        if request.source is not None and request.clips is not None:
+            connect_clips(request.clips, tab.clips, source=request.source, controls=controls)
     return demo
+
+
+@dataclass(frozen=True)
+class RequestControls:
+    """The components of a tab that say what is made: prompt and buttons, and those that only some tabs have, a video
+    with example clips and a table of frame prompts."""
+
+    prompt: gr.Textbox
+    run: gr.Button
+    cancel: gr.Button
+    source: gr.Video | None
+    clips: gr.Dataset | None
+    board: StoryboardPanel | None
+
+    def controls(self) -> dict[str, Component]:
+        """Return those that are settings, by name."""
+        return {"prompt": self.prompt} | ({} if self.board is None else {"storyboard": self.board.table})
+
+
+def add_request(tab: Tab, *, with_language_model: bool) -> RequestControls:
+    """Build the components that say what is made."""
+    source = clips = board = None
+    if tab.source is not None:
+        source = gr.Video(label=tab.source, sources=["upload"], include_audio=False, height=220)
+        clips = clickable_texts([clip.label for clip in tab.clips], "Example clips")
+    prompt = text_control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
+    run, cancel = run_buttons("Generate")
+    if tab.storyboard:
+        default_frames = field_facts(tab.kind)["num_frames"]["default"]
+        board = storyboard_panel(default_frames, with_language_model=with_language_model)
+    return RequestControls(prompt, run, cancel, source, clips, board)
 
 
 @dataclass(frozen=True)

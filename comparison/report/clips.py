@@ -5,7 +5,6 @@ It depends on results and not on engines.
 
 import base64
 import html
-import io
 from urllib.parse import quote
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 
 from comparison.report.formatting import duration
 from comparison.results import ClipResult, EngineResult, Results
+from media.pictures import to_jpeg
 
 MOST_FRAMES = 64
 LONGEST_SIDE = 256  # px
@@ -26,9 +26,7 @@ def strip_of(frames: np.ndarray) -> bytes:
     chosen = np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int)
     size = _strip_size(width, height)
     pictures = [np.asarray(Image.fromarray(frames[index]).resize(size, Image.Resampling.LANCZOS)) for index in chosen]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(pictures)).save(buffer, "JPEG", quality=88, subsampling=0)
-    return buffer.getvalue()
+    return to_jpeg(np.concatenate(pictures), quality=88)
 
 
 def _strip_size(width: int, height: int) -> tuple[int, int]:

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Mapping, Sized
 from pathlib import Path
-from typing import Any
 
 from comparison.report.clips import clips_html, link_html
 from comparison.report.formatting import NONE
@@ -133,7 +132,7 @@ def _engine_html(engine: EngineResult) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, str):
         return value or NONE
     return NONE if value is None else json.dumps(value, ensure_ascii=False)

@@ -13,8 +13,8 @@ from evaluation.statistics import Interval
 
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 # Cost of the clips; every engine may have these.
-SECONDS = Measure("Seconds per clip", "lower", "the median over the clips", 1)
-LOAD = Measure("Seconds to load", "lower", "reading the weights, the first time fetching them as well", 1)
+SECONDS = Measure("Seconds per clip", "lower", "the median over the clips", digits=1)
+LOAD = Measure("Seconds to load", "lower", "reading the weights, the first time fetching them as well", digits=1)
 MEMORY = Measure("Peak memory", "lower", "the most that the device gave, weights included", unit=BYTES)
 
 

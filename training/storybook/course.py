@@ -87,7 +87,7 @@ ON_PROCESSOR = Plan(
 
 @dataclass(frozen=True)
 class Networks:
-    """What the denoiser learns beside, finished and frozen."""
+    """Finished and frozen networks that the denoiser is trained with."""
 
     tokenizer: CLIPTokenizer
     clip: CLIPModel

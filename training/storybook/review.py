@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from evaluation.sheets import contact_sheet, save_picture
-from generation.modes import build_scheduler as scheduler_named
+from evaluation.sheets import contact_sheet
+from generation.schedulers import build_scheduler as scheduler_named
+from media.pictures import write_picture
 from storybook.captions import caption
 from storybook.render import SIZE_PX
 from storybook.scene import Scene, Variety
@@ -60,7 +61,7 @@ def main() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         images = draw(pipeline, captions, steps=options.steps, guidance=options.guidance, size_px=size_px)
     path = options.work / f"review-{phase.name}-{done}.png"
-    save_picture(contact_sheet(images, columns=10), path)
+    write_picture(path, contact_sheet(images, columns=10))
     logger.info("%s\n%s", path, "\n".join(captions))
 
 

@@ -34,7 +34,7 @@ TEST_SEED = 99
 
 @dataclass(frozen=True)
 class Course:
-    """How long and how: ``steps`` in all, a cosine of learning rates over them."""
+    """Hyperparameters: ``steps`` in all, a cosine of learning rates over them."""
 
     steps: int = 3500
     batch: int = 96

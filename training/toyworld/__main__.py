@@ -17,7 +17,8 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel
 
-from evaluation.sheets import contact_sheet, save_picture
+from evaluation.sheets import contact_sheet
+from media.pictures import write_picture
 from toyworld.splits import SIZE_PX, held_out_scenes
 from training.toyworld.autoencoder import encode_pool, train_autoencoder
 from training.toyworld.checkpoint import assemble, export, text_half
@@ -106,7 +107,7 @@ def write_review(options: argparse.Namespace, assembled: Assemble, cells: int, u
     with torch.autocast(options.device, torch.bfloat16):
         fidelity, images, right = measure(assembled(unet), held_out_scenes(64), steps=20, guidance=5.0, size_px=size_px)
     logger.info("at %d cells, 64 captions: %s", cells, fidelity)
-    save_picture(contact_sheet(images, right, columns=16), options.work / f"review-{cells}.png")
+    write_picture(options.work / f"review-{cells}.png", contact_sheet(images, right, columns=16))
 
 
 def course_of(options: argparse.Namespace) -> str:

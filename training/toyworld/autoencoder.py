@@ -26,7 +26,7 @@ CROP_PX = 64
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """An untrained AutoencoderKL, 0.65 million parameters, convolutions only."""
+    """Build an untrained AutoencoderKL, 0.65 million parameters, convolutions only."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
@@ -40,7 +40,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 def random_crops(pool: Pool, random: np.random.Generator, count: int, side_px: int = CROP_PX) -> np.ndarray:
-    """uint8 (count, side_px, side_px, 3); two in three around something, since empty ground teaches little."""
+    """Cut crops, uint8 (count, side_px, side_px, 3), two in three around a thing: empty ground teaches little."""
     crops = np.empty((count, side_px, side_px, 3), np.uint8)
     room = pool.images.shape[1] - side_px
     cell = pool.images.shape[1] // pool.masks.shape[1]
@@ -57,18 +57,28 @@ def random_crops(pool: Pool, random: np.random.Generator, count: int, side_px: i
 
 
 def psnr(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio in dB of each picture of a batch in -1..1."""
+    """Return the peak signal-to-noise ratio in dB of each picture of a batch in -1..1."""
     error = ((images.clamp(-1, 1) - others.clamp(-1, 1)) / 2).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(error.clamp(min=1e-10))
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Options of an autoencoder's course of ``steps``: ``divergence`` weighs the KL term; ``mosaic``: latents of the
-    first four pictures, averaged to half their size and laid side by side, decode to those pictures at half their size,
-    so that an average of latents means an average of pictures (Kouzelis et al. 2025); in the first ``guided`` steps the
-    first three latents are drawn to the picture's averaged colours, without which a narrow autoencoder may learn
-    brightness alone for long; ``compiled`` with torch.compile; ``deadline`` as in run_steps."""
+    """Hyperparameters of an autoencoder's training.
+
+    Args:
+        steps: optimizer steps.
+        device: where it trains.
+        learning_rate: at its peak.
+        divergence: weight of the KL term.
+        mosaic: latents of the first four pictures, averaged to half their size and laid side by side, decode to those
+            pictures at half their size, so that an average of latents means an average of pictures (Kouzelis et al.
+            2025).
+        guided: number of first steps in which the first three latents are drawn to the picture's averaged colours,
+            without which a narrow autoencoder may learn brightness alone for long.
+        compiled: use torch.compile.
+        deadline: as in run_steps.
+    """
 
     steps: int
     device: str = "cpu"
@@ -81,14 +91,14 @@ class Reconstruction:
 
 
 def as_mosaic(pictures: torch.Tensor) -> torch.Tensor:
-    """The first four of (n, c, h, w), each averaged to half its size, as the quarters of one: (1, c, h, w)."""
+    """Average the first four of (n, c, h, w) to half their size and lay them out as one: (1, c, h, w)."""
     return rearrange(functional.avg_pool2d(pictures[:4], 2), "(b r q) c h w -> b c (r h) (q w)", r=2, q=2)
 
 
 def _forward(
     model: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor, mosaic: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pictures through the autoencoder (with a mosaic of them last), their latents, the KL term per value."""
+    """Return the decoded pictures (with a mosaic of them last), their latents, and the KL term per value."""
     posterior = model.encode(images).latent_dist
     latents = posterior.mean + posterior.std * noise
     shown = torch.cat([latents, as_mosaic(latents)]) if mosaic else latents
@@ -98,8 +108,10 @@ def _forward(
 def learn_to_reconstruct(
     path: Path, model: AutoencoderKL, crops: Callable[[np.random.Generator], np.ndarray], course: Reconstruction
 ) -> None:
-    """Train ``model`` in place on the pictures that ``crops`` gives, uint8 (n, side, side, 3); it ends with averaged
-    weights in evaluation mode. Resumes from ``path``."""
+    """Train ``model`` in place on the pictures of ``crops``, uint8 (n, side, side, 3), resuming from ``path``.
+
+    It ends with averaged weights, in evaluation mode.
+    """
     model.to(course.device)
     average = ExponentialAverage(model, 0.998)
     optimizer = torch.optim.AdamW(
@@ -152,7 +164,7 @@ def set_scaling(model: AutoencoderKL, images: np.ndarray) -> None:
 
 
 def train_autoencoder(folder: Path, pool: Pool, steps: int, device: str, batch: int = 32) -> AutoencoderKL:
-    """The trained autoencoder with its ``scaling_factor`` set, averaged weights, evaluation mode."""
+    """Train the autoencoder; return it with its ``scaling_factor`` set, averaged weights, in evaluation mode."""
     torch.manual_seed(0)
     model = build_autoencoder()
     learn_to_reconstruct(
@@ -166,14 +178,14 @@ def train_autoencoder(folder: Path, pool: Pool, steps: int, device: str, batch: 
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A short name for these very weights, so that what was made with others is never taken for theirs."""
+    """Return a short name of these very weights, for files that no other weights may use."""
     weights = b"".join(value.half().cpu().numpy().tobytes() for value in model.state_dict().values())
     return hashlib.blake2b(weights, digest_size=4).hexdigest()
 
 
 @torch.no_grad()
 def encode_pool(folder: Path, pool: Pool, model: AutoencoderKL, device: str, batch: int = 100) -> np.ndarray:
-    """Scaled latents of the whole pool: float16 (n, 4, 32, 32) on disk, made once."""
+    """Encode the whole pool to scaled latents: float16 (n, 4, 32, 32) on disk, computed once."""
     path = folder / f"latents-{len(pool)}-{fingerprint(model)}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

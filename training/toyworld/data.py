@@ -20,7 +20,7 @@ SHAPES = {"images": (SIZE_PX, SIZE_PX, 3), "masks": (MASK_CELLS, MASK_CELLS)}
 
 @dataclass(frozen=True)
 class Pool:
-    """Drawn scenes 0..len: ``images`` uint8 (n, side, side, 3); ``masks`` uint8 (n, 32, 32), where things are."""
+    """Drawn scenes 0..len: ``images`` uint8 (n, side, side, 3); ``masks`` uint8 (n, 32, 32), coverage by things."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -40,14 +40,14 @@ def draw_chunk(start: int) -> tuple[int, dict[str, np.ndarray]]:
 
 
 def coarse_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Where any of ``masks`` (float (side, side) in 0..1) is, one value for every latent cell: uint8 (32, 32)."""
+    """Return the union of ``masks``, float (side, side) in 0..1, per latent cell: uint8 (32, 32)."""
     covered = np.max(masks, axis=0)
     cell = len(covered) // MASK_CELLS
     return (255 * covered.reshape(MASK_CELLS, cell, MASK_CELLS, cell).max(axis=(1, 3))).astype(np.uint8)
 
 
 def load_pool(folder: Path, pictures: int) -> Pool:
-    """The first ``pictures`` scenes, drawn now where ``folder`` does not hold them yet; rounds up to whole chunks."""
+    """Return the first ``pictures`` scenes, rounded up to whole chunks, drawn now if ``folder`` lacks them."""
     return Pool(**load_arrays(folder, pictures, SHAPES, draw_chunk))
 
 
@@ -57,8 +57,11 @@ def load_arrays(
     shapes: dict[str, tuple[int, ...]],
     draw: Callable[[int], tuple[int, dict[str, np.ndarray]]],
 ) -> dict[str, np.ndarray]:
-    """Arrays of uint8 (pictures, *shape) by name, on disk in ``folder``; ``draw(start)`` gives CHUNK entries of each,
-    on all processors. They appear under their names when they are whole."""
+    """Return arrays of uint8 (pictures, *shape) by name, on disk in ``folder``, drawn now if it lacks them.
+
+    ``draw(start)`` gives CHUNK entries of each and runs on all processors. The files get their names when they are
+    whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-pictures // CHUNK) * CHUNK
     paths = {name: folder / f"{name}-{count}.npy" for name in shapes}

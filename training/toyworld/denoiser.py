@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import ControlNetModel, DDIMScheduler, SchedulerMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from torch.nn import functional
@@ -27,7 +27,7 @@ OUTLINES = 0.68  # the share of the way to noise where outlines are decided on 3
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule with v-prediction (Salimans & Ho 2022)."""
+    """Build Stable Diffusion's noise schedule with v-prediction (Salimans & Ho 2022)."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -39,14 +39,16 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def with_zero_terminal_snr(scheduler: Any) -> DDIMScheduler:
-    """The schedule stretched until nothing of the picture is left at its last timestep, where sampling then begins
-    (zero terminal SNR, arXiv 2305.08891, sections 3.1 and 3.3)."""
+def with_zero_terminal_snr(scheduler: SchedulerMixin) -> DDIMScheduler:
+    """Stretch the schedule until nothing of the picture is left at its last timestep, at which sampling then begins.
+
+    Zero terminal SNR, arXiv 2305.08891, sections 3.1 and 3.3.
+    """
     return DDIMScheduler.from_config(scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained UNet of 4.4 million parameters; attention at every level, at the finest only on the way up."""
+    """Build an untrained UNet of 4.4 million parameters; attention at every level, at the finest on the way up."""
     return UNet2DConditionModel(
         sample_size=MASK_CELLS,
         block_out_channels=(32, 64, 96, 96),
@@ -59,15 +61,18 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
-def attend_plainly(model: Any) -> None:
-    """Attention as two products and a softmax where keys are few: there the fused kernel's backward pass on a CPU costs
-    two to six times as much (a step of 32 pictures on two cores: 0.66 s instead of 0.86 s)."""
+def attend_plainly(model: UNet2DConditionModel | ControlNetModel) -> None:
+    """Compute attention as two products and a softmax where keys are few.
+
+    There the fused kernel's backward pass on a CPU costs two to six times as much (a step of 32 pictures on two cores:
+    0.66 s instead of 0.86 s).
+    """
     fused = {name: processor for name, processor in model.attn_processors.items() if is_finest(name)}
     model.set_attn_processor({name: fused.get(name, AttnProcessor()) for name in model.attn_processors})
 
 
 def is_finest(name: str) -> bool:
-    """Return whether a processor is of self-attention at the finest level."""
+    """Return True for the name of a self-attention processor at the finest level."""
     return name.startswith("up_blocks.3.") and ".attn1." in name
 
 
@@ -83,8 +88,8 @@ def draw_timesteps(
     return (chosen * training_timesteps).long()
 
 
-def cosine(steps: int, floor: float, warmup: int = 200):
-    """Learning-rate factor: linear warm-up, then half a cosine from 1 down to ``floor``."""
+def cosine(steps: int, floor: float, warmup: int = 200) -> Callable[[int], float]:
+    """Return the learning-rate factor by step: linear warm-up, then half a cosine from 1 down to ``floor``."""
 
     def factor(step: int) -> float:
         decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
@@ -133,9 +138,9 @@ Velocity = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor
 
 
 def unet_velocity(
-    unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, _: Any
+    unet: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, _: torch.Tensor | None
 ) -> torch.Tensor:
-    """The UNet by itself."""
+    """Predict with the UNet alone."""
     return unet(noisy, timesteps, states).sample
 
 
@@ -147,8 +152,10 @@ def learn_velocity(
     course: Course,
     velocity: Velocity = unet_velocity,
 ) -> Any:
-    """Train ``model`` to predict v (Salimans & Ho 2022); resumes from ``path``. Returns a copy with averaged weights,
-    in evaluation mode."""
+    """Train ``model`` to predict v (Salimans & Ho 2022), resuming from ``path``.
+
+    Returns a copy with averaged weights, in evaluation mode.
+    """
     device = course.device
     model.to(device)
     average = ExponentialAverage(model, 0.9985)
@@ -197,12 +204,12 @@ def learn_velocity(
 
 
 def text_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> Callable[[list[str]], torch.Tensor]:
-    """What encodes captions on the encoder's device: texts to (n, tokens, channels)."""
+    """Return a function that encodes texts on the encoder's device: (n, tokens, channels)."""
     return lambda texts: text_encoder(tokenize(tokenizer, texts).to(text_encoder.device)).last_hidden_state
 
 
 def captions_at(numbers: np.ndarray, random: np.random.Generator) -> list[str]:
-    """A fresh caption for each scene of the pool with these numbers, some of them empty."""
+    """Return a fresh caption for each scene of the pool with these numbers, some of them empty."""
     return [
         "" if random.random() < EMPTY_CAPTION_SHARE else caption(scene_at(int(number)), random) for number in numbers
     ]
@@ -218,7 +225,7 @@ def train_denoiser(
     cells: int = MASK_CELLS,
     start: dict[str, torch.Tensor] | None = None,
 ) -> UNet2DConditionModel:
-    """The UNet with averaged weights, in evaluation mode; resumes from ``path``.
+    """Train the UNet, resuming from ``path``; return it with averaged weights, in evaluation mode.
 
     ``cells`` below 32 trains on latents averaged down to that size, four times as fast for half the size.
     ``start`` are weights to begin with.

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from evaluation.sheets import contact_sheet, save_picture
+from evaluation.sheets import contact_sheet
+from media.pictures import write_picture
 from toyworld.detector import detect
 from toyworld.render import render
 from toyworld.scene import HELD_OUT_PAIRS, Scene
@@ -157,5 +158,5 @@ def report(
     }
     (folder / "fidelity.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(result), encoding="utf-8")
-    save_picture(contact_sheet(images[:100], right[:100]), folder / "sheet.jpg")
+    write_picture(folder / "sheet.jpg", contact_sheet(images[:100], right[:100]))
     return result

@@ -49,7 +49,7 @@ UNKNOWN = -100  # what cross entropy ignores
 
 
 def attributes(scene: Scene) -> list[int]:
-    """The scene's attributes as indices into ATTRIBUTES, UNKNOWN where one does not apply.
+    """Return the scene's attributes as indices into ATTRIBUTES, UNKNOWN where one does not apply.
 
     Of two objects the left or the upper one is the first.
     """
@@ -77,7 +77,7 @@ def attributes(scene: Scene) -> list[int]:
 
 
 def build_tokenizer(texts: list[str], vocabulary: int = 1024) -> CLIPTokenizer:
-    """A tokenizer in CLIP's format (lower case, byte-level BPE, ``</w>`` ends a word) learned from ``texts``."""
+    """Train a tokenizer in CLIP's format (lower case, byte-level BPE, ``</w>`` ends a word) on ``texts``."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
@@ -107,12 +107,12 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
-    """Token ids, int64 (texts, MAX_TOKENS), padded as Stable Diffusion pads."""
+    """Return token ids, int64 (texts, MAX_TOKENS), padded as Stable Diffusion pads."""
     return tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
 
 
 def build_clip(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPModel:
-    """A small CLIP: text and image transformers of four layers, with heads of 32 channels."""
+    """Build a small CLIP: text and image transformers of four layers, with heads of 32 channels."""
     shared = {
         "hidden_size": width,
         "num_hidden_layers": 4,
@@ -136,15 +136,17 @@ def build_clip(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPModel:
 
 
 def as_pixels(images: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """uint8 (n, h, w, 3) to float32 (n, 3, h, w) in -1..1, the input of CLIP and the autoencoder alike."""
+    """Convert uint8 (n, h, w, 3) to float32 (n, 3, h, w) in -1..1, the input of CLIP and of the autoencoder."""
     pixels = images if isinstance(images, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(images))
     return rearrange(pixels, "n h w c -> n c h w").float() / 127.5 - 1
 
 
 @dataclass(frozen=True)
 class Described:
-    """Pictures, uint8 (n, SIZE_PX, SIZE_PX, 3), with a text for each, and perhaps more texts after those; ``truth``,
-    int64 (texts, attributes), says what each describes, UNKNOWN where an attribute does not apply."""
+    """Pictures, uint8 (n, SIZE_PX, SIZE_PX, 3), with a text for each, and perhaps more texts after those.
+
+    ``truth``, int64 (texts, attributes), are the attributes of each text, UNKNOWN where one does not apply.
+    """
 
     images: np.ndarray
     texts: list[str]
@@ -153,7 +155,7 @@ class Described:
 
 @dataclass(frozen=True)
 class ClipCourse:
-    """Options of a CLIP's course; of the ``watched`` attributes the log says how often the text half is right."""
+    """Hyperparameters of a CLIP's training; the text half's accuracy on the ``watched`` attributes is logged."""
 
     steps: int
     device: str = "cpu"
@@ -169,8 +171,10 @@ def learn_clip(
     classes: dict[str, int],
     course: ClipCourse,
 ) -> None:
-    """Train ``model`` in place, contrastively and to predict attributes with so many ``classes`` each; it ends in
-    evaluation mode. Resumes from ``path``."""
+    """Train ``model`` in place, resuming from ``path``; it ends in evaluation mode.
+
+    It learns contrastively, and to predict attributes with so many ``classes`` each.
+    """
     device, width = course.device, model.config.projection_dim
     model.to(device)
     all_heads = {
@@ -223,7 +227,7 @@ def learn_clip(
 
 
 def train_clip(folder: Path, pool: Pool, steps: int, device: str, batch: int = 192) -> tuple[CLIPTokenizer, CLIPModel]:
-    """The tokenizer and the trained CLIP, in float32 and evaluation mode; resumes from ``folder``."""
+    """Train tokenizer and CLIP, resuming from ``folder``; return both, the CLIP in float32 and evaluation mode."""
     random = np.random.default_rng(0)
     tokenizer = build_tokenizer([caption(scene_at(index), random) for index in range(6000)])
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, TextToVideoSDPipeline
 
-from evaluation.sheets import save_picture
+from media.pictures import write_picture
 from media.video_io import write_video
 from training.export import save_in_half_precision
 from training.video_diffusion.config import TrainingConfig
@@ -76,7 +76,7 @@ def write_loss(folder: Path, losses: Sequence[float]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = (f"{step},{value:.6f}\n" for step, value in enumerate(losses, 1))
     (folder / "loss.csv").write_text("step,loss\n" + "".join(rows), encoding="utf-8")
-    save_picture(draw_curve(losses), folder / "loss.png")
+    write_picture(folder / "loss.png", draw_curve(losses))
 
 
 def draw_curve(losses: Sequence[float]) -> np.ndarray:

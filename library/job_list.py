@@ -1,0 +1,261 @@
+"""The list of jobs: durable, ordered, of many owners.
+
+A table of our own and no queue library: what is asked for is reordering, editing, cancelling one, progress, fairness
+between owners and a list of what is there. huey's and persist-queue's SQLite stores keep pickled tasks that can be put
+and taken, and know none of these; with them this very table would stand beside theirs. One thread works the list off
+(``library/worker.py``), so that nothing of their retries and workers is needed.
+"""
+
+import json
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from errors import UserError
+from library.database import Database
+
+FORGET_AFTER_S = 7 * 86_400  # finished jobs; their clips stay
+MOST_LISTED = 200
+
+
+class State(StrEnum):
+    """State of a job; an interrupted one was running when its server stopped, and is offered again."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+OPEN = (State.WAITING, State.RUNNING)
+RESUMABLE = (State.INTERRUPTED, State.CANCELLED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be added: plain ``settings`` of its ``kind``, a file suffix, uploads by name, and a note for the list,
+    such as the words that wildcards chose."""
+
+    settings: Mapping[str, Any]
+    kind: str = "generate"
+    suffix: str = "mp4"
+    files: Mapping[str, Path] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that a job made: ``clip`` its id in the index, empty where it could not be kept there; ``facts`` for the
+    page and programs, as JSON has them."""
+
+    file: Path
+    clip: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the text that the list keeps."""
+        return json.dumps({"file": str(self.file), "clip": self.clip, "facts": dict(self.facts)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """Return what ``to_json`` wrote."""
+        values = json.loads(text)
+        return cls(Path(values["file"]), values["clip"], values["facts"])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the list; times are seconds since 1970. A done one has a ``result``, a failed one a ``message``."""
+
+    id: str
+    owner: str
+    kind: str
+    state: State
+    settings: dict[str, Any]
+    files: dict[str, Path]
+    suffix: str
+    note: str
+    result: Result | None
+    message: str
+    created: float
+    started: float | None
+    finished: float | None
+
+
+class TooManyJobs(UserError):
+    """An owner has as many jobs in the list as one may have."""
+
+
+class JobList:
+    """Jobs of all owners; every question names the owner, and answers with nothing of others."""
+
+    def __init__(self, database: Database, folder: Path, most_per_owner: int | None = None) -> None:
+        """Open the list; what ran when the server before stopped is marked as interrupted. ``folder`` holds uploads."""
+        self.database, self.folder, self.most_per_owner = database, folder, most_per_owner
+        database.rows("UPDATE jobs SET state = ? WHERE state = ?", (State.INTERRUPTED, State.RUNNING))
+        self.forget(time.time() - FORGET_AFTER_S)
+
+    def add(self, owner: str, jobs: Sequence[NewJob]) -> list[str]:
+        """Put jobs at the end, all or none of them, with copies of their uploads; returns their ids.
+
+        Raises TooManyJobs, OSError where an upload cannot be copied.
+        """
+        ids = [secrets.token_hex(16) for _ in jobs]
+        try:
+            copies = [self._copied(job_id, job.files) for job_id, job in zip(ids, jobs, strict=True)]
+            with self.database.transaction() as connection:
+                self._check_room(connection, owner, len(jobs))
+                last = connection.execute("SELECT coalesce(max(position), 0) FROM jobs").fetchone()[0]
+                for number, (job_id, job, files) in enumerate(zip(ids, jobs, copies, strict=True), 1):
+                    texts = (json.dumps(dict(job.settings)), json.dumps(files), job.suffix, job.note, "", "")
+                    values = (job_id, owner, job.kind, State.WAITING, last + number, *texts, time.time(), None, None)
+                    connection.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(values))})", values)
+        except BaseException:
+            self._drop_files(ids)
+            raise
+        return ids
+
+    def get(self, owner: str, job: str) -> Job:
+        """Return one job; raises UserError where the owner has none of this id."""
+        rows = self.database.rows("SELECT * FROM jobs WHERE owner = ? AND id = ?", (owner, job))
+        if not rows:
+            raise UserError("this job is not in the list any more")
+        return _from_row(rows[0])
+
+    def listed(self, owner: str) -> list[Job]:
+        """Return an owner's jobs: the running one, the waiting ones in their order, then the others, newest first."""
+        query = """SELECT * FROM jobs WHERE owner = ? ORDER BY state != 'running', state != 'waiting',
+            CASE WHEN state = 'waiting' THEN position ELSE -coalesce(finished, created) END LIMIT ?"""
+        return [_from_row(row) for row in self.database.rows(query, (owner, MOST_LISTED))]
+
+    def ahead_of(self, job: str) -> list[Job]:
+        """Return the jobs of any owner that come before a waiting one, in the order in which they are taken."""
+        order = self._order()
+        names = [row.id for row in order]
+        return order[: names.index(job)] if job in names else []
+
+    def take_next(self) -> Job | None:
+        """Mark the next waiting job as running and return it; None where nothing waits or the list is paused."""
+        if self.paused:
+            return None
+        with self.database.transaction() as connection:
+            waiting = self._order()
+            if not waiting:
+                return None
+            change = "UPDATE jobs SET state = ?, started = ? WHERE id = ? RETURNING *"
+            return _from_row(connection.execute(change, (State.RUNNING, time.time(), waiting[0].id)).fetchone())
+
+    def finish(self, job: str, state: State, *, result: Result | None = None, message: str = "") -> None:
+        """Say how a running job ended; its uploads are kept only where it may be resumed."""
+        change = "UPDATE jobs SET state = ?, result = ?, message = ?, finished = ? WHERE id = ?"
+        self.database.rows(change, (state, "" if result is None else result.to_json(), message, time.time(), job))
+        if state not in RESUMABLE:
+            self._drop_files([job])
+
+    def edit(self, owner: str, job: str, settings: Mapping[str, Any]) -> None:
+        """Change the settings of a waiting job; raises UserError where it does not wait any more."""
+        change = "UPDATE jobs SET settings = ? WHERE id = ? AND owner = ? AND state = ? RETURNING id"
+        if not self.database.rows(change, (json.dumps(dict(settings)), job, owner, State.WAITING)):
+            raise UserError("this job has begun or ended already; add a new one")
+
+    def move(self, owner: str, job: str, places: int) -> None:
+        """Move a waiting job by so many places among its owner's waiting ones, towards the front where negative."""
+        with self.database.transaction() as connection:
+            query = "SELECT id, position FROM jobs WHERE owner = ? AND state = ? ORDER BY position"
+            waiting = connection.execute(query, (owner, State.WAITING)).fetchall()
+            names = [row["id"] for row in waiting]
+            if job not in names:
+                raise UserError("only jobs that wait can be moved")
+            at = names.index(job)
+            names.insert(max(0, min(len(names) - 1, at + places)), names.pop(at))
+            for name, row in zip(names, waiting, strict=True):
+                connection.execute("UPDATE jobs SET position = ? WHERE id = ?", (row["position"], name))
+
+    def cancel_waiting(self, owner: str, job: str | None = None) -> list[str]:
+        """Cancel one waiting job of an owner, or all of them, and return the ids; a running one is the worker's."""
+        change = "UPDATE jobs SET state = ?, finished = ? WHERE owner = ? AND state = ? AND (? IS NULL OR id = ?)"
+        values = (State.CANCELLED, time.time(), owner, State.WAITING, job, job)
+        return [row["id"] for row in self.database.rows(f"{change} RETURNING id", values)]
+
+    def resume(self, owner: str, job: str) -> None:
+        """Put an interrupted, cancelled or failed job back at the end of the list; raises UserError."""
+        states = ", ".join("?" * len(RESUMABLE))
+        change = f"""UPDATE jobs SET state = ?, message = '', position = (SELECT max(position) + 1 FROM jobs)
+            WHERE owner = ? AND id = ? AND state IN ({states}) RETURNING id"""
+        with self.database.transaction() as connection:
+            self._check_room(connection, owner, 1)
+            if connection.execute(change, (State.WAITING, owner, job, *RESUMABLE)).fetchone() is None:
+                raise UserError("this job cannot be started again")
+
+    def remove(self, owner: str, job: str | None = None) -> None:
+        """Take an ended job of an owner, or all of them, out of the list; their clips stay."""
+        query = f"""DELETE FROM jobs WHERE owner = ? AND (? IS NULL OR id = ?)
+            AND state NOT IN ({", ".join("?" * len(OPEN))}) RETURNING id"""
+        self._drop_files(row["id"] for row in self.database.rows(query, (owner, job, job, *OPEN)))
+
+    def forget(self, before: float) -> None:
+        """Take out jobs that ended before a time, whoever's they are, and uploads of jobs that are not in the list."""
+        query = (
+            f"DELETE FROM jobs WHERE coalesce(finished, created) < ? AND state NOT IN ({', '.join('?' * len(OPEN))})"
+        )
+        self.database.rows(query, (before, *OPEN))
+        known = {row["id"] for row in self.database.rows("SELECT id FROM jobs")}
+        self._drop_files(path.name for path in self.folder.glob("*/") if path.name not in known)
+
+    @property
+    def paused(self) -> bool:
+        """True if the next job waits until somebody goes on; kept over restarts."""
+        return bool(self.database.rows("SELECT 1 FROM switches WHERE name = 'paused' AND value = 'yes'"))
+
+    def set_paused(self, paused: bool) -> None:
+        """Let the list rest after the running job, or go on."""
+        self.database.rows("INSERT OR REPLACE INTO switches VALUES ('paused', ?)", ("yes" if paused else "no",))
+
+    def _order(self) -> list[Job]:
+        """Waiting jobs as they are taken: owners in turn, whoever was served longest ago first, each in own order."""
+        query = """
+            SELECT jobs.*, row_number() OVER (PARTITION BY jobs.owner ORDER BY position) AS turn, served.last
+            FROM jobs LEFT JOIN (SELECT owner, max(started) AS last FROM jobs GROUP BY owner) AS served USING (owner)
+            WHERE state = 'waiting' ORDER BY turn, coalesce(served.last, 0), position"""
+        return [_from_row(row) for row in self.database.rows(query)]
+
+    def _check_room(self, connection: sqlite3.Connection, owner: str, more: int) -> None:
+        if self.most_per_owner is None:
+            return
+        query = "SELECT count(*) FROM jobs WHERE owner = ? AND state IN (?, ?)"
+        present = connection.execute(query, (owner, *OPEN)).fetchone()[0]
+        if present + more > self.most_per_owner:
+            raise TooManyJobs(
+                f"{more} more would make {present + more} jobs in your list, and {self.most_per_owner} may be there: "
+                "wait, or cancel one"
+            )
+
+    def _copied(self, job: str, files: Mapping[str, Path]) -> dict[str, str]:
+        """Copies of uploads in a folder of the job's own, since the page deletes its own after some hours."""
+        copies = {}
+        for name, path in files.items():
+            target = self.folder / job / f"{name}{path.suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            copies[name] = str(target)
+        return copies
+
+    def _drop_files(self, jobs: Iterable[str]) -> None:
+        for job in jobs:
+            shutil.rmtree(self.folder / job, ignore_errors=True)
+
+
+def _from_row(row: sqlite3.Row) -> Job:
+    plain = ("id", "owner", "kind", "suffix", "note", "message", "created", "started", "finished")
+    files = {name: Path(path) for name, path in json.loads(row["files"]).items()}
+    values = {name: row[name] for name in plain}
+    result = Result.from_json(row["result"]) if row["result"] else None
+    return Job(**values, state=State(row["state"]), settings=json.loads(row["settings"]), files=files, result=result)

@@ -1,0 +1,91 @@
+"""Everything that a page keeps, opened together and closed together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from library.clips import LOCAL, ClipIndex, Limits
+from library.data_folder import DataFolder, open_data_folder, read_key
+from library.database import Database
+from library.job_list import JobList
+from library.presets import Presets
+from library.recorder import FinishedClip, Recorder
+from library.visitors import Visitors
+from library.worker import Run, Worker
+
+
+@dataclass(frozen=True)
+class Library:
+    """Clips, jobs and presets in one data folder, and the worker; ``shared`` where each visitor has their own.
+
+    ``trouble`` is one line for the page where something was lost or does not outlive this process, or empty.
+    """
+
+    folder: DataFolder
+    database: Database
+    clips: ClipIndex
+    jobs: JobList
+    presets: Presets
+    worker: Worker
+    visitors: Visitors
+    shared: bool
+    limits: Limits
+
+    @property
+    def trouble(self) -> str:
+        """One line for the page, or empty."""
+        return " ".join(filter(None, (self.folder.trouble, self.database.trouble)))
+
+    def owner(self, cookie: str | None, session: str | None) -> str:
+        """Return whose jobs and clips a request is about.
+
+        Args:
+            cookie: the value of the visitor's cookie; where it is none of ours the ``session`` of the page counts,
+                whose clips nobody finds again after a reload.
+        """
+        if not self.shared:
+            return LOCAL
+        return self.visitors.owner(cookie) or self.visitors.owner_of_session(session or "")
+
+    def close(self) -> bool:
+        """End the running job, which is offered again at the next start; returns whether it ended in time."""
+        ended = self.worker.stop()
+        if ended:
+            self.database.close()
+        self.folder.close()
+        return ended
+
+
+def open_library(  # noqa: PLR0913 - an operator's choices
+    generate: Callable[..., FinishedClip],
+    *,
+    data_dir: Path | None = None,
+    clips_dir: Path | None = None,
+    shared: bool = False,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    most_jobs: int | None = None,
+    kinds: dict[str, Run] | None = None,
+) -> Library:
+    """Open the data folder and begin with the jobs that wait in it.
+
+    Args:
+        generate: ``Model.generate``.
+        data_dir: the folder; None for the platform's own place.
+        clips_dir: a folder of its own for finished clips.
+        shared: each visitor has jobs and clips of their own.
+        limits: how much is kept.
+        most_jobs: how many jobs one visitor may have in the list.
+        kinds: what runs jobs of other kinds than ``generate``, by kind.
+
+    Raises:
+        UserError: another server uses the folder.
+    """
+    folder = open_data_folder(data_dir, clips_dir)
+    database = Database(folder.database)
+    clips = ClipIndex(folder.clips, database)
+    clips.prune(limits)
+    jobs = JobList(database, folder.job_files, most_jobs)
+    runs: dict[str, Run] = {"generate": Recorder(generate, clips, folder.path), **(kinds or {})}
+    worker = Worker(jobs, lambda job, tell, cancel: runs[job.kind](job, tell, cancel))
+    presets, visitors = Presets(database), Visitors(read_key(folder))
+    return Library(folder, database, clips, jobs, presets, worker, visitors, shared, limits)

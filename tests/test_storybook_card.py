@@ -1,8 +1,7 @@
 """The storybook's course on a card: the same pictures without OpenCV, a folder that travels, states that come back."""
 
-import importlib.util
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -62,8 +61,7 @@ def test_sprites_make_the_pictures_that_are_drawn(drawings, sprites):
 
 def test_colours_need_no_opencv():
     """What stands in for OpenCV on the card gives its hues."""
-    spec = importlib.util.spec_from_loader("instead", loader=None)
-    instead = importlib.util.module_from_spec(spec)
+    instead = ModuleType("instead")
     exec(pack.INSTEAD, instead.__dict__)
     pixels = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(

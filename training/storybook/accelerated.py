@@ -191,7 +191,7 @@ def on_card(work: Path, sprites: Sprites, networks: Networks, workers: int) -> T
 
 def run_on_card(work: Path, packed: Path, plan: Plan, course: Course) -> tuple[Networks, UNet2DConditionModel]:
     """Do the plan's course with the drawings and places that ``packed`` holds; raises OutOfTime."""
-    workers = max(1, granted_cores() - 2)
+    workers = max(1, (granted_cores() or os.cpu_count() or 1) - 2)
     drawings = load_drawings(packed / FILE)
     things = max(phase.variety.things for phase in plan.phases)
     sprites = make_sprites(drawings, load_places(packed / "places.npz"), things, course.device, workers=workers)

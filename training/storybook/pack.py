@@ -73,7 +73,8 @@ def make(folder: Path, pictures: int) -> None:
     (folder / "instead").mkdir(parents=True, exist_ok=True)
     (folder / "instead" / "cv2.py").write_text(INSTEAD, encoding="utf-8")
     shutil.copy(DRAWN / FILE, folder / FILE)
-    np.savez_compressed(folder / "places.npz", **draw_places(pictures, SIZE_PX))
+    places: dict[str, Any] = dict(draw_places(pictures, SIZE_PX))
+    np.savez_compressed(folder / "places.npz", **places)
     fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     fetch += ["--python-version", "3.12", "--dest", str(folder / "wheels"), *WHEELS]
     subprocess.run(fetch, check=True)

@@ -106,7 +106,10 @@ def _forward(
 
 
 def learn_to_reconstruct(
-    path: Path, model: AutoencoderKL, crops: Callable[[np.random.Generator], np.ndarray], course: Reconstruction
+    path: Path,
+    model: AutoencoderKL,
+    crops: Callable[[np.random.Generator], np.ndarray | torch.Tensor],
+    course: Reconstruction,
 ) -> None:
     """Train ``model`` in place on the pictures of ``crops``, uint8 (n, side, side, 3), resuming from ``path``.
 

@@ -163,12 +163,12 @@ def train_on_card(
     return learn_velocity(path, model, examples, lambda tokens: text_encoder(tokens).last_hidden_state, course)
 
 
-def sharpened_autoencoder(work: Path, sprites: Sprites, course: Reconstruction) -> AutoencoderKL:
+def sharpened_autoencoder(work: Path, sprites: Sprites, variety: Variety, course: Reconstruction) -> AutoencoderKL:
     """The autoencoder of ``work`` after this course of its own, kept as ``vae-card``; raises OutOfTime."""
     finished = work / "vae-card"
     if not (finished / "config.json").exists():
         model = AutoencoderKL.from_pretrained(work / "vae").to(course.device)
-        scenes = [scene_at(index) for index in range(AUTOENCODER_SCENES)]
+        scenes = [scene_at(index, variety) for index in range(AUTOENCODER_SCENES)]
         crops = crops_on_card(sprites, scenes, AUTOENCODER_BATCH)
         learn_to_reconstruct(work / "autoencoder-card.pt", model, crops, course)
         images, _ = put_together(scenes[:PUT_TOGETHER], sprites)
@@ -198,6 +198,6 @@ def run_on_card(work: Path, packed: Path, plan: Plan, course: Course) -> tuple[N
     logger.info("%d sprites", len(sprites.rows))
     tokenizer, clip = learned_words(work, plan, course)
     own = replace(plan.autoencoder, device=course.device, deadline=course.deadline)
-    autoencoder = sharpened_autoencoder(work, sprites, own)
+    autoencoder = sharpened_autoencoder(work, sprites, plan.phases[-1].variety, own)
     networks = Networks(tokenizer, clip, text_half(clip).to(course.device), autoencoder)
     return networks, train_phases(work, plan, on_card(work, sprites, networks, workers), course)

@@ -142,7 +142,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="what travels is written here")
-    parser.add_argument("--pictures", type=positive, default=100, help="of each place, for each variation")
+    parser.add_argument("--pictures", type=positive, default=50, help="of each place, for each variation")
     parser.add_argument("--give", type=Path, metavar="WORK", help="write parts of this state into --folder instead")
     parser.add_argument("--take", type=Path, metavar="PARTS", help="read the parts in this folder into --work instead")
     parser.add_argument("--work", type=Path, default=WORK, help="the state of the course")

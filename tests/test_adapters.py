@@ -18,7 +18,6 @@ from model import Model
 from model_manager import loader
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Extras
-from model_manager.single_file import read_controlnet, read_vae
 from model_manager.textual_inversion import read_vectors, with_embeddings
 from pipelines.text_to_video import TextToVideoPipeline
 from settings.parsing import from_json, parse
@@ -62,10 +61,6 @@ def held_weights(model) -> dict[str, torch.Tensor]:
     """Copies of all the weights that jobs share."""
     parts = model.loader.components(model.rows["tiny"])
     return {f"{part}.{name}": value.clone() for part in NETWORKS for name, value in parts[part].state_dict().items()}
-
-
-def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
-    return before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def still(folder, change=lambda pipeline: None, **arguments) -> np.ndarray:
@@ -124,14 +119,14 @@ def test_two_loras_one_after_the_other_never_show_each_others_weights(model):
     cancel = threading.Event()
     with pytest.raises(Cancelled):
         model.generate(settings(lora="plain"), on_step=lambda _: cancel.set(), cancel=cancel)
-    assert same(before, held_weights(model))
+    assert weights.same(before, held_weights(model))
 
     def fail(progress):
         raise RuntimeError("the caller's")
 
     with pytest.raises(RuntimeError, match="the caller's"):
         model.generate(settings(lora="plain"), on_step=fail)
-    assert same(before, held_weights(model))
+    assert weights.same(before, held_weights(model))
     assert np.array_equal(model.generate(settings(lora="kohya")).frames, first)
     assert np.array_equal(model.generate(settings()).frames, plain)
 
@@ -195,7 +190,7 @@ def test_a_lora_that_does_not_fit_is_one_line_and_leaves_nothing(folder, bad_lor
         model.generate(settings(lora=name))
     assert str(bad_loras) not in str(told.value)
     assert "\n" not in str(told.value)
-    assert same(before, held_weights(model))
+    assert weights.same(before, held_weights(model))
 
 
 # --- learned words ---------------------------------------------------------------------------------------------
@@ -243,7 +238,7 @@ def test_a_learned_word_works_in_the_negative_prompt_and_leaves_nothing(model):
     assert clip.settings.negative_prompt == "soft-look"
     assert not np.array_equal(clip.frames, plain)
     assert (len(parts["tokenizer"]), len(parts["text_encoder"].get_input_embeddings().weight)) == (tokens, rows)
-    assert same(before, held_weights(model))
+    assert weights.same(before, held_weights(model))
     assert np.array_equal(model.generate(settings(negative_prompt="soft")).frames, plain)
 
 
@@ -329,30 +324,6 @@ def test_a_vae_that_does_not_fit_is_one_line(components, folder, tmp_path, chang
         model.generate(settings(vae="it"))
     assert str(tmp_path) not in str(told.value)
     model.generate(settings())
-
-
-def test_an_old_file_of_an_autoencoder_is_read_under_todays_names(components, tmp_path):
-    """diffusers renamed the attention of autoencoders in 2023."""
-    old = {
-        weights.renamed(
-            name,
-            (r"(attentions\.0)\.to_q", r"\1.query"),
-            (r"(attentions\.0)\.to_k", r"\1.key"),
-            (r"(attentions\.0)\.to_v", r"\1.value"),
-            (r"(attentions\.0)\.to_out\.0", r"\1.proj_attn"),
-        ): tensor
-        for name, tensor in components["vae"].state_dict().items()
-    }
-    read = read_vae(weights.write(tmp_path / "old.safetensors", old), components["vae"])
-    assert same(components["vae"].state_dict(), read.state_dict())
-
-
-@pytest.mark.parametrize("convert", [weights.ldm_controlnet, lambda network: network.state_dict()])
-def test_a_controlnet_in_one_file_is_the_one_in_a_folder(control_components, tmp_path, convert):
-    """In its authors' layout and in diffusers'."""
-    path = weights.write(tmp_path / "canny.safetensors", convert(control_components["controlnet"]))
-    read = read_controlnet(path, control_components["unet"])
-    assert same(control_components["controlnet"].state_dict(), read.state_dict())
 
 
 def test_a_controlnet_in_one_file_steers(model, folder, control_components, tmp_path):

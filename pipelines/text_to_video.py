@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from pipelines.arguments import check_count, check_finite, check_frame_prompts, check_one
 from pipelines.attention import CrossFrame
-from pipelines.denoising import Predictor, Sampler, Watch, denoise, window_to_indices
+from pipelines.denoising import Predictor, Sampler, Watch, denoise
 from pipelines.motion import motion_field as translation
 from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import text_predictor
@@ -75,11 +75,11 @@ class VideoRequest:
         """Whether the frames after the first are made from it, and not from noise of their own."""
         return (self.motion_field or self.first_frame is not None) and self.video_length > 1
 
-    def window(self, timesteps: torch.Tensor) -> tuple[int, int]:
+    def window(self, sampler: Sampler) -> tuple[int, int]:
         """Between which two steps of a scheduler the frames after the first come into being."""
         if self.motion_window is not None:
-            return window_to_indices(timesteps, self.motion_window)
-        return len(timesteps) - self.t1 - 1, len(timesteps) - self.t0 - 1
+            return sampler.window(self.motion_window)
+        return sampler.window_from_end(self.t0, self.t1)
 
     def shifts(self) -> torch.Tensor:
         """Where each frame looks, as ``motion.motion_field`` gives it."""
@@ -87,13 +87,13 @@ class VideoRequest:
         field = translation(places, self.motion_field_strength_x, self.motion_field_strength_y)
         return field if self.motion_field else torch.zeros_like(field)
 
-    def steps_to_do(self, timesteps: torch.Tensor, training_timesteps: int) -> int:
+    def steps_to_do(self, sampler: Sampler, training_timesteps: int) -> int:
         """How many steps there are before ``denoising_end``, a share of the noise."""
         end = self.denoising_end
         if end is None or not 0 < end < 1:
-            return len(timesteps)
-        steps = int((timesteps >= round(training_timesteps * (1 - end))).sum())
-        if self.moving and steps <= self.window(timesteps)[1]:
+            return len(sampler.timesteps)
+        steps = int((sampler.timesteps >= round(training_timesteps * (1 - end))).sum())
+        if self.moving and steps <= self.window(sampler)[1]:
             raise ValueError(f"denoising_end ({end}) comes before the end of the motion window")
         return steps
 
@@ -116,8 +116,8 @@ class TextToVideoMixin(VideoPipelineMixin):
             noise.frame_generators(request.video_length, alike=request.shared_noise and not request.moving),
             request.eta,
         )
-        window = request.window(sampler.timesteps)
-        sampler.stop_after(request.steps_to_do(sampler.timesteps, self.scheduler.config.num_train_timesteps))
+        window = request.window(sampler)
+        sampler.stop_after(request.steps_to_do(sampler, self.scheduler.config.num_train_timesteps))
         if request.first_frame is not None:
             sampler.pin(self.encode_first_frame(request.first_frame, request.height, request.width), noise.anchor)
 

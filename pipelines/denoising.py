@@ -137,7 +137,7 @@ class Sampler:
         return ahead
 
     def drew_since(self, state: torch.Tensor) -> bool:
-        """Whether the anchor's steps drew random numbers after its generator was in this state."""
+        """Return True if the anchor's steps drew random numbers after its generator was in this state."""
         return self.generators is not None and not torch.equal(self.generators[0].get_state(), state)
 
     def scale(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
@@ -166,7 +166,7 @@ class Sampler:
         return scheduler.step(noise[frames], self.timesteps[index], latents[frames], **options, return_dict=False)[0]
 
     def noised(self, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
-        """What clean latents are at the beginning of step ``index``; after the last step, themselves.
+        """Return clean latents as they are at the beginning of step ``index``; after the last step, themselves.
 
         Args:
             clean, noise: (frames, c, h, w), the noise standard normal.
@@ -213,8 +213,11 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is carried out, which its result does not depend on: where the anchor frame's keys and values are
-    kept, how many frames are predicted at once (all by default), and who watches."""
+    """Execution of a run, on which its result does not depend.
+
+    ``anchor`` keeps the anchor frame's keys and values, ``chunk_size`` is the number of frames predicted at once (all
+    by default), ``watch`` is told about the progress.
+    """
 
     anchor: AnchorCache | None = None
     chunk_size: int | None = None
@@ -264,7 +267,7 @@ def chunks(frames: int, chunk: int, anchor_frame: int = 0) -> list[slice]:
 def chunk_anchor(
     anchor: AnchorCache | None, part: slice, anchor_frame: int, *, chunked: bool
 ) -> AbstractContextManager[None]:
-    """How a chunk meets the anchor: it holds it and keeps it for the others, or finds it kept."""
+    """Return the context of a chunk: the anchor is recorded in the chunk that holds it, and reused in the others."""
     if anchor is None:
         return nullcontext()
     if not chunked:

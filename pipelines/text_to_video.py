@@ -25,8 +25,10 @@ from pipelines.video import (
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRequest:
-    """What a video shall be besides what it shows. Names, units and meanings are those of the calls below; raises
-    ValueError for values out of bounds."""
+    """Settings of a video apart from its prompts.
+
+    Names, units and meanings are those of the calls below; raises ValueError for values out of bounds.
+    """
 
     video_length: int
     height: int
@@ -72,7 +74,7 @@ class VideoRequest:
 
     @property
     def moving(self) -> bool:
-        """Whether the frames after the first are made from it, and not from noise of their own."""
+        """True if the frames after the first are made from it, and not from noise of their own."""
         return (self.motion_field or self.first_frame is not None) and self.video_length > 1
 
     def window(self, sampler: Sampler) -> tuple[int, int]:
@@ -82,13 +84,13 @@ class VideoRequest:
         return sampler.window_from_end(self.t0, self.t1)
 
     def shifts(self) -> torch.Tensor:
-        """Where each frame looks, as ``motion.motion_field`` gives it."""
+        """Return the shift of each frame, as ``motion.motion_field`` gives it."""
         places = self.frame_ids or range(self.video_length)
         field = translation(places, self.motion_field_strength_x, self.motion_field_strength_y)
         return field if self.motion_field else torch.zeros_like(field)
 
     def steps_to_do(self, sampler: Sampler, training_timesteps: int) -> int:
-        """How many steps there are before ``denoising_end``, a share of the noise."""
+        """Return the number of steps before ``denoising_end``, a share of the noise."""
         end = self.denoising_end
         if end is None or not 0 < end < 1:
             return len(sampler.timesteps)
@@ -133,7 +135,7 @@ class TextToVideoMixin(VideoPipelineMixin):
         return output if request.return_dict else self.as_tuple(output)
 
     def as_tuple(self, output: VideoPipelineOutput) -> tuple:
-        """What a call returns with ``return_dict=False``: what the ancestors do."""
+        """Return the tuple of a call with ``return_dict=False``, as the ancestors do."""
         return output.images, output.nsfw_content_detected
 
 

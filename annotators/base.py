@@ -14,19 +14,19 @@ from errors import ModelUnavailable
 from utils import LOADING_ERRORS, local_or_hub
 
 logger = logging.getLogger(__name__)
-# Is told the number of the frame that comes next, and stops the work by raising.
-Watch = Callable[[int], None]
+# Called with the number of the frame that comes next; stops the work by raising.
+BeforeFrame = Callable[[int], None]
 
 
 def keep_going(frame: int) -> None:
-    """The watch of those who do not watch."""
+    """Let the work go on."""
 
 
 class Annotator(Protocol):
     """Frames in, control frames out: both uint8 (frames, height, width, 3) RGB, of one size."""
 
-    def __call__(self, frames: np.ndarray, watch: Watch = keep_going) -> np.ndarray:
-        """The control frames; ``watch`` is called before every frame. Raises UserError children."""
+    def __call__(self, frames: np.ndarray, before_frame: BeforeFrame = keep_going) -> np.ndarray:
+        """The control frames; ``before_frame`` is called before every frame. Raises UserError children."""
 
     def release(self) -> None:
         """Let go of the networks, if there are any; the next call loads them again."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from annotators.base import Watch, keep_going
+from annotators.base import BeforeFrame, keep_going
 
 
 class Canny:
@@ -16,13 +16,13 @@ class Canny:
             raise ValueError(f"low ({low}) and high ({high}) must be 0 <= low < high <= 255")
         self.low, self.high = low, high
 
-    def __call__(self, frames: np.ndarray, watch: Watch = keep_going) -> np.ndarray:
+    def __call__(self, frames: np.ndarray, before_frame: BeforeFrame = keep_going) -> np.ndarray:
         """Edges of every frame, 0 or 255, three equal channels; shapes as in ``Annotator``."""
         import cv2
 
         edges = np.empty_like(frames)
         for index, frame in enumerate(frames):
-            watch(index)
+            before_frame(index)
             edges[index] = cv2.Canny(np.ascontiguousarray(frame), self.low, self.high)[..., None]
         return edges
 

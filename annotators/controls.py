@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from annotators.base import Annotator, Watch
+from annotators.base import Annotator, BeforeFrame
 from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
@@ -136,7 +136,13 @@ class LastAnnotator:
         self._annotator: Annotator | None = None
 
     def draw(
-        self, kind: ControlKind, frames: np.ndarray, *, settings: Mapping[str, Any], device: str, watch: Watch
+        self,
+        kind: ControlKind,
+        frames: np.ndarray,
+        *,
+        settings: Mapping[str, Any],
+        device: str,
+        before_frame: BeforeFrame,
     ) -> np.ndarray:
         """Draw a kind's control frames, as an ``Annotator`` does, under the kind's own ``settings``.
 
@@ -150,7 +156,7 @@ class LastAnnotator:
             self.release()
             self._made_from, self._annotator = made_from, kind.annotator(device=device, **settings)
         try:
-            return self._annotator(frames, watch)
+            return self._annotator(frames, before_frame)
         except torch.OutOfMemoryError as error:
             raise GenerationFailed("out of memory while the control was drawn: take a smaller resolution") from error
         finally:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from annotators.base import Network, Watch, keep_going
+from annotators.base import BeforeFrame, Network, keep_going
 from errors import ModelUnavailable
 
 # Depths beyond these percentiles of a clip are drawn as black or white: a few wild pixels would otherwise leave
@@ -19,14 +19,14 @@ class Depth:
     def __init__(self, source: str = "depth-anything/Depth-Anything-V2-Small-hf", device: str = "cpu") -> None:
         self._network = Network("the depth estimator", "AutoModelForDepthEstimation", source, device)
 
-    def __call__(self, frames: np.ndarray, watch: Watch = keep_going) -> np.ndarray:
+    def __call__(self, frames: np.ndarray, before_frame: BeforeFrame = keep_going) -> np.ndarray:
         """Depth pictures, three equal channels; shapes as in ``Annotator``. Raises ModelUnavailable."""
         _, model = self._network.load()
         if getattr(model.config, "depth_estimation_type", "relative") == "metric":
             raise ModelUnavailable(f"{self._network.name} estimates metres; choose one for relative depth")
         nearness = np.empty(frames.shape[:3], np.float32)
         for index, frame in enumerate(frames):
-            watch(index)
+            before_frame(index)
             nearness[index] = self._estimate(frame)
         return np.repeat(to_grey(nearness)[..., None], 3, axis=3)
 

@@ -9,7 +9,7 @@ import colorsys
 
 import numpy as np
 
-from annotators.base import Network, Watch, keep_going
+from annotators.base import BeforeFrame, Network, keep_going
 from errors import NothingFound
 
 PERSON_SCORE, KEYPOINT_SCORE, MOST_PEOPLE = 0.3, 0.3, 8
@@ -46,7 +46,7 @@ class Pose:
         self._detector = Network("the person detector", "AutoModelForObjectDetection", detector, device)
         self._estimator = Network("the pose estimator", "AutoModelForPoseEstimation", estimator, device)
 
-    def __call__(self, frames: np.ndarray, watch: Watch = keep_going) -> np.ndarray:
+    def __call__(self, frames: np.ndarray, before_frame: BeforeFrame = keep_going) -> np.ndarray:
         """Skeletons on black; shapes as in ``Annotator``. Frames without a person are black.
 
         Raises NothingFound where no frame has a person, and ModelUnavailable.
@@ -55,7 +55,7 @@ class Pose:
         self._estimator.load()
         skeletons = np.empty_like(frames)
         for index, frame in enumerate(frames):
-            watch(index)
+            before_frame(index)
             skeletons[index] = draw_skeleton(self.keypoints(frame), *frame.shape[:2])
         if not skeletons.any():
             raise NothingFound(

@@ -43,10 +43,8 @@ def fill(database: Database, clips: int) -> None:
         settings = TextToVideoSettings(prompt=f"{prompt} {number}", seed=number).to_dict()
         owner = LOCAL if number % 10 else f"{number % 100:024x}"
         place = f"{number:016x}.mp4"
-        rows.append(
-            (f"{number:016x}", owner, place, number, "text_to_video", "auto", settings["prompt"], number, 50_000)
-        )
-        rows[-1] = (*rows[-1], json.dumps(settings))
+        facts = number, "text_to_video", "auto", settings["prompt"], number, 50_000
+        rows.append((f"{number:016x}", owner, place, *facts, json.dumps(settings)))
     with database.transaction() as connection:
         connection.executemany("INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 

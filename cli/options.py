@@ -85,7 +85,7 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
 def _chat_model(options: argparse.Namespace, kind: type[Settings]) -> ChatModel | None:
     """Return the language model of the options; raises InvalidSettings for modes without a director."""
     chat_model = language_model(options, from_environment=False)
-    if chat_model is not None and not issubclass(kind, DirectorSettings):
+    if chat_model is not None and kind.mode != DirectorSettings.mode:
         raise InvalidSettings(f"--llm: a language model directs in mode {DirectorSettings.mode} alone")
     return chat_model
 

@@ -104,7 +104,9 @@ def prepare(
     if source is not None and mode.annotates and not settings.source_is_control:
         kind = CONTROLS[settings.control]
         own = {name: getattr(settings, name) for name in kind.settings}
-        video = annotator.draw(kind, source, settings=own, device=device, watch=lambda _: stop_if(request.cancel))
+        video = annotator.draw(
+            kind, source, settings=own, device=device, before_frame=lambda _: stop_if(request.cancel)
+        )
     first_frame: np.ndarray | None = None
     if request.first_frame is not None:
         if pipeline.draws_together:

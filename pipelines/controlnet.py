@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline
 
 from pipelines.arguments import check_count, check_finite, check_frame_prompts, check_one, check_video
-from pipelines.denoising import Sampler, denoise, window_to_indices
+from pipelines.denoising import Sampler, denoise
 from pipelines.motion import motion_field
 from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import Control, control_predictor
@@ -159,7 +159,7 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
         with self.loop(*networks, branches=len(embeddings), sampler=sampler, options=options) as plan:
             if motion_window is not None and frames > 1:
                 shifts = motion_field(frames, motion_field_strength_x, motion_field_strength_y)
-                motion = Motion(shifts, *window_to_indices(sampler.timesteps, motion_window))
+                motion = Motion(shifts, *sampler.window(motion_window))
                 video = denoise_with_motion(predict, sampler, noise, motion, plan)
             else:
                 start = noise.start(frames, shared=True) * sampler.init_noise_sigma

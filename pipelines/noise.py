@@ -28,9 +28,14 @@ class VideoNoise:
         self.anchor = self.draw(1) if anchor is None else anchor.to(device, torch.float32)
         self.after_anchor = generator.get_state()
 
-    def draw(self, frames: int) -> torch.Tensor:
-        """The noise of the next frames: float32 (frames, c, h, w)."""
-        drawn = [torch.randn(self.shape, generator=self.generator, device=self.generator.device) for _ in range(frames)]
+    def draw(self, frames: int, apart: list[torch.Generator] | None = None) -> torch.Tensor:
+        """The noise of the next frames: float32 (frames, c, h, w).
+
+        ``apart``: a generator for each frame of the video, the anchor's included, from which it is drawn instead; for
+        frames that are made from an anchor whose steps drew from this one, and would be given the same noise twice.
+        """
+        generators = [self.generator] * frames if apart is None else apart[-frames:]
+        drawn = [torch.randn(self.shape, generator=each, device=each.device) for each in generators[:frames]]
         return torch.cat(drawn or [torch.empty(0, *self.shape[1:])]).to(self.device)
 
     def start(self, frames: int, *, shared: bool = False) -> torch.Tensor:

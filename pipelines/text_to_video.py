@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from pipelines.arguments import check_count, check_finite, check_frame_prompts, check_one
 from pipelines.attention import CrossFrame
-from pipelines.denoising import Predictor, Sampler, Watch, denoise, window_to_indices
+from pipelines.denoising import Predictor, Sampler, Watch, denoise
 from pipelines.motion import motion_field as translation
 from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import text_predictor
@@ -25,8 +25,10 @@ from pipelines.video import (
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRequest:
-    """What a video shall be besides what it shows. Names, units and meanings are those of the calls below; raises
-    ValueError for values out of bounds."""
+    """Settings of a video apart from its prompts.
+
+    Names, units and meanings are those of the calls below; raises ValueError for values out of bounds.
+    """
 
     video_length: int
     height: int
@@ -72,28 +74,28 @@ class VideoRequest:
 
     @property
     def moving(self) -> bool:
-        """Whether the frames after the first are made from it, and not from noise of their own."""
+        """True if the frames after the first are made from it, and not from noise of their own."""
         return (self.motion_field or self.first_frame is not None) and self.video_length > 1
 
-    def window(self, timesteps: torch.Tensor) -> tuple[int, int]:
+    def window(self, sampler: Sampler) -> tuple[int, int]:
         """Between which two steps of a scheduler the frames after the first come into being."""
         if self.motion_window is not None:
-            return window_to_indices(timesteps, self.motion_window)
-        return len(timesteps) - self.t1 - 1, len(timesteps) - self.t0 - 1
+            return sampler.window(self.motion_window)
+        return sampler.window_from_end(self.t0, self.t1)
 
     def shifts(self) -> torch.Tensor:
-        """Where each frame looks, as ``motion.motion_field`` gives it."""
+        """Return the shift of each frame, as ``motion.motion_field`` gives it."""
         places = self.frame_ids or range(self.video_length)
         field = translation(places, self.motion_field_strength_x, self.motion_field_strength_y)
         return field if self.motion_field else torch.zeros_like(field)
 
-    def steps_to_do(self, timesteps: torch.Tensor, training_timesteps: int) -> int:
-        """How many steps there are before ``denoising_end``, a share of the noise."""
+    def steps_to_do(self, sampler: Sampler, training_timesteps: int) -> int:
+        """Return the number of steps before ``denoising_end``, a share of the noise."""
         end = self.denoising_end
         if end is None or not 0 < end < 1:
-            return len(timesteps)
-        steps = int((timesteps >= round(training_timesteps * (1 - end))).sum())
-        if self.moving and steps <= self.window(timesteps)[1]:
+            return len(sampler.timesteps)
+        steps = int((sampler.timesteps >= round(training_timesteps * (1 - end))).sum())
+        if self.moving and steps <= self.window(sampler)[1]:
             raise ValueError(f"denoising_end ({end}) comes before the end of the motion window")
         return steps
 
@@ -116,8 +118,8 @@ class TextToVideoMixin(VideoPipelineMixin):
             noise.frame_generators(request.video_length, alike=request.shared_noise and not request.moving),
             request.eta,
         )
-        window = request.window(sampler.timesteps)
-        sampler.stop_after(request.steps_to_do(sampler.timesteps, self.scheduler.config.num_train_timesteps))
+        window = request.window(sampler)
+        sampler.stop_after(request.steps_to_do(sampler, self.scheduler.config.num_train_timesteps))
         if request.first_frame is not None:
             sampler.pin(self.encode_first_frame(request.first_frame, request.height, request.width), noise.anchor)
 
@@ -133,7 +135,7 @@ class TextToVideoMixin(VideoPipelineMixin):
         return output if request.return_dict else self.as_tuple(output)
 
     def as_tuple(self, output: VideoPipelineOutput) -> tuple:
-        """What a call returns with ``return_dict=False``: what the ancestors do."""
+        """Return the tuple of a call with ``return_dict=False``, as the ancestors do."""
         return output.images, output.nsfw_content_detected
 
 

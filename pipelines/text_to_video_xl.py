@@ -166,7 +166,7 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
     def size_conditions(
         self, original: tuple[int, int], corner: tuple[int, int], target: tuple[int, int], pooled: torch.Tensor
     ) -> torch.Tensor:
-        """The sizes that the UNet is told (section 2.2 of the paper), the same for every branch: (branches, 6)."""
+        """Size conditions of the UNet (section 2.2 of the paper), the same for every branch: (branches, 6)."""
         sizes = self._get_add_time_ids(tuple(original), tuple(corner), tuple(target), pooled.dtype, pooled.shape[-1])
         return sizes.to(pooled.device).repeat(len(pooled), 1)
 

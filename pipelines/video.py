@@ -208,14 +208,16 @@ def denoise_with_motion(
     """
     start, end, last = motion.start, motion.end, len(sampler.timesteps)
     if sampler.pinned is not None:
-        latents, ahead = sampler.pinned(start), sampler.pinned(end)
+        latents, ahead, apart = sampler.pinned(start), sampler.pinned(end), None
     else:
         silent = replace(plan, watch=lambda step, _, latents: plan.watch(step, -1, latents))  # this work is done twice
         latents = denoise(predict, sampler, noise.anchor * sampler.init_noise_sigma, range(start), plan)
-        ahead = denoise(predict, sampler.ahead(), latents, range(start, end), silent)
+        anchor_ahead = sampler.ahead()
+        ahead = denoise(predict, anchor_ahead, latents, range(start, end), silent)
+        apart = sampler.generators if anchor_ahead.drew_since(noise.after_anchor) else None
     others = warp(ahead.expand(len(motion.shifts) - 1, -1, -1, -1), motion.shifts[1:])
     sampler.join(start)
-    together = torch.cat([latents, sampler.renoise(others, noise.draw(len(others)), start, end)])
+    together = torch.cat([latents, sampler.renoise(others, noise.draw(len(others), apart), start, end)])
     return denoise(predict, sampler, together, range(start, last), plan)
 
 

@@ -23,8 +23,8 @@ class Brightness:
     def __init__(self, threshold):
         self.threshold = threshold
 
-    def __call__(self, frames, watch=keep_going):
-        watch(0)
+    def __call__(self, frames, before_frame=keep_going):
+        before_frame(0)
         return np.repeat(np.where(frames.max(axis=3, keepdims=True) > self.threshold, 255, 0), 3, 3).astype(np.uint8)
 
     def release(self):

@@ -1,6 +1,7 @@
 """The way of a job from ``Model.generate`` to the denoising loop: short, and no file visited again and again."""
 
 import dataclasses
+import re
 import sys
 from collections import Counter
 from itertools import groupby
@@ -65,3 +66,11 @@ def test_settings_pass_few_functions_before_the_loop(steered_model, mode):
     assert len(set(way.calls)) <= 12, way.calls
     assert len(way.visits()) <= 6, way.visits()
     assert max(way.visits().values()) <= 2, way.visits()
+
+
+def test_only_the_table_tells_one_mode_from_another():
+    """Everywhere else a difference between modes is a field of their rows, and no question of a settings' class."""
+    asking = re.compile(r"(isinstance\([\w.]*settings,|type\([\w.]*settings\))")
+    folders = ("annotators", "cli", "comparison", "director", "generation", "model_manager", "pipelines", "web")
+    files = [*ROOT.glob("*.py"), *(file for folder in folders for file in (ROOT / folder).rglob("*.py"))]
+    assert [str(file) for file in files if asking.search(file.read_text("utf-8"))] == []

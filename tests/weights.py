@@ -132,3 +132,7 @@ def ldm_controlnet(controlnet: Any) -> dict[str, torch.Tensor]:
             )
         tensors[f"control_model.{name}"] = tensor
     return tensors
+
+
+def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
+    return before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())

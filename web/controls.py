@@ -91,7 +91,7 @@ def shown_values(settings: Settings) -> dict[str, Any]:
     values = settings.to_dict()
     texts = {name: ", ".join(map(str, value)) for name, value in values.items() if isinstance(value, list)}
     texts |= {name: "" for name in NAMING_SETTINGS if values.get(name, "") is None}
-    return {name: texts.get(name, values[name]) for name in type(settings).model_fields}
+    return {name: texts.get(name, values[name]) for name in values if name != "mode"}
 
 
 def read_values(kind: type[Validated], values: Mapping[str, object]) -> Validated:

@@ -1,5 +1,4 @@
-"""Which family a checkpoint is of: read from folders and files, painted by the right class, refused where it does not
-fit."""
+"""Checkpoint formats: told from folders and files, read and drawn by the right class, refused where they do not fit."""
 
 import json
 
@@ -26,7 +25,7 @@ from settings.parsing import parse
 
 @pytest.fixture(scope="module")
 def folders(components, xl_components, tmp_path_factory):
-    """A checkpoint of each family, as diffusers and as our own classes save them."""
+    """A checkpoint of each format, as diffusers and as our own classes save them."""
     root = tmp_path_factory.mktemp("models")
     TextToVideoPipeline(**components).save_pretrained(root / "tiny")
     StableDiffusionXLPipeline(**xl_components).save_pretrained(root / "xl")
@@ -45,7 +44,7 @@ def settings(mode: str = "text_to_video", **changes):
 
 
 def test_a_folder_of_stable_diffusion_xl_paints(model, folders):
-    """Of its own size, with frame 0 the still image of the same settings; the other family goes on beside it."""
+    """Of its own size, with frame 0 the still image of the same settings; the other format goes on beside it."""
     before = model.generate(settings(model="tiny")).frames
     clip = model.generate(settings(negative_prompt="a blue star"))
     assert (clip.settings.width, clip.settings.height, clip.settings.model) == (128, 128, "xl")
@@ -102,7 +101,7 @@ def test_the_built_in_row_offers_no_control(model):
         ("cond_stage_model.transformer.text_model.embeddings.position_ids", "StableDiffusionPipeline"),
     ],
 )
-def test_a_single_file_is_read_by_the_class_of_its_family(tmp_path, monkeypatch, key, reader):
+def test_a_single_file_is_read_by_the_class_of_its_format(tmp_path, monkeypatch, key, reader):
     """Told by the names of its weights; the safety checker is left out where the class knows one."""
     path = tmp_path / "single.safetensors"
     save_file({key: torch.zeros(1)}, path)
@@ -140,7 +139,7 @@ def test_a_hub_id_is_read_by_the_class_it_names(monkeypatch, folders):
     "kind", ["FluxPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"]
 )
 def test_other_kinds_are_named_in_the_refusal(tmp_path, kind, monkeypatch):
-    """From a folder or from the Hub; refiners and inpainters of the same family as well."""
+    """From a folder or from the Hub; refiners and inpainters of the same kind as well."""
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     monkeypatch.setattr("diffusers.DiffusionPipeline.load_config", lambda source, **_: {"_class_name": kind})
     for source in (str(tmp_path), "somebody/something"):
@@ -166,7 +165,7 @@ def test_latents_with_a_mean_of_their_own_are_no_reason_to_refuse(xl_components,
     assert parts["vae"].config.latents_std == [1.0, 2.0, 0.5, 1.5]
 
 
-def test_every_family_is_read_by_a_class_that_names_it():
+def test_every_format_is_read_by_a_class_that_names_it():
     """The table and the classes that it names agree."""
-    for family in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL):
-        assert checkpoint_formats.FORMATS[family.reader] is family
+    for each in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL):
+        assert checkpoint_formats.FORMATS[each.reader] is each

@@ -22,7 +22,7 @@ from storybook.captions import caption
 from storybook.drawings import FILE, load_drawings
 from storybook.scene import STAGES, Scene, Variety
 from training.storybook.autoencoder import CROP_PX, standardise_latents
-from training.storybook.course import Networks, Phase, Plan, Teach, learned_words, train_phases
+from training.storybook.course import SHARPENED, SHARPENING, Networks, Phase, Plan, Teach, learned_words, train_phases
 from training.storybook.data import scene_at
 from training.storybook.denoiser import build_unet
 from training.storybook.sprites import Sprites, load_places, make_sprites, put_together
@@ -164,13 +164,13 @@ def train_on_card(
 
 
 def sharpened_autoencoder(work: Path, sprites: Sprites, variety: Variety, course: Reconstruction) -> AutoencoderKL:
-    """The autoencoder of ``work`` after this course of its own, kept as ``vae-card``; raises OutOfTime."""
-    finished = work / "vae-card"
+    """The autoencoder of ``work`` after this course of its own, kept as SHARPENED; raises OutOfTime."""
+    finished = work / SHARPENED
     if not (finished / "config.json").exists():
         model = AutoencoderKL.from_pretrained(work / "vae").to(course.device)
         scenes = [scene_at(index, variety) for index in range(AUTOENCODER_SCENES)]
         crops = crops_on_card(sprites, scenes, AUTOENCODER_BATCH)
-        learn_to_reconstruct(work / "autoencoder-card.pt", model, crops, course)
+        learn_to_reconstruct(work / f"{SHARPENING}.pt", model, crops, course)
         images, _ = put_together(scenes[:PUT_TOGETHER], sprites)
         standardise_latents(model, images.permute(0, 2, 3, 1).to(torch.uint8))
         model.save_pretrained(finished)

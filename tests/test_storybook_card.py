@@ -133,7 +133,8 @@ def test_a_slice_says_how_long_the_rest_takes():
 
 def test_a_course_goes_on_from_the_latest_weights(tmp_path):
     """Phases before the last finished one are not repeated, also where their weights did not travel."""
-    plan = course.Plan(0, None, None, tuple(course.Phase(name, STAGES[0], 1, 1) for name in ("one", "two", "three")))
+    phases = tuple(course.Phase(name, STAGES[0], 1, 1) for name in ("one", "two", "three"))
+    plan = replace(course.ON_PROCESSOR, phases=phases)
     weights = course.build_unet()
     torch.save(weights.state_dict(), tmp_path / "unet-two.pt")
     taught = []

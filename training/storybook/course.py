@@ -24,7 +24,7 @@ from training.storybook.autoencoder import train_autoencoder
 from training.storybook.data import load_pictures
 from training.storybook.denoiser import build_unet, train_denoiser
 from training.storybook.latents import LatentPool, load_latents
-from training.storybook.text import train_clip
+from training.storybook.text import Pictures, pictures_of, train_clip
 from training.toyworld.autoencoder import Reconstruction
 from training.toyworld.checkpoint import text_half
 from training.toyworld.data import MASK_CELLS
@@ -111,11 +111,14 @@ def take_up(work: Path, base: Path, plan: Plan) -> None:
     logger.info("%s: taken up from %s, after %s", work, base, ", ".join(finished) or "another course")
 
 
-def learned_words(work: Path, plan: Plan, shared: Course) -> tuple[CLIPTokenizer, CLIPModel]:
-    """The tokenizer and the CLIP of ``work``, trained now where they are not finished."""
+def learned_words(
+    work: Path, plan: Plan, shared: Course, pictures: Pictures | None = None
+) -> tuple[CLIPTokenizer, CLIPModel]:
+    """The tokenizer and the CLIP of ``work``, trained now where they are not finished, by default on a drawn pool."""
     if not (work / "clip" / "config.json").exists():
         course = replace(plan.clip, device=shared.device, deadline=shared.deadline)
-        tokenizer, clip = train_clip(work, load_pictures(work / "pictures", plan.pictures), course)
+        pictures = pictures or pictures_of(load_pictures(work / "pictures", plan.pictures))
+        tokenizer, clip = train_clip(work, pictures, course)
         save_tokenizer(tokenizer, work / "tokenizer")
         clip.save_pretrained(work / "clip")
     return CLIPTokenizer.from_pretrained(work / "tokenizer"), CLIPModel.from_pretrained(work / "clip").eval()

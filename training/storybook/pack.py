@@ -2,7 +2,7 @@
 
 ``python -m training.storybook.pack`` makes the folder: drawings and places as arrays, the packages that are missing
 there for Python 3.12, and ``run.sh``, which runs a slice there from the root of this repository and leaves what it made
-as parts of at most 15 MB. ``--take PARTS`` puts those parts back into the state of the course.
+as at most eight parts below 16 MB. ``--take PARTS`` puts those parts back into the state of the course.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from training.storybook.course import SHARPENED, SHARPENING
 logger = logging.getLogger(__name__)
 FOLDER = Path(".training/storybook-card")
 WORK = Path(".training/storybook")
-PART_BYTES = 15_000_000
+PART_BYTES = 15_900_000
 PART = "storybook.tar.part"
 WHEELS = ("diffusers==0.42.1", "einops==0.8.2", "importlib-metadata", "zipp")
 STATES = ("denoiser-", SHARPENING)  # how the files of unfinished stages begin
@@ -111,7 +111,8 @@ def made_in(work: Path) -> list[Path]:
     if (work / SHARPENED).exists():
         done.add(f"{SHARPENING}.pt")
     unfinished = [path for path in work.glob("*.pt") if path.name.startswith(STATES) and path.name not in done]
-    return [*denoisers[-1:], *unfinished, *work.glob(SHARPENED)]
+    words = [work / "clip", work / "tokenizer"] if (work / "clip.pt").exists() else []  # else they came with it
+    return [*denoisers[-1:], *unfinished, *work.glob(SHARPENED), *(path for path in words if path.exists())]
 
 
 def give(work: Path, folder: Path) -> list[Path]:

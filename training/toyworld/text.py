@@ -148,7 +148,7 @@ class Described:
     ``truth``, int64 (texts, attributes), are the attributes of each text, UNKNOWN where one does not apply.
     """
 
-    images: np.ndarray
+    images: np.ndarray | torch.Tensor
     texts: list[str]
     truth: np.ndarray
 

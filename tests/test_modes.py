@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
+from generation.job import resolve_settings
 from generation.modes import MODES
 from generation.sources import fit_picture
 from media.metadata import read_metadata
@@ -194,6 +195,14 @@ def test_size_and_guidance_left_open_are_the_rows(model):
     assert clip.frames.shape[1:] == (64, 72, 3)
     asked = model.generate(settings("text_to_video", guidance_scale=1.0, width=64)).settings
     assert (asked.guidance_scale, asked.width, asked.height) == (1.0, 64, 64)
+
+
+def test_a_checkpoint_that_says_height_and_width_is_drawn_at_both():
+    """Its own size may be a pair in its configuration."""
+    row = builtin_models.ModelRow("wide", "wide", "wide", "")
+    for asked, size in [({}, (96, 64)), ({"width": 128}, (128, 64))]:
+        filled, size_px = resolve_settings(settings("text_to_video", **asked), row, own_size_px=(96, 64), source=None)
+        assert (filled.width, filled.height) == size_px == size
 
 
 def test_what_auto_chose_can_be_asked_for(folders):

@@ -123,8 +123,10 @@ def pictures_on_card(sprites: Sprites, variety: Variety) -> Pictures:
 def crops_on_card(
     sprites: Sprites, scenes: list[Scene], batch: int, crop_px: int = CROP_PX
 ) -> Callable[[np.random.Generator], torch.Tensor]:
-    """What gives random crops, uint8 (batch, crop, crop, 3), of the scenes' pictures, which stay on the card; two in
-    three around something."""
+    """Return a source of random crops, uint8 (batch, crop, crop, 3), of the scenes' pictures, which stay on the card.
+
+    Two in three are around something.
+    """
     pictures, masks = [], []
     for start in range(0, len(scenes), PUT_TOGETHER):
         images, covered = put_together(scenes[start : start + PUT_TOGETHER], sprites)

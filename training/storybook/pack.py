@@ -1,4 +1,4 @@
-"""What a graphics card elsewhere needs for a slice of the course, in one folder, and what comes back from it.
+"""Pack what a graphics card elsewhere needs for a slice of the course into one folder, and take its parts back.
 
 ``python -m training.storybook.pack`` makes the folder: drawings and places as arrays, the packages that are missing
 there for Python 3.12, and ``run.sh``, which runs a slice there from the root of this repository and leaves what it made

@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +25,8 @@ LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, R
 # Modules of transformers whose remarks are no news: that its image processors do without torchvision, when diffusers
 # imports them; that a prompt is longer than a tokenizer reads, which a note under the video says already.
 QUIET_MODULES = ("transformers.utils.import_utils", "transformers.tokenization_utils_base")
+# Of a processor's allocator in PyTorch, of its kernels (oneDNN), and of C++.
+NOT_ALLOCATED = ("can't allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
@@ -80,6 +83,22 @@ def choose_dtype(device: str) -> "torch.dtype":
     if not device.startswith("cpu"):
         return torch.float16
     return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise ``torch.OutOfMemoryError`` for every failed allocation inside: that of a processor's memory is a plain
+    RuntimeError, of an array a MemoryError."""
+    import torch
+
+    try:
+        yield
+    except MemoryError as error:
+        raise torch.OutOfMemoryError(str(error)) from None
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or not any(part in str(error) for part in NOT_ALLOCATED):
+            raise
+        raise torch.OutOfMemoryError(str(error)) from None
 
 
 def make_writable(folder: Path, refusal: str) -> None:

@@ -24,7 +24,8 @@ HUB_TIMEOUT_S = 5.0
 LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
 # Modules of transformers whose remarks are no news: that its image processors do without torchvision, when diffusers
 # imports them; that a prompt is longer than a tokenizer reads, which a note under the video says already.
-QUIET_MODULES = ("transformers.utils.import_utils", "transformers.tokenization_utils_base")
+IMPORTING_MODULE = "transformers.utils.import_utils"
+QUIET_MODULES = (IMPORTING_MODULE, "transformers.tokenization_utils_base")
 # Of a processor's allocator in PyTorch, of its kernels (oneDNN), and of C++.
 NOT_ALLOCATED = ("can't allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
 CGROUP = Path("/sys/fs/cgroup")
@@ -109,6 +110,12 @@ def make_writable(folder: Path, refusal: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"{refusal}: {getattr(error, 'strerror', error)}") from None
+
+
+def quiet_imports() -> None:
+    """Switch off the remarks of transformers on image processors without torchvision; packages whose modules import
+    pipelines of diffusers call it before they do."""
+    logging.getLogger(IMPORTING_MODULE).setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:

@@ -21,7 +21,16 @@ ROOT = Path(__file__).resolve().parent  # of the program, with checkpoints/ and 
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.
-LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
 # Modules of transformers whose remarks are no news: that its image processors do without torchvision, when diffusers
 # imports them; that a prompt is longer than a tokenizer reads, which a note under the video says already.
 IMPORTING_MODULE = "transformers.utils.import_utils"

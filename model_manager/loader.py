@@ -219,6 +219,7 @@ def settle(whole: Placed, networks: Collection[ModelMixin], device: str) -> Plac
 def _loading(name: str, device: str, refusal: Callable[[Exception], str]) -> Iterator[None]:
     """Log the loading of a model, and turn errors of files and libraries into ModelUnavailable with advice."""
     import torch
+    from huggingface_hub.errors import StrictDataclassError
 
     logger.info("loading %s on %s", name, device)
     try:
@@ -226,7 +227,7 @@ def _loading(name: str, device: str, refusal: Callable[[Exception], str]) -> Ite
             yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{name} does not fit into the memory of {device} now") from error
-    except LOADING_ERRORS as error:
+    except (*LOADING_ERRORS, StrictDataclassError) as error:
         logger.info("loading %s failed", name, exc_info=True)
         raise ModelUnavailable(refusal(error)) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from annotators.controls import LastAnnotator
 from errors import ModelUnavailable
 from generation.job import check, run_job
 from generation.modes import MODES
-from generation.progress import OnStep, Progress, stop_if
+from generation.progress import OnStep, Pace, Progress, stop_if
 from generation.request import Clip, GenerationRequest, Source
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Extras, read_catalogue
@@ -49,6 +50,7 @@ class Model:
         self._loader: Loader | None = None
         self._default: dict[bool, tuple[ModelRow, str]] = {}
         self.previews: dict[str, np.ndarray] = {}
+        self.paces: dict[tuple[Any, ...], Pace] = {}
         self.annotator = LastAnnotator()
 
     @property

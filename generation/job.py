@@ -16,7 +16,7 @@ import numpy as np
 from annotators.controls import CONTROLS, LastAnnotator
 from errors import GenerationFailed, InvalidSettings
 from generation.modes import MODES, attention_of, call_arguments
-from generation.progress import Reporter, fit_preview, stop_if
+from generation.progress import Pace, Reporter, fit_preview, stop_if
 from generation.prompts import (
     EncoderPrompts,
     encoder_prompts,
@@ -45,11 +45,13 @@ Result = TypeVar("Result")
 
 
 class Resources(Protocol):
-    """The parts of ``Model`` that a job works with; ``previews`` are matrices of ``fit_preview`` by VAE."""
+    """The parts of ``Model`` that a job works with; ``previews`` are matrices of ``fit_preview`` by VAE, ``paces`` what
+    jobs of one model, mode and size have taken."""
 
     catalogue: Catalogue
     annotator: LastAnnotator
     previews: dict[str, np.ndarray]
+    paces: dict[tuple[Any, ...], Pace]
 
     @property
     def loader(self) -> Loader: ...
@@ -190,11 +192,13 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
             steps=job.settings.num_inference_steps,
             frames=job.settings.num_frames,
             matrix=previews.get(vae),
+            pace=resources.paces.setdefault((job.row.name, job.settings.mode, *job.size_px, plan.frugal), Pace()),
         )
         with placed(pipeline, plan, device):
             frames = pipeline(**call_arguments(job), options=RunOptions(plan.chunk_size, attention, watch=watch))[0]
             if getattr(pipeline.vae, "use_tiling", False) and not plan.tile_vae:
                 notes.append("Memory was short; went on decoding pictures in tiles.")
+        watch.end()
         return frames
 
     if request.on_step is not None and vae not in previews:

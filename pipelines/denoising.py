@@ -89,6 +89,7 @@ class Sampler:
         self.others: Any = None
         self.joined_at = 0
         self.pinned: Callable[[int], torch.Tensor] | None = None
+        self.last: tuple[torch.Tensor, int, torch.Tensor] | None = None
         self.generators = generators
         self.step_starts = step_starts(self.anchor)
         parameters = inspect.signature(scheduler.step).parameters
@@ -148,6 +149,7 @@ class Sampler:
 
     def step(self, noise: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
         """Step ``index`` of all frames: (frames, c, h, w) each."""
+        self.last = noise, index, latents
         stepped = [self._step(self.anchor, noise, index, latents, slice(0, 1))]
         if self.pinned is not None:  # stepped all the same, because a scheduler counts its steps
             stepped = [self.pinned(index + 1)]
@@ -164,6 +166,25 @@ class Sampler:
         if self.takes_generator and self.generators is not None:
             options["generator"] = self.generators[frames]
         return scheduler.step(noise[frames], self.timesteps[index], latents[frames], **options, return_dict=False)[0]
+
+    def clean(self) -> torch.Tensor:
+        """Return the picture (x0) that the last step predicted, in latents (frames, c, h, w) in float32.
+
+        DDIM, arXiv 2010.02502, equation 12; for v-prediction arXiv 2202.00512, appendix D.
+        """
+        assert self.last is not None, "no step has been taken"
+        output, index, latents = (one.float() if isinstance(one, torch.Tensor) else one for one in self.last)
+        if hasattr(self.initial, "sigmas"):
+            kept = 1 / (1 + self._sigma(index) ** 2)
+            if self.init_noise_sigma != 1:  # variance exploding: latents are picture + sigma x noise
+                latents = latents * kept.sqrt().to(latents)
+        else:
+            kept = self.initial.alphas_cumprod[int(self.timesteps[index])].double()
+        picture, noise = kept.sqrt().to(latents), (1 - kept).sqrt().to(latents)
+        kind = self.initial.config.prediction_type
+        if kind == "v_prediction":
+            return picture * latents - noise * output
+        return output if kind == "sample" else (latents - noise * output) / picture.clamp(min=1e-3)
 
     def noised(self, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
         """Return clean latents as they are at the beginning of step ``index``; after the last step, themselves.

@@ -47,7 +47,8 @@ class RunOptions:
     ``cancel``: set it to stop before the next prediction, with ``Cancelled``.
     ``watch``: called as ``watch(step, frames_done, latents)`` before and after every prediction, and with the number
     of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while a source is encoded and while the anchor
-    runs ahead. Whatever it raises stops the run and leaves nothing behind.
+    runs ahead. After a step the latents are those of the picture that it predicted. Whatever it raises stops the run
+    and leaves nothing behind.
     ``callback``: called as ``callback(step, timestep, latents)`` every ``callback_steps`` steps.
     """
 
@@ -124,9 +125,10 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
             def observe(step: int, frames_done: int, latents: torch.Tensor) -> None:
                 if options.cancel is not None and options.cancel.is_set():
                     raise Cancelled
+                is_step = frames_done == len(latents)
                 if options.watch is not None:
-                    options.watch(step, frames_done, latents)
-                if frames_done == len(latents):
+                    options.watch(step, frames_done, sampler.clean() if is_step else latents)
+                if is_step:
                     progress.update()
                     if options.callback is not None and step % options.callback_steps == 0:
                         options.callback(step, int(sampler.timesteps[step]), latents)

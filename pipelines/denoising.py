@@ -173,7 +173,7 @@ class Sampler:
         DDIM, arXiv 2010.02502, equation 12; for v-prediction arXiv 2202.00512, appendix D.
         """
         assert self.last is not None, "no step has been taken"
-        output, index, latents = (one.float() if isinstance(one, torch.Tensor) else one for one in self.last)
+        output, index, latents = self.last[0].float(), self.last[1], self.last[2].float()
         if hasattr(self.initial, "sigmas"):
             kept = 1 / (1 + self._sigma(index) ** 2)
             if self.init_noise_sigma != 1:  # variance exploding: latents are picture + sigma x noise

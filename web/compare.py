@@ -25,12 +25,13 @@ from comparison.results import Results
 from comparison.runner import Comparison, Stage
 from comparison.settings import ComparisonSettings
 from errors import Cancelled, GenerationFailed, InvalidSettings
+from library.clips import copy_into
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from settings.parsing import validate
 from web.controls import read_values
 from web.events import ProgramUpdates, Updates, error_line
 from web.html import NOTHING_KEPT, PLACEHOLDER, status_html
-from web.jobs import keep, run_in_thread
+from web.jobs import run_in_thread
 
 MOST_PROMPTS, FEWEST_ENGINES, MOST_ENGINES = 4, 2, 4  # of one comparison on the page
 STOPPED = "Stopped; what was finished is below"
@@ -215,7 +216,7 @@ class ComparisonJob:
         write_report(results, self.folder)
         archive = Path(shutil.make_archive(str(self.folder), "zip", self.folder.parent, self.folder.name))
         if self.output_dir is not None:
-            keep(archive, self.output_dir)
+            copy_into(archive, self.output_dir / archive.name)
         return FinishedComparison(results, archive, time.monotonic() - self.began, stopped)
 
 

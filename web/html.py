@@ -2,13 +2,14 @@
 
 import base64
 import html
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from comparison.report.formatting import duration
 from media.pictures import to_jpeg
-from model import Clip, Progress
+from model import Progress
 from model_manager.builtin_models import ModelRow
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
@@ -44,14 +45,21 @@ def progress_html(progress: Progress) -> str:
     return status_html(" · ".join(parts), "running", fraction=progress.fraction)
 
 
-def finished_html(clip: Clip) -> str:
+def waiting_html(ahead: int, *, paused: bool = False) -> str:
+    """Return the status of a job that has not begun, with the number of jobs before it."""
+    if paused:
+        return status_html("The list of jobs is paused.", "running")
+    before = "" if not ahead else f" {ahead} job{'s come' if ahead > 1 else ' comes'} first."
+    return status_html(f"Added to the list.{before}" if ahead else "Loading the model…", "running")
+
+
+def finished_html(facts: Mapping[str, Any]) -> str:
     """Return the status of a finished clip: time, seed, length, frame rate and size, and the model's notes."""
-    frames, height, width = clip.frames.shape[:3]
-    shape = f"{frames} frame{'s' * (frames > 1)}, {clip.fps} fps, {width}x{height}"
+    frames, height, width = facts["shape"]
+    settings = facts["settings"]
+    shape = f"{frames} frame{'s' * (frames > 1)}, {settings['fps']} fps, {width}x{height}"
     return status_html(
-        f"Done in {duration(clip.seconds)} · seed {clip.settings.seed} · {shape}",  # type: ignore[attr-defined]
-        "done",
-        notes=clip.notes,
+        f"Done in {duration(facts['seconds'])} · seed {settings['seed']} · {shape}", "done", notes=facts["notes"]
     )
 
 

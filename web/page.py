@@ -15,12 +15,13 @@ from comparison.options import add_engines, pipelines_offered
 from comparison.runner import prepare
 from director.director import ChatModel
 from director.options import add_language_model, language_model
+from library.clips import Limits
+from library.service import Library, open_library
 from media.metadata import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
-from utils import make_writable
 from web import server
-from web.html import HEADER
+from web.html import HEADER, status_html
 from web.tabs import EXAMPLES, PageContext, PageTab
 
 ABOUT = "The web page: one tab per mode, and the options it is started with."
@@ -31,22 +32,25 @@ def create_app(
     model: Model,
     *,
     tabs: Sequence[PageTab],
-    output_dir: Path | None = None,
+    library: Library | None = None,
     chat_model: ChatModel | None = None,
     engines: Sequence[str] = (),
 ) -> gr.Blocks:
     """Build the page of these tabs around one model and, where there is one, a language model (``chat_model``).
 
-    Nothing is loaded before the first job. ``engines`` are pipelines of diffusers that everybody who sees the page may
-    have downloaded and run.
+    Nothing is loaded before the first job. Clips and jobs are kept in ``library``, by itself one in the platform's own
+    place that everybody on the page shares. ``engines`` are pipelines of diffusers that everybody who sees the page
+    may have downloaded and run.
     """
     offered = model.catalogue
+    library = open_library(model.generate) if library is None else library
+    library.worker.start()
     context = PageContext(
-        generate=model.generate,
+        library=library,
         rows=model.rows,
         default=model.default,
         read_metadata=read_metadata,
-        output_dir=output_dir,
+        output_dir=library.folder.clips,
         loras=offered.loras,
         vaes=offered.vaes,
         embeddings=offered.embeddings,
@@ -55,7 +59,7 @@ def create_app(
         engines=engines,
     )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
-        gr.HTML(HEADER)
+        gr.HTML(HEADER + status_html(library.trouble, "error") if library.trouble else HEADER)
         for tab in tabs:
             with gr.Tab(tab.label):
                 tab.build(context)
@@ -74,16 +78,17 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
         address = server.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
-        if options.output_dir is not None:
-            make_writable(options.output_dir, f"--output-dir {options.output_dir}")
-        page = create_app(
-            Model(options.model, options.device, default, read_extras(options)),
-            tabs=tabs,
-            output_dir=options.output_dir,
-            chat_model=language_model(options, from_environment=True),
-            engines=engines,
+        model = Model(options.model, options.device, default, read_extras(options))
+        library = open_library(
+            model.generate,
+            data_dir=options.data_dir,
+            clips_dir=options.output_dir,
+            shared=not address.local or address.auth is not None,
+            limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
         )
-        server.serve(page, address, [EXAMPLES])
+        chat_model = language_model(options, from_environment=True)
+        page = create_app(model, tabs=tabs, library=library, chat_model=chat_model, engines=engines)
+        server.serve(page, address, [EXAMPLES], library)
 
 
 def _given_arguments() -> list[str]:
@@ -117,7 +122,10 @@ def parser() -> argparse.ArgumentParser:
     add_engines(parser)
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
-    parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")
+    parser.add_argument("--data-dir", type=Path, help="folder of clips and jobs; the platform's own if left out")
+    parser.add_argument("--output-dir", type=Path, help="another folder for finished clips than the data folder's")
+    parser.add_argument("--keep-days", type=float, help="delete clips that are older; all are kept where left out")
+    parser.add_argument("--keep-gb", type=float, help="delete the oldest clips beyond this size")
     parser.add_argument(
         "--queue-size", type=_number(1, 1000), default=20, help="jobs that may wait before the page says it is busy"
     )

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from model import Clip, Progress
+from library.job_list import Result
+from model import Progress
 from web.events import Updates
-from web.html import NOTHING_KEPT, PLACEHOLDER, finished_html, preview_html, progress_html, status_html
-from web.jobs import FinishedClip
+from web.html import PLACEHOLDER, finished_html, preview_html, progress_html
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,6 @@ class ResultPanel:
     facts: gr.JSON
     cancel: gr.Button
     control: gr.Video | None = None
-    kept: gr.State | None = None  # of a video that is not finished there is nothing to keep
 
     @property
     def shown(self) -> list[Component]:
@@ -32,38 +31,31 @@ class ResultPanel:
         always = [self.status, self.stage, self.video, self.picture, self.facts, self.cancel]
         return always if self.control is None else [*always, self.control]
 
-    def show(self, status: str, *, busy: bool = False) -> Updates:
-        """Show a status and no video (yet)."""
-        return {
-            self.status: status,
-            self.stage: gr.HTML(PLACEHOLDER, visible=True),
-            self.video: gr.Video(None, visible=False),
-            self.picture: gr.Image(None, visible=False),
-            self.cancel: gr.Button(interactive=busy),
-            **self._show_control(None),
-        }
-
-    def show_stopped(self) -> Updates:
-        """Show that a job was cancelled."""
-        return self.show(status_html(NOTHING_KEPT))
-
     def show_progress(self, progress: Progress) -> Updates:
-        """Show the progress of a job, with a preview if there is one."""
+        """Show the progress of a job, with its preview in the place of the last clip if there is one."""
         shown: Updates = {self.status: progress_html(progress)}
-        return shown if progress.preview is None else {**shown, self.stage: preview_html(progress.preview)}
+        if progress.preview is None:
+            return shown
+        hidden = {self.video: gr.Video(visible=False), self.picture: gr.Image(visible=False)}
+        return {**shown, **hidden, self.stage: gr.HTML(preview_html(progress.preview), visible=True)}
 
-    def show_clip(self, finished: FinishedClip) -> Updates:
+    def show_nothing(self) -> Updates:
+        """Show an empty stage where the preview of a job was that came to nothing."""
+        return {self.stage: gr.HTML(PLACEHOLDER, visible=True), self.cancel: gr.Button(interactive=False)}
+
+    def show_result(self, result: Result) -> Updates:
         """Show the finished clip; a GIF is a picture to a browser."""
-        clip, path = finished.clip, finished.path
-        moving = path.suffix != ".gif"
+        path = str(result.file)
+        moving = result.file.suffix != ".gif"
+        control = result.facts.get("control")
         return {
-            self.status: finished_html(clip),
+            self.status: finished_html(result.facts),
             self.stage: gr.HTML(visible=False),
-            self.video: gr.Video(str(path) if moving else None, visible=moving),
-            self.picture: gr.Image(None if moving else str(path), visible=not moving),
-            self.facts: clip_facts(clip),
+            self.video: gr.Video(path if moving else None, visible=moving),
+            self.picture: gr.Image(None if moving else path, visible=not moving),
+            self.facts: program_facts(result),
             self.cancel: gr.Button(interactive=False),
-            **self._show_control(finished.control),
+            **self._show_control(None if control is None else Path(control)),
         }
 
     def _show_control(self, path: Path | None) -> Updates:
@@ -92,12 +84,12 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
     return ResultPanel(status, stage, video, picture, facts, cancel, control)
 
 
-def clip_facts(clip: Clip) -> dict[str, Any]:
+def program_facts(result: Result) -> dict[str, Any]:
     """Return seed, seconds, notes and settings of a finished clip as JSON; its settings make it again."""
-    settings = clip.settings.to_dict()
+    settings = result.facts["settings"]
     return {
         "seed": settings["seed"],
-        "seconds": round(clip.seconds, 2),
-        "notes": list(clip.notes),
+        "seconds": result.facts["seconds"],
+        "notes": result.facts["notes"],
         "settings": settings,
     }

@@ -13,6 +13,7 @@ from annotators.controls import CONTROLS, ExampleClip, settings_of_others
 from comparison.runner import Comparison
 from comparison.settings import ComparisonSettings
 from director.director import ChatModel
+from library.service import Library
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import AUTO
 from settings import ControlSettings, Settings, field_facts
@@ -21,7 +22,6 @@ from web.controls import Choices, choice_control, clickable_texts, control, item
 from web.events import PAGE_ONLY, Updates, run_buttons
 from web.generate import FORMATS, GenerationHandlers, ReadMetadata
 from web.html import learned_words_html, model_html
-from web.jobs import Generate
 from web.result_panel import result_panel
 from web.storyboard import StoryboardHandlers, StoryboardPanel, storyboard_panel
 
@@ -32,13 +32,13 @@ EXAMPLES = ROOT / "examples"
 class PageContext:
     """The program as a tab sees it.
 
-    ``rows`` are the models a client may choose, ``default(edits=...)`` is the model that "auto" takes with the reason
-    for it; ``loras``, ``vaes`` and ``embeddings`` are names of further files the operator offers; ``chat_model`` is a
-    language model, or None; ``compare`` prepares a comparison, of the program's own engines and of ``engines``,
-    diffusers pipelines as ``engine_spec`` takes them.
+    ``library`` keeps clips and works the list of jobs off; ``rows`` are the models a client may choose,
+    ``default(edits=...)`` is the model that "auto" takes with the reason for it; ``loras``, ``vaes`` and ``embeddings``
+    are names of further files the operator offers; ``chat_model`` is a language model, or None; ``compare`` prepares a
+    comparison, of the program's own engines and of ``engines``, diffusers pipelines as ``engine_spec`` takes them.
     """
 
-    generate: Generate
+    library: Library
     rows: Mapping[str, ModelRow]
     default: Callable[..., tuple[ModelRow, str]]
     read_metadata: ReadMetadata
@@ -152,7 +152,7 @@ def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
             "format": settings.output_format,
             **{name: one for name, one in files.items() if one is not None},
         }
-        handlers = GenerationHandlers(tab.kind, context.generate, context.output_dir, tab.endpoint, tab.fixed)
+        handlers = GenerationHandlers(tab.kind, context.library, tab.endpoint, tab.fixed)
         handlers.connect([request.run.click, request.prompt.submit], inputs, panel)
         handlers.connect_restore(upload, controls, panel=panel, read_metadata=context.read_metadata)
         example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ PICTURES = ".pictures"
 VISITORS = "visitors"
 PROMPT_CHARS = 60
 PAGE_SIZE = 20
+ReadMetadata = Callable[[Path], Mapping[str, str]]
 _WILDCARDS = re.compile(r"[%_\\]")  # of SQL's LIKE
 _TOKEN = re.compile(r"-([0-9a-f]{16})$")
 
@@ -67,8 +68,9 @@ class Limits:
 class ClipIndex:
     """Clips of all owners; every question names the owner, and answers with nothing of others."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
-        self.folder, self.database = folder, database
+    def __init__(self, folder: Path, database: Database, read: ReadMetadata = read_metadata) -> None:
+        """Index the clips of a folder; ``read`` gives the metadata inside a file."""
+        self.folder, self.database, self.read = folder, database, read
         if database.fresh:
             self.rebuild()
 
@@ -159,7 +161,7 @@ class ClipIndex:
             yield from (path for path in sorted(folder.glob("*")) if path.suffix in SUFFIXES and path.is_file())
 
     def _record(self, path: Path) -> ClipRecord:
-        settings = json.loads(read_metadata(path)["settings"])
+        settings = json.loads(self.read(path)["settings"])
         stat = path.stat()
         token = _TOKEN.search(path.stem)
         return ClipRecord(

@@ -97,9 +97,17 @@ class TooManyJobs(UserError):
 class JobList:
     """Jobs of all owners; every question names the owner, and answers with nothing of others."""
 
-    def __init__(self, database: Database, folder: Path, most_per_owner: int | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        most_per_owner: int | None = None,
+        most_in_all: int | None = None,
+    ) -> None:
         """Open the list; what ran when the server before stopped is marked as interrupted. ``folder`` holds uploads."""
-        self.database, self.folder, self.most_per_owner = database, folder, most_per_owner
+        self.database, self.folder = database, folder
+        self.most_per_owner, self.most_in_all = most_per_owner, most_in_all
         database.rows("UPDATE jobs SET state = ? WHERE state = ?", (State.INTERRUPTED, State.RUNNING))
         self.forget(time.time() - FORGET_AFTER_S)
 
@@ -228,15 +236,15 @@ class JobList:
         return [_from_row(row) for row in self.database.rows(query)]
 
     def _check_room(self, connection: sqlite3.Connection, owner: str, more: int) -> None:
-        if self.most_per_owner is None:
-            return
-        query = "SELECT count(*) FROM jobs WHERE owner = ? AND state IN (?, ?)"
-        present = connection.execute(query, (owner, *OPEN)).fetchone()[0]
-        if present + more > self.most_per_owner:
+        query = "SELECT count(*), coalesce(sum(owner = ?), 0) FROM jobs WHERE state IN (?, ?)"
+        in_all, own = connection.execute(query, (owner, *OPEN)).fetchone()
+        if self.most_per_owner is not None and own + more > self.most_per_owner:
             raise TooManyJobs(
-                f"{more} more would make {present + more} jobs in your list, and {self.most_per_owner} may be there: "
+                f"{more} more would make {own + more} jobs in your list, and {self.most_per_owner} may be there: "
                 "wait, or cancel one"
             )
+        if self.most_in_all is not None and in_all + more > self.most_in_all:
+            raise TooManyJobs("too many jobs are waiting here: try again later")
 
     def _copied(self, job: str, files: Mapping[str, Path]) -> dict[str, str]:
         """Copies of uploads in a folder of the job's own, since the page deletes its own after some hours."""

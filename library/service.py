@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.clips import LOCAL, ClipIndex, Limits
+from library.clips import LOCAL, ClipIndex, Limits, ReadMetadata
 from library.data_folder import DataFolder, open_data_folder, read_key
 from library.database import Database
 from library.job_list import JobList
@@ -12,6 +12,7 @@ from library.presets import Presets
 from library.recorder import FinishedClip, Recorder
 from library.visitors import Visitors
 from library.worker import Run, Worker
+from media.metadata import read_metadata
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def open_library(  # noqa: PLR0913 - an operator's choices
     clips_dir: Path | None = None,
     shared: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    most_jobs: int | None = None,
+    most_per_owner: int | None = None,
+    most_in_all: int | None = None,
     kinds: dict[str, Run] | None = None,
+    read: ReadMetadata = read_metadata,
 ) -> Library:
     """Open the data folder and begin with the jobs that wait in it.
 
@@ -73,18 +76,20 @@ def open_library(  # noqa: PLR0913 - an operator's choices
         data_dir: the folder; None for the platform's own place.
         clips_dir: a folder of its own for finished clips.
         shared: each visitor has jobs and clips of their own.
-        limits: how much is kept.
-        most_jobs: how many jobs one visitor may have in the list.
-        kinds: what runs jobs of other kinds than ``generate``, by kind.
+        limits: bounds of what is kept.
+        most_per_owner: number of open jobs that one visitor may have in the list.
+        most_in_all: number of open jobs that all together may have.
+        kinds: functions that run jobs of other kinds than ``generate``, by kind.
+        read: gives the metadata inside a clip.
 
     Raises:
         UserError: another server uses the folder.
     """
     folder = open_data_folder(data_dir, clips_dir)
     database = Database(folder.database)
-    clips = ClipIndex(folder.clips, database)
+    clips = ClipIndex(folder.clips, database, read)
     clips.prune(limits)
-    jobs = JobList(database, folder.job_files, most_jobs)
+    jobs = JobList(database, folder.job_files, most_per_owner=most_per_owner, most_in_all=most_in_all)
     runs: dict[str, Run] = {"generate": Recorder(generate, clips, folder.path), **(kinds or {})}
     worker = Worker(jobs, lambda job, tell, cancel: runs[job.kind](job, tell, cancel))
     presets, visitors = Presets(database), Visitors(read_key(folder))

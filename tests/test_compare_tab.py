@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from fakes import ENDLESS, FakeModel, eventually, free_port
+from fakes import ENDLESS, FakeModel, eventually, free_port, started_library
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -43,10 +43,11 @@ def model() -> FakeModel:
 
 
 @pytest.fixture(scope="module")
-def client(model, kept) -> Iterator[Client]:
+def client(model, kept, tmp_path_factory) -> Iterator[Client]:
     """A program that talks to the running tab."""
+    library = started_library(model, tmp_path_factory.mktemp("data"))
     context = PageContext(
-        *(model.generate, model.rows, model.default, lambda path: {}, kept), compare=partial(prepare, model=model)
+        *(library, model.rows, model.default, lambda path: {}, kept), compare=partial(prepare, model=model)
     )
     with gr.Blocks() as page:
         app_compare.TAB.build(context)

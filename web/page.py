@@ -26,6 +26,7 @@ from web.tabs import EXAMPLES, PageContext, PageTab
 
 ABOUT = "The web page: one tab per mode, and the options it is started with."
 OPTIONS_VARIABLE = "T2V_OPTIONS"
+OWNERS_SHARE = 4  # one visitor of a shared page may fill this part of the list
 
 
 def create_app(
@@ -79,11 +80,14 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))
+        shared = not address.local or address.auth is not None
         library = open_library(
             model.generate,
             data_dir=options.data_dir,
             clips_dir=options.output_dir,
-            shared=not address.local or address.auth is not None,
+            shared=shared,
+            most_per_owner=max(1, options.queue_size // OWNERS_SHARE) if shared else options.queue_size,
+            most_in_all=options.queue_size,
             limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
         )
         chat_model = language_model(options, from_environment=True)
@@ -127,7 +131,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep-days", type=float, help="delete clips that are older; all are kept where left out")
     parser.add_argument("--keep-gb", type=float, help="delete the oldest clips beyond this size")
     parser.add_argument(
-        "--queue-size", type=_number(1, 1000), default=20, help="jobs that may wait before the page says it is busy"
+        "--queue-size",
+        type=_number(1, 1000),
+        default=20,
+        help="jobs in the list before the page says it is full; a visitor may have a quarter",
     )
     return parser
 

@@ -79,7 +79,7 @@ class ClipIndex:
         token = secrets.token_hex(8)
         folder = self.folder if owner == LOCAL else self.folder / VISITORS / owner
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        words = "-".join(re.findall(r"[^\W_]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
+        words = "-".join(re.findall(r"[a-z0-9]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
         return folder / f"{words}-{seed}-{token}.{suffix}"
 
     def add(self, path: Path) -> ClipRecord:

@@ -193,7 +193,7 @@ def test_bad_values_are_refused_with_one_line_that_says_which_and_why(page: Page
     ],
 )
 def test_text_that_means_something_elsewhere_is_only_text_here(page: Page, prompt: str):
-    """The prompt reaches the model as it is, and no part of it reaches a file's name."""
+    """The prompt reaches the model as it is, and only its plain letters and digits reach a file's name."""
     before = page.files()
     kind, (video, facts) = page.run(prompt=prompt)
     assert kind == "complete"

@@ -69,7 +69,7 @@ class ComparisonPanel:
 
     def show(self, status: str, *, busy: bool = False) -> Updates:
         """Show a status and no clips (yet)."""
-        empty = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False), self.kept: []}
+        empty: Updates = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False), self.kept: []}
         return {self.status: status, self.stage: PLACEHOLDER, self.cancel: gr.Button(interactive=busy), **empty}
 
     def show_stopped(self, kept: Sequence[FinishedComparison]) -> Updates:

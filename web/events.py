@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from errors import UserError
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 BROKEN = "Something broke on the server and this job was stopped; the server's log says what. The next job can start."
 PAGE_ONLY: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-Updates = dict[Component, Any]  # new values, or new properties, of components on the page
+Updates = dict[Block, Any]  # new values, or new properties, of components on the page
 ProgramUpdates = AsyncGenerator[tuple[str | None, dict[str, Any]], None]  # a file at last, and facts or progress
 
 

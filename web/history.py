@@ -8,21 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from comparison.report.formatting import duration
+from errors import UserError
 from library.clips import ClipRecord
-from library.job_list import OPEN, RESUMABLE, Job, State
+from library.job_list import RESUMABLE, Job, State
 from library.recorder import with_pictures
 from library.service import Library
 from media.exports import EXPORTS, export
-from settings import SETTINGS_BY_MODE
+from settings import MODES
+from settings.parsing import parse
 from web.events import PAGE_ONLY, Updates, error_line
+from web.generate import restored_values
 from web.html import hint_html, status_html
 from web.tabs import PageContext
 from web.watching import owner_of
 
 PAGE_SIZE = 24
-REFRESH_S = 2.0
+REFRESH_S = 3.0
 PROMPT_CHARS = 60
 ANY = ""
 
@@ -36,7 +40,7 @@ class HistoryTab:
     def build(self, context: PageContext) -> None:
         """Build the tab inside the current Gradio block."""
         JobsPanel(context.library).build()
-        ClipsPanel(context.library).build()
+        ClipsPanel(context.library, context).build()
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class JobsPanel:
 
     def build(self) -> None:
         """Build list and buttons, and keep the list up to date while the page is open."""
-        jobs = gr.Radio([], label="Jobs", info="The running one first, then those that wait, in order.", interactive=True)
+        jobs = gr.Radio([], label="Jobs", info="The running one first, then those that wait.", interactive=True)
         with gr.Row():
             buttons = {
                 label: gr.Button(label, size="sm", min_width=90)
@@ -99,7 +103,9 @@ class JobsPanel:
     def choices(self, owner: str) -> list[tuple[str, str]]:
         """Return the owner's jobs as (label, id)."""
         running = self.library.worker.running
-        return [(job_label(job, running.progress if running else None), job.id) for job in self.library.jobs.listed(owner)]
+        return [
+            (job_label(job, running.progress if running else None), job.id) for job in self.library.jobs.listed(owner)
+        ]
 
 
 def job_label(job: Job, progress: Any) -> str:
@@ -120,12 +126,13 @@ class ClipsPanel:
     """Finished clips, newest first, with a search; one of them is chosen, shown, given out or deleted."""
 
     library: Library
+    context: PageContext
 
     def build(self) -> None:
         """Build search, gallery and the place of the chosen clip."""
         with gr.Row():
             words = gr.Textbox(label="Search", info="Words of the prompt.", scale=3)
-            modes = [("Any", ANY), *((name.replace("_", " "), name) for name in SETTINGS_BY_MODE)]
+            modes = [("Any", ANY), *((name.replace("_", " "), name) for name in MODES)]
             mode = gr.Dropdown(modes, value=ANY, label="Made by", scale=1)
             older = gr.Number(1, label="Page", minimum=1, precision=0, scale=1)
         gallery = gr.Gallery(label="Clips", columns=6, height="auto", allow_preview=False, object_fit="contain")
@@ -136,12 +143,15 @@ class ClipsPanel:
                 picture = gr.Image(visible=False, type="filepath", show_label=False, elem_classes="t2v-result")
             with gr.Column():
                 about = gr.HTML(hint_html(self.kept_html()))
-                kind = gr.Dropdown(list(EXPORTS), value=EXPORTS[0], label="Download as", info="png: every frame, in a ZIP.")
+                kind = gr.Dropdown(
+                    list(EXPORTS), value=EXPORTS[0], label="Download as", info="png: every frame, in a ZIP."
+                )
                 download = gr.DownloadButton("Download", visible=False)
+                restore = gr.Button("Restore its settings", visible=False, size="sm")
                 with gr.Row():
                     sure = gr.Checkbox(label="Really delete this clip", visible=False)
                     delete = gr.Button("Delete", visible=False, size="sm")
-        place = [video, picture, about, download, sure, delete, chosen]
+        place = [video, picture, about, download, restore, sure, delete, chosen]
 
         def look(words: object, mode: object, page: object, request: gr.Request) -> tuple[Any, list[str]]:
             owner = owner_of(self.library, request)
@@ -163,7 +173,7 @@ class ClipsPanel:
                 video: gr.Video(str(record.file) if moving else None, visible=moving),
                 picture: gr.Image(None if moving else str(record.file), visible=not moving),
                 about: clip_html(record),
-                **{one: gr.update(visible=True) for one in (download, delete)},
+                **{one: gr.update(visible=True) for one in (download, restore, delete)},
                 sure: gr.Checkbox(False, visible=True),
                 chosen: record.id,
             }
@@ -180,10 +190,17 @@ class ClipsPanel:
                 self.library.clips.delete(owner_of(self.library, request), str(clip))
             except Exception as error:
                 return {about: status_html(error_line(error), "error")}
-            gone = {one: gr.update(value=None, visible=False) for one in (video, picture)}
-            hidden = {one: gr.update(visible=False) for one in (download, sure, delete)}
+            gone: Updates = {one: gr.update(value=None, visible=False) for one in (video, picture)}
+            hidden: Updates = {one: gr.update(visible=False) for one in (download, restore, sure, delete)}
             return {**gone, **hidden, about: status_html("Deleted."), chosen: ""}
 
+        def restored(clip: object, request: gr.Request) -> Updates:
+            try:
+                return self.restored(self.library.clips.get(owner_of(self.library, request), str(clip)))
+            except Exception as error:
+                return {about: status_html(error_line(error), "error")}
+
+        restore.click(restored, chosen, [about, *self.restorable()], **PAGE_ONLY)
         asked, answers = [words, mode, older], [gallery, found]
         for event in (words.change, mode.change, older.change):
             event(look, asked, answers, **PAGE_ONLY)
@@ -192,10 +209,30 @@ class ClipsPanel:
         download.click(give, [chosen, kind], download, **PAGE_ONLY)
         delete.click(drop, [chosen, sure], place, **PAGE_ONLY).then(look, asked, answers, **PAGE_ONLY)
 
+    def restorable(self) -> list[Block]:
+        """Return all components that restoring settings may change."""
+        tabs: list[Block] = [] if self.context.tabs is None else [self.context.tabs]
+        return [*tabs, *(one for tab in self.context.built for one in (*tab.controls.values(), *tab.panel.shown))]
+
+    def restored(self, record: ClipRecord) -> Updates:
+        """Return the updates that open a clip's tab with its settings and show the clip; raises UserError."""
+        settings = parse(record.settings)
+        for tab in self.context.built:
+            if type(settings) is tab.handlers.kind and tab.handlers.of_this_tab(settings):
+                values = restored_values(settings, tab.controls, tab.panel.status)
+                shown = tab.panel.show_file(record.file)
+                opened: Updates = {} if self.context.tabs is None else {self.context.tabs: gr.Tabs(selected=tab.label)}
+                return {**shown, **values, **opened}
+        raise UserError("this page has no tab for this clip")
+
     def kept_html(self) -> str:
         """Return the line that says where clips are kept and for how long."""
         limits = self.library.limits
-        parts = [f"Choose a clip. Clips are kept in {self.library.folder.clips}" if not self.library.shared else "Choose a clip."]
+        parts = [
+            f"Choose a clip. Clips are kept in {self.library.folder.clips}"
+            if not self.library.shared
+            else "Choose a clip."
+        ]
         if limits.days is not None:
             parts.append(f"Those older than {limits.days:g} days are deleted.")
         if limits.size_bytes is not None:

@@ -46,24 +46,26 @@ def create_app(
     offered = model.catalogue
     library = open_library(model.generate) if library is None else library
     library.worker.start()
-    context = PageContext(
-        library=library,
-        rows=model.rows,
-        default=model.default,
-        read_metadata=read_metadata,
-        output_dir=library.folder.clips,
-        loras=offered.loras,
-        vaes=offered.vaes,
-        embeddings=offered.embeddings,
-        chat_model=chat_model,
-        compare=partial(prepare, model=model, chat_model=chat_model),
-        engines=engines,
-    )
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER + status_html(library.trouble, "error") if library.trouble else HEADER)
-        for tab in tabs:
-            with gr.Tab(tab.label):
-                tab.build(context)
+        with gr.Tabs() as all_tabs:
+            context = PageContext(
+                library=library,
+                rows=model.rows,
+                default=model.default,
+                read_metadata=read_metadata,
+                output_dir=library.folder.clips,
+                loras=offered.loras,
+                vaes=offered.vaes,
+                embeddings=offered.embeddings,
+                chat_model=chat_model,
+                compare=partial(prepare, model=model, chat_model=chat_model),
+                engines=engines,
+                tabs=all_tabs,
+            )
+            for tab in tabs:
+                with gr.Tab(tab.label, id=tab.label):
+                    tab.build(context)
     return page
 
 

@@ -36,7 +36,7 @@ class ResultPanel:
         shown: Updates = {self.status: progress_html(progress)}
         if progress.preview is None:
             return shown
-        hidden = {self.video: gr.Video(visible=False), self.picture: gr.Image(visible=False)}
+        hidden: Updates = {self.video: gr.Video(visible=False), self.picture: gr.Image(visible=False)}
         return {**shown, **hidden, self.stage: gr.HTML(preview_html(progress.preview), visible=True)}
 
     def show_nothing(self) -> Updates:
@@ -44,18 +44,23 @@ class ResultPanel:
         return {self.stage: gr.HTML(PLACEHOLDER, visible=True), self.cancel: gr.Button(interactive=False)}
 
     def show_result(self, result: Result) -> Updates:
-        """Show the finished clip; a GIF is a picture to a browser."""
-        path = str(result.file)
-        moving = result.file.suffix != ".gif"
+        """Show the finished clip of a job and its facts."""
         control = result.facts.get("control")
         return {
+            **self.show_file(result.file),
             self.status: finished_html(result.facts),
-            self.stage: gr.HTML(visible=False),
-            self.video: gr.Video(path if moving else None, visible=moving),
-            self.picture: gr.Image(None if moving else path, visible=not moving),
             self.facts: program_facts(result),
-            self.cancel: gr.Button(interactive=False),
             **self._show_control(None if control is None else Path(control)),
+        }
+
+    def show_file(self, file: Path) -> Updates:
+        """Show a clip; a GIF is a picture to a browser."""
+        moving = file.suffix != ".gif"
+        return {
+            self.stage: gr.HTML(visible=False),
+            self.video: gr.Video(str(file) if moving else None, visible=moving),
+            self.picture: gr.Image(None if moving else str(file), visible=not moving),
+            self.cancel: gr.Button(interactive=False),
         }
 
     def _show_control(self, path: Path | None) -> Updates:

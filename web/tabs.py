@@ -22,7 +22,7 @@ from web.controls import Choices, choice_control, clickable_texts, control, item
 from web.events import PAGE_ONLY, Updates, run_buttons
 from web.generate import FORMATS, GenerationHandlers, ReadMetadata
 from web.html import learned_words_html, model_html
-from web.result_panel import result_panel
+from web.result_panel import ResultPanel, result_panel
 from web.storyboard import StoryboardHandlers, StoryboardPanel, storyboard_panel
 
 EXAMPLES = ROOT / "examples"
@@ -36,6 +36,7 @@ class PageContext:
     ``default(edits=...)`` is the model that "auto" takes with the reason for it; ``loras``, ``vaes`` and ``embeddings``
     are names of further files the operator offers; ``chat_model`` is a language model, or None; ``compare`` prepares a
     comparison, of the program's own engines and of ``engines``, diffusers pipelines as ``engine_spec`` takes them.
+    ``tabs`` holds the tabs, of which those that make clips are ``built``.
     """
 
     library: Library
@@ -49,6 +50,8 @@ class PageContext:
     chat_model: ChatModel | None = None
     compare: Callable[[ComparisonSettings], Comparison] | None = None
     engines: Collection[str] = ()
+    tabs: gr.Tabs | None = None
+    built: list["BuiltTab"] = field(default_factory=list)
 
     def choices(self) -> dict[str, Choices]:
         """Return the choices of the settings that only the operator can fill."""
@@ -60,6 +63,16 @@ class PageContext:
     def hidden(self) -> tuple[str, ...]:
         """Return the settings that are not asked for because nothing is offered."""
         return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
+
+
+@dataclass(frozen=True)
+class BuiltTab:
+    """A tab that makes clips, as another tab restores settings into it."""
+
+    label: str
+    handlers: GenerationHandlers
+    controls: Mapping[str, Component]
+    panel: ResultPanel
 
 
 class PageTab(Protocol):
@@ -155,6 +168,7 @@ def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
         handlers = GenerationHandlers(tab.kind, context.library, tab.endpoint, tab.fixed)
         handlers.connect([request.run.click, request.prompt.submit], inputs, panel)
         handlers.connect_restore(upload, controls, panel=panel, read_metadata=context.read_metadata)
+        context.built.append(BuiltTab(tab.label, handlers, controls, panel))
         example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)
         if request.board is not None:
             frames = controls["num_frames"]

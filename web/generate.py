@@ -154,6 +154,7 @@ class GenerationHandlers:
 
     async def _watched(self, owner: str, panel: ResultPanel) -> AsyncGenerator[Updates, None]:
         """Show the owner's jobs of this tab, one after the other, until none is open."""
+        yield {panel.status: gr.skip()}  # a generator that yields nothing empties what it should leave alone
         while (job := next_open_job(self.library, owner, self.is_ours)) is not None:
             yield {panel.cancel: gr.Button(interactive=True)}
             async with aclosing(watch_job(self.library, owner, job.id)) as updates:

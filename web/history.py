@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.components import Component
 
 from comparison.report.formatting import duration
 from errors import UserError
@@ -17,7 +18,7 @@ from library.job_list import RESUMABLE, Job, State
 from library.recorder import with_pictures
 from library.service import Library
 from media.exports import EXPORTS, export
-from settings import MODES
+from settings import SETTINGS_BY_MODE
 from settings.parsing import parse
 from web.events import PAGE_ONLY, Updates, error_line
 from web.generate import restored_values
@@ -122,6 +123,66 @@ def job_label(job: Job, progress: Any) -> str:
 
 
 @dataclass(frozen=True)
+class ChosenClip:
+    """The components that show one clip: its video or picture, what is known of it, and the buttons for it."""
+
+    id: gr.State
+    video: gr.Video
+    picture: gr.Image
+    about: gr.HTML
+    kind: gr.Dropdown
+    download: gr.DownloadButton
+    restore: gr.Button
+    sure: gr.Checkbox
+    delete: gr.Button
+
+    @property
+    def buttons(self) -> list[Component]:
+        """All components that there are only for a chosen clip."""
+        return [self.download, self.restore, self.sure, self.delete]
+
+    @property
+    def shown(self) -> list[Component]:
+        """All components that choosing a clip changes."""
+        return [self.id, self.video, self.picture, self.about, *self.buttons]
+
+    def show(self, record: ClipRecord) -> Updates:
+        """Show a clip; a GIF is a picture to a browser."""
+        moving, file = record.file.suffix != ".gif", str(record.file)
+        return {
+            self.id: record.id,
+            self.video: gr.Video(file if moving else None, visible=moving),
+            self.picture: gr.Image(None if moving else file, visible=not moving),
+            self.about: clip_html(record),
+            **{button: gr.update(visible=True) for button in self.buttons},
+            self.sure: gr.Checkbox(False, visible=True),
+        }
+
+    def show_nothing(self, status: str) -> Updates:
+        """Show a status in place of a clip."""
+        gone: Updates = {one: gr.update(value=None, visible=False) for one in (self.video, self.picture)}
+        hidden: Updates = {button: gr.update(visible=False) for button in self.buttons}
+        return {**gone, **hidden, self.id: "", self.about: status}
+
+
+def chosen_clip(about: str) -> ChosenClip:
+    """Build the place of the chosen clip inside the current Gradio block."""
+    with gr.Row():
+        with gr.Column():
+            video = gr.Video(visible=False, autoplay=True, loop=True, show_label=False, elem_classes="t2v-result")
+            picture = gr.Image(visible=False, type="filepath", show_label=False, elem_classes="t2v-result")
+        with gr.Column():
+            hint = gr.HTML(hint_html(about))
+            kinds, info = list(EXPORTS), "png: every frame, in a ZIP."
+            kind = gr.Dropdown(kinds, value=EXPORTS[0], label="Download as", info=info)
+            download = gr.DownloadButton("Download", visible=False)
+            restore = gr.Button("Restore its settings", visible=False, size="sm")
+            sure = gr.Checkbox(label="Really delete this clip", visible=False)
+            delete = gr.Button("Delete", visible=False, size="sm")
+    return ChosenClip(gr.State(""), video, picture, hint, kind, download, restore, sure, delete)
+
+
+@dataclass(frozen=True)
 class ClipsPanel:
     """Finished clips, newest first, with a search; one of them is chosen, shown, given out or deleted."""
 
@@ -132,82 +193,71 @@ class ClipsPanel:
         """Build search, gallery and the place of the chosen clip."""
         with gr.Row():
             words = gr.Textbox(label="Search", info="Words of the prompt.", scale=3)
-            modes = [("Any", ANY), *((name.replace("_", " "), name) for name in MODES)]
+            modes = [("Any", ANY), *((name.replace("_", " "), name) for name in SETTINGS_BY_MODE)]
             mode = gr.Dropdown(modes, value=ANY, label="Made by", scale=1)
-            older = gr.Number(1, label="Page", minimum=1, precision=0, scale=1)
+            number = gr.Number(1, label="Page", minimum=1, precision=0, scale=1)
         gallery = gr.Gallery(label="Clips", columns=6, height="auto", allow_preview=False, object_fit="contain")
-        found, chosen = gr.State([]), gr.State("")
-        with gr.Row():
-            with gr.Column():
-                video = gr.Video(visible=False, autoplay=True, loop=True, show_label=False, elem_classes="t2v-result")
-                picture = gr.Image(visible=False, type="filepath", show_label=False, elem_classes="t2v-result")
-            with gr.Column():
-                about = gr.HTML(hint_html(self.kept_html()))
-                kind = gr.Dropdown(
-                    list(EXPORTS), value=EXPORTS[0], label="Download as", info="png: every frame, in a ZIP."
-                )
-                download = gr.DownloadButton("Download", visible=False)
-                restore = gr.Button("Restore its settings", visible=False, size="sm")
-                with gr.Row():
-                    sure = gr.Checkbox(label="Really delete this clip", visible=False)
-                    delete = gr.Button("Delete", visible=False, size="sm")
-        place = [video, picture, about, download, restore, sure, delete, chosen]
+        found = gr.State([])
+        chosen = chosen_clip(self.kept())
+        asked, answers = [words, mode, number], [gallery, found]
+        changes = [words.change, mode.change, number.change]
+        gr.on(changes, self.look, asked, answers, **PAGE_ONLY)
+        gr.on(None, self.look, asked, answers, **PAGE_ONLY)
+        gallery.select(self._choosing(chosen), found, chosen.shown, **PAGE_ONLY)
+        chosen.download.click(self.give, [chosen.id, chosen.kind], chosen.download, **PAGE_ONLY)
+        outputs = [chosen.about, *self.restorable()]
+        chosen.restore.click(self._restoring(chosen), chosen.id, outputs, **PAGE_ONLY)
+        deleted = chosen.delete.click(self._deleting(chosen), [chosen.id, chosen.sure], chosen.shown, **PAGE_ONLY)
+        deleted.then(self.look, asked, answers, **PAGE_ONLY)
 
-        def look(words: object, mode: object, page: object, request: gr.Request) -> tuple[Any, list[str]]:
-            owner = owner_of(self.library, request)
-            number = page if isinstance(page, int) and page > 0 else 1
-            records = self.library.clips.find(
-                owner, str(words or ""), mode=str(mode or ""), skip=(number - 1) * PAGE_SIZE, most=PAGE_SIZE
-            )
-            shown = [with_pictures(record) for record in records]
-            pictures = [(str(record.picture("thumbnail")), record.prompt[:PROMPT_CHARS]) for record in shown]
-            return pictures, [record.id for record in shown]
+    def look(
+        self, words: object, mode: object, number: object, request: gr.Request
+    ) -> tuple[list[tuple[str, str]], list[str]]:
+        """Return thumbnails with their prompts, and the ids, of one page of what a search finds."""
+        skip = PAGE_SIZE * (number - 1) if isinstance(number, int) and number > 0 else 0
+        owner, texts = (
+            owner_of(self.library, request),
+            [text if isinstance(text, str) else "" for text in (words, mode)],
+        )
+        records = self.library.clips.find(owner, texts[0], mode=texts[1], skip=skip, most=PAGE_SIZE)
+        pictures = [(str(with_pictures(one).picture("thumbnail")), one.prompt[:PROMPT_CHARS]) for one in records]
+        return pictures, [record.id for record in records]
 
+    def give(self, clip: object, kind: object, request: gr.Request) -> str:
+        """Return the path of a clip in another format."""
+        record = self.library.clips.get(owner_of(self.library, request), str(clip))
+        folder = Path(tempfile.mkdtemp(prefix="text2video-export-"))
+        return str(export(record.file, str(kind), folder, Path(record.download_name).stem))
+
+    def _choosing(self, chosen: ChosenClip) -> Callable[..., Updates]:
         def choose(ids: list[str], event: gr.SelectData, request: gr.Request) -> Updates:
             try:
-                record = self.library.clips.get(owner_of(self.library, request), ids[event.index])
+                return chosen.show(self.library.clips.get(owner_of(self.library, request), ids[event.index]))
             except Exception as error:
-                return {about: status_html(error_line(error), "error")}
-            moving = record.file.suffix != ".gif"
-            return {
-                video: gr.Video(str(record.file) if moving else None, visible=moving),
-                picture: gr.Image(None if moving else str(record.file), visible=not moving),
-                about: clip_html(record),
-                **{one: gr.update(visible=True) for one in (download, restore, delete)},
-                sure: gr.Checkbox(False, visible=True),
-                chosen: record.id,
-            }
+                return chosen.show_nothing(status_html(error_line(error), "error"))
 
-        def give(clip: object, kind: object, request: gr.Request) -> str | None:
-            record = self.library.clips.get(owner_of(self.library, request), str(clip))
-            folder = Path(tempfile.mkdtemp(prefix="text2video-export-"))
-            return str(export(record.file, str(kind), folder, Path(record.download_name).stem))
+        return choose
 
-        def drop(clip: object, sure_: object, request: gr.Request) -> Updates:
-            if sure_ is not True:
-                return {about: status_html("Tick the box first: a deleted clip is gone.", "error")}
-            try:
-                self.library.clips.delete(owner_of(self.library, request), str(clip))
-            except Exception as error:
-                return {about: status_html(error_line(error), "error")}
-            gone: Updates = {one: gr.update(value=None, visible=False) for one in (video, picture)}
-            hidden: Updates = {one: gr.update(visible=False) for one in (download, restore, sure, delete)}
-            return {**gone, **hidden, about: status_html("Deleted."), chosen: ""}
-
-        def restored(clip: object, request: gr.Request) -> Updates:
+    def _restoring(self, chosen: ChosenClip) -> Callable[..., Updates]:
+        def restore(clip: object, request: gr.Request) -> Updates:
             try:
                 return self.restored(self.library.clips.get(owner_of(self.library, request), str(clip)))
             except Exception as error:
-                return {about: status_html(error_line(error), "error")}
+                return {chosen.about: status_html(error_line(error), "error")}
 
-        restore.click(restored, chosen, [about, *self.restorable()], **PAGE_ONLY)
-        asked, answers = [words, mode, older], [gallery, found]
-        for event in (words.change, mode.change, older.change):
-            event(look, asked, answers, **PAGE_ONLY)
-        gr.on(None, look, asked, answers, **PAGE_ONLY)
-        gallery.select(choose, found, place, **PAGE_ONLY)
-        download.click(give, [chosen, kind], download, **PAGE_ONLY)
-        delete.click(drop, [chosen, sure], place, **PAGE_ONLY).then(look, asked, answers, **PAGE_ONLY)
+        return restore
+
+    def _deleting(self, chosen: ChosenClip) -> Callable[..., Updates]:
+        def delete(clip: object, sure: object, request: gr.Request) -> Updates:
+            if sure is not True:
+                return {chosen.about: status_html("Tick the box first: a deleted clip is gone.", "error")}
+            try:
+                self.library.clips.delete(owner_of(self.library, request), str(clip))
+            except Exception as error:
+                return {chosen.about: status_html(error_line(error), "error")}
+            return chosen.show_nothing(status_html("Deleted."))
+
+        return delete
 
     def restorable(self) -> list[Block]:
         """Return all components that restoring settings may change."""
@@ -225,7 +275,7 @@ class ClipsPanel:
                 return {**shown, **values, **opened}
         raise UserError("this page has no tab for this clip")
 
-    def kept_html(self) -> str:
+    def kept(self) -> str:
         """Return the line that says where clips are kept and for how long."""
         limits = self.library.limits
         parts = [

@@ -196,7 +196,7 @@ class ClipsPanel:
             modes = [("Any", ANY), *((name.replace("_", " "), name) for name in SETTINGS_BY_MODE)]
             mode = gr.Dropdown(modes, value=ANY, label="Made by", scale=1)
             number = gr.Number(1, label="Page", minimum=1, precision=0, scale=1)
-        gallery = gr.Gallery(label="Clips", columns=6, height="auto", allow_preview=False, object_fit="contain")
+        gallery = gr.Gallery(label="Clips", columns=6, height=360, allow_preview=False, elem_classes="t2v-gallery")
         found = gr.State([])
         chosen = chosen_clip(self.kept())
         asked, answers = [words, mode, number], [gallery, found]

@@ -27,9 +27,8 @@ def pool() -> LatentPool:
     """Twelve scenes with random latents."""
     random = np.random.default_rng(1)
     scenes = np.stack([packed(random_scene(random, STAGES[0])) for _ in range(12)])
-    return LatentPool(
-        random.standard_normal((12, 4, 32, 32)).astype(np.float16), np.zeros((12, 32, 32), np.uint8), scenes
-    )
+    latents = random.standard_normal((12, 4, 32, 32)).astype(np.float16)
+    return LatentPool(latents, np.zeros((12, 32, 32), np.uint8), scenes)
 
 
 def states_of(texts: list[str]) -> torch.Tensor:

@@ -42,8 +42,8 @@ class ExponentialAverage:
         """Move the average towards the module's present parameters."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in module.named_parameters():
-            self.shadow[name].lerp_(value.float(), 1 - decay)
+        names, values = zip(*module.named_parameters(), strict=True)
+        torch._foreach_lerp_([self.shadow[name] for name in names], [value.float() for value in values], 1 - decay)
 
     def copy_to(self, module: torch.nn.Module) -> None:
         """Write the average into a module of the same architecture."""

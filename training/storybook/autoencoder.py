@@ -42,7 +42,7 @@ def train_autoencoder(folder: Path, pool: Pool, course: Reconstruction) -> Autoe
 
 
 @torch.no_grad()
-def standardise_latents(model: AutoencoderKL, images: np.ndarray) -> None:
+def standardise_latents(model: AutoencoderKL, images: np.ndarray | torch.Tensor) -> None:
     """Give every latent channel a mean of 0 and a standard deviation of 1 over ``images``, by the 1x1 convolutions on
     either side of the latents, which the picture does not notice: noise then hides every channel alike."""
     batches = [as_pixels(images[start : start + 10]).to(model.device) for start in range(0, len(images), 10)]

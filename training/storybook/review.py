@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 
 from evaluation.sheets import contact_sheet
 from generation.schedulers import build_scheduler as scheduler_named
@@ -15,21 +15,15 @@ from media.pictures import write_picture
 from storybook.captions import caption
 from storybook.render import SIZE_PX
 from storybook.scene import Scene, Variety
-from training.storybook.course import ON_PROCESSOR, Networks, learned_networks
+from training.storybook.course import ON_PROCESSOR, learned_networks
 from training.storybook.data import HELD_OUT_SEED, scene_at
 from training.storybook.denoiser import build_unet
-from training.toyworld.checkpoint import assemble
+from training.storybook.finish import pipeline_of
 from training.toyworld.data import MASK_CELLS
-from training.toyworld.denoiser import build_scheduler, with_zero_terminal_snr
+from training.toyworld.denoiser import Course
 from training.toyworld.measure import draw
 
 logger = logging.getLogger(__name__)
-
-
-def pipeline_of(networks: Networks, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
-    """The whole checkpoint as a pipeline."""
-    scheduler = with_zero_terminal_snr(build_scheduler())
-    return assemble(networks.autoencoder, networks.text_encoder, networks.tokenizer, unet, scheduler=scheduler)
 
 
 def held_out_scenes(variety: Variety, count: int) -> list[Scene]:
@@ -56,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     phase = next(phase for phase in ON_PROCESSOR.phases if phase.name == options.phase)
-    networks = learned_networks(options.work, ON_PROCESSOR, "cpu")
+    networks = learned_networks(options.work, ON_PROCESSOR, Course(0))
     unet, done = averaged_unet(options.work / f"denoiser-{phase.name}.pt")
     pipeline = pipeline_of(networks, unet)
     pipeline.scheduler = scheduler_named(options.scheduler, pipeline.scheduler.config)

@@ -5,6 +5,7 @@ which motion is written: objects keep colour and shape, and jump from place to p
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ class Reconstruction:
         guided: number of first steps in which the first three latents are drawn to the picture's averaged colours,
             without which a narrow autoencoder may learn brightness alone for long.
         compiled: use torch.compile.
+        deadline: as in run_steps.
     """
 
     steps: int
@@ -85,6 +87,7 @@ class Reconstruction:
     mosaic: bool = False
     guided: int = 0
     compiled: bool = False
+    deadline: float = math.inf
 
 
 def as_mosaic(pictures: torch.Tensor) -> torch.Tensor:
@@ -103,7 +106,10 @@ def _forward(
 
 
 def learn_to_reconstruct(
-    path: Path, model: AutoencoderKL, crops: Callable[[np.random.Generator], np.ndarray], course: Reconstruction
+    path: Path,
+    model: AutoencoderKL,
+    crops: Callable[[np.random.Generator], np.ndarray | torch.Tensor],
+    course: Reconstruction,
 ) -> None:
     """Train ``model`` in place on the pictures of ``crops``, uint8 (n, side, side, 3), resuming from ``path``.
 
@@ -147,7 +153,7 @@ def learn_to_reconstruct(
         return seen | ({"mosaic psnr": fidelity[-1].item()} if course.mosaic else {})
 
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
-    run_steps(path, course.steps, parts, step, device=course.device)
+    run_steps(path, course.steps, parts, step, device=course.device, deadline=course.deadline)
     average.copy_to(model)
     model.to(memory_format=torch.contiguous_format)
     model.eval()

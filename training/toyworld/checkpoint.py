@@ -39,8 +39,10 @@ def assemble(
     return pipeline
 
 
-def export(pipeline: StableDiffusionPipeline, clip: CLIPModel, folder: Path) -> None:
+def export(
+    pipeline: StableDiffusionPipeline, clip: CLIPModel, folder: Path, *, max_shard_size: int | str | None = None
+) -> None:
     """Write the pipeline, and the CLIP of its text encoder into ``clip`` beside it, in fp16 safetensors."""
-    save_in_half_precision(pipeline, folder)
+    save_in_half_precision(pipeline, folder, max_shard_size=max_shard_size)
     clip.half().save_pretrained(folder / "clip")
     declare_float32(folder / "clip")

@@ -81,9 +81,10 @@ def draw_timesteps(
 ) -> torch.Tensor:
     """Timesteps to learn at, int64 (count,): a quarter anywhere, the others around ``centre``, the share of the way to
     noise where outlines are decided; textures are learned soon enough."""
-    anywhere = torch.rand(count, generator=generator)
-    around = (centre + 0.17 * torch.randn(count, generator=generator)).clamp(0, 0.999)
-    chosen = torch.where(torch.rand(count, generator=generator) < 0.25, anywhere, around)
+    device = generator.device
+    anywhere = torch.rand(count, generator=generator, device=device)
+    around = (centre + 0.17 * torch.randn(count, generator=generator, device=device)).clamp(0, 0.999)
+    chosen = torch.where(torch.rand(count, generator=generator, device=device) < 0.25, anywhere, around)
     return (chosen * training_timesteps).long()
 
 
@@ -123,11 +124,12 @@ class Course:
 @dataclass(frozen=True)
 class Examples:
     """Some pictures to learn from: ``clean`` scaled latents (n, c, h, w), ``masks`` (n, 1, h, w) in 0..1, where things
-    are, ``texts``, and ``picture``, what else the network is shown (n, channels, ...), or None."""
+    are, ``texts``, or what ``encode_text`` takes for them, and ``picture``, what else the network is shown (n,
+    channels, ...), or None."""
 
     clean: torch.Tensor
     masks: torch.Tensor
-    texts: list[str]
+    texts: Any
     picture: torch.Tensor | None = None
 
 
@@ -146,7 +148,7 @@ def learn_velocity(
     path: Path,
     model: nn.Module,
     examples: Callable[[np.random.Generator], Examples],
-    encode_text: Callable[[list[str]], torch.Tensor],
+    encode_text: Callable[[Any], torch.Tensor],
     course: Course,
     velocity: Velocity = unet_velocity,
 ) -> Any:
@@ -166,20 +168,21 @@ def learn_velocity(
 
     def step(index: int) -> dict[str, float]:
         chosen = examples(np.random.default_rng([course.seed, index]))
-        generator = torch.Generator().manual_seed(course.seed * 10**9 + index)
-        weight = 1 + OBJECT_WEIGHT * functional.max_pool2d(chosen.masks, 3, stride=1, padding=1)
-        noise = torch.randn(chosen.clean.shape, generator=generator)
+        clean = chosen.clean.to(device)
+        generator = torch.Generator(device).manual_seed(course.seed * 10**9 + index)
+        weight = 1 + OBJECT_WEIGHT * functional.max_pool2d(chosen.masks.to(device), 3, stride=1, padding=1)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
         if course.offset_noise:
-            noise += course.offset_noise * torch.randn((*noise.shape[:2], 1, 1), generator=generator)
+            noise += course.offset_noise * torch.randn((*noise.shape[:2], 1, 1), generator=generator, device=device)
         timesteps = draw_timesteps(len(noise), scheduler.config.num_train_timesteps, generator, centre=course.centre)
-        noisy = scheduler.add_noise(chosen.clean, noise, timesteps).to(device)
-        target = scheduler.get_velocity(chosen.clean, noise, timesteps).to(device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        target = scheduler.get_velocity(clean, noise, timesteps)
         picture = None if chosen.picture is None else chosen.picture.to(device)
         with torch.autocast(device, torch.bfloat16):
             with torch.no_grad():
                 states = encode_text(chosen.texts)
-            predicted = velocity(running, noisy, timesteps.to(device), states, picture)
-        loss = (weight.to(device) * (predicted.float() - target).square()).mean()
+            predicted = velocity(running, noisy, timesteps, states, picture)
+        loss = (weight * (predicted.float() - target).square()).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -6,6 +6,7 @@ which "left" and "right" would end up as nearly the same vector.
 """
 
 import logging
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,9 +135,10 @@ def build_clip(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPModel:
     return CLIPModel(config)
 
 
-def as_pixels(images: np.ndarray) -> torch.Tensor:
+def as_pixels(images: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Convert uint8 (n, h, w, 3) to float32 (n, 3, h, w) in -1..1, the input of CLIP and of the autoencoder."""
-    return rearrange(torch.from_numpy(np.ascontiguousarray(images)), "n h w c -> n c h w").float() / 127.5 - 1
+    pixels = images if isinstance(images, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    return rearrange(pixels, "n h w c -> n c h w").float() / 127.5 - 1
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class ClipCourse:
 
     steps: int
     device: str = "cpu"
+    deadline: float = math.inf
     watched: tuple[str, ...] = ("position",)
 
 
@@ -219,7 +222,7 @@ def learn_clip(
         return seen
 
     parts = {"model": model, "heads": heads, "optimizer": optimizer, "schedule": schedule}
-    run_steps(path, course.steps, parts, step, device=device)
+    run_steps(path, course.steps, parts, step, device=device, deadline=course.deadline)
     model.float().eval()
 
 

@@ -83,7 +83,9 @@ def run_job(request: GenerationRequest, resources: Resources) -> Clip:
     pipeline = mode.pipeline(resources.loader, row, settings)
     job = prepare(request, row, pipeline, annotator=resources.annotator, device=resources.loader.device)
     chunk_size = job.settings.num_frames if job.one_batch else job.settings.chunk_size
-    plan = plan_job(resources.loader, pipeline, job.size_px, job.settings.num_frames, chunk_size)
+    plan = plan_job(
+        resources.loader, pipeline, size_px=job.size_px, frames=job.settings.num_frames, chunk_size=chunk_size
+    )
     return run_with_retries(job, plan, resources, started=started)
 
 

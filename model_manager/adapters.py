@@ -6,7 +6,7 @@ this: a copy would copy the hooks.)
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from errors import ModelUnavailable
 from model_manager.builtin_models import Lora, ModelRow
@@ -15,6 +15,9 @@ from model_manager.networks import sharing_copy, text_encoders_of
 from model_manager.safetensors_header import read_shapes
 from model_manager.single_file import naming_unreadable_files
 from model_manager.textual_inversion import with_embeddings
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 ADAPTER = "job"  # no part of any weight's name: transformers takes weights with it in their names for the LoRA's
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -60,7 +63,7 @@ def with_lora(components: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
     return copies
 
 
-def _has_adapter(network: Any) -> bool:
+def _has_adapter(network: "Module") -> bool:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return any(isinstance(module, BaseTunerLayer) for module in network.modules())

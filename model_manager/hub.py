@@ -8,11 +8,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from errors import ModelUnavailable
 from model_manager.safetensors_header import SUFFIX
 from utils import local_or_hub
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, ModelMixin
 
 
 def cached(source: str) -> bool:
@@ -37,7 +40,13 @@ def reachable(source: str, timeout_s: float = 3.0) -> bool:
         return False
 
 
-def from_folder_or_hub(kind: Any, source: str, *, check: Callable[[Path], None] | None = None, **options: Any) -> Any:
+def from_folder_or_hub(
+    kind: "type[DiffusionPipeline] | type[ModelMixin]",
+    source: str,
+    *,
+    check: Callable[[Path], None] | None = None,
+    **options: Any,
+) -> Any:
     """Load a pipeline or network of diffusers.
 
     Args:

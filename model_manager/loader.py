@@ -26,13 +26,13 @@ from model_manager.single_file import read_controlnet, read_vae
 from utils import LOADING_ERRORS, choose_dtype, quiet_libraries
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNet2DConditionModel
+    from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline, ModelMixin, UNet2DConditionModel
 
 logger = logging.getLogger(__name__)
 SINGLE_FILES: Mapping[str, Callable[[Path, Any], Any]] = {"AutoencoderKL": read_vae, "ControlNetModel": read_controlnet}
 LEFT_OUT = ("safety_checker", "image_encoder")  # components that no pipeline here uses
 Key = tuple[str, ...]  # of what is held: its kind and its source
-Placed = TypeVar("Placed")
+Placed = TypeVar("Placed", bound="ModelMixin | DiffusionPipeline")
 
 
 class OutOfMemory(ModelUnavailable):
@@ -197,7 +197,7 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
     return parts | {name: pipeline.config[name] for name in kind.kept}
 
 
-def settle(whole: Any, networks: Collection[ModelMixin], device: str) -> Any:
+def settle(whole: Placed, networks: Collection[ModelMixin], device: str) -> Placed:
     """Place a network or pipeline on the device where there is room for its networks, else in main memory, from where
     each comes when it is needed (see memory.py)."""
     if is_shared(device) or weights_bytes(networks) < free_card_bytes(device):

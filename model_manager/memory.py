@@ -119,9 +119,17 @@ class NetworkHolder(Protocol):
 
 
 def plan_job(
-    loader: NetworkHolder, pipeline: DiffusionPipeline, size_px: tuple[int, int], frames: int, chunk_size: int | None
+    loader: NetworkHolder,
+    pipeline: DiffusionPipeline,
+    *,
+    size_px: tuple[int, int],
+    frames: int,
+    chunk_size: int | None,
 ) -> MemoryPlan:
-    """Return the plan for a job on a loader's device. Before it has to be frugal, networks of other jobs go."""
+    """Return the plan for a job on a loader's device. Before it has to be frugal, networks of other jobs go.
+
+    ``size_px`` is width and height; ``chunk_size`` None takes what fits.
+    """
     load, networks = load_of(pipeline, *size_px), networks_of(pipeline.components).values()
     shared = is_shared(loader.device)
     plan = make_plan(load, loader.free_bytes(networks), frames, shared=shared, chunk_size=chunk_size)

@@ -13,7 +13,7 @@ AUTO = "auto"
 NAMING_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
 
 
-def sources_to_offer(setting: str, value: Any) -> list[str]:
+def sources_to_offer(setting: str, value: object) -> list[str]:
     """Return the sources that an operator's own choice of a setting adds to the offer: any model; of LoRAs and VAEs
     paths and Hub ids, because a bare name is one that is offered by other means."""
     if not isinstance(value, str) or value in ("", AUTO):

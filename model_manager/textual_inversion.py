@@ -17,6 +17,7 @@ from model_manager.single_file import naming_unreadable_files
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDING_FILE = "learned_embeds.safetensors"
 
@@ -90,7 +91,9 @@ def read_vectors(name: str, source: str) -> "dict[str, torch.Tensor]":
         return {encoder: tensor.reshape(-1, tensor.shape[-1]) for encoder, tensor in by_encoder.items()}
 
 
-def _add_tokens(encoder: Any, tokenizer: Any, name: str, vectors: "torch.Tensor") -> None:
+def _add_tokens(
+    encoder: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str, vectors: "torch.Tensor"
+) -> None:
     """Give an embedding's placeholders to a tokenizer and its vectors to a text encoder, in place."""
     import torch
 
@@ -104,6 +107,6 @@ def _add_tokens(encoder: Any, tokenizer: Any, name: str, vectors: "torch.Tensor"
     encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(longer))
 
 
-def _token_table(encoder: Any) -> "torch.Tensor":
+def _token_table(encoder: "PreTrainedModel") -> "torch.Tensor":
     """A text encoder's vectors of all tokens: (tokens, width)."""
     return encoder.get_input_embeddings().weight.data

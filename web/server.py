@@ -111,6 +111,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
     ``readable`` are folders whose files anybody may see who knows their names; visitors of a shared ``library`` get a
     cookie.
     """
+    folders = [*readable, *([] if library is None else [library.folder.clips])]
     middleware: list[tuple[type, tuple[object, ...], dict[str, object]]] = [(RequestLimit, (), {})]
     if library is not None and library.shared:
         middleware.append((VisitorCookie, (library.visitors,), {}))
@@ -131,7 +132,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
             enable_monitoring=False,
             footer_links=["api"],
             max_file_size=MAX_UPLOAD,
-            allowed_paths=[str(folder) for folder in readable],
+            allowed_paths=[str(folder) for folder in folders],
             app_kwargs={"middleware": middleware},
             state_session_capacity=REMEMBERED_SESSIONS,
             theme=theme(),
@@ -164,7 +165,7 @@ def serve(page: gr.Blocks, address: Address, readable: Sequence[Path], library: 
     received: queue.SimpleQueue[int] = queue.SimpleQueue()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda number, frame: received.put(number))
-    logger.info("open %s", start(page, address, [*readable, library.folder.clips], library))
+    logger.info("open %s", start(page, address, readable, library))
     number = received.get()
     library.close()
     logging.shutdown()

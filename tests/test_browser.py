@@ -42,7 +42,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "T2V_LLM_MODEL": "small"}
     with chat_server() as address, (folder / "log").open("w") as log:
         environment["T2V_LLM_URL"] = address
-        command = [sys.executable, "app.py", "--port", str(port), "--data-dir", str(folder / "data")]
+        # Others reach this address, so that each browser is a visitor of its own.
+        command = [sys.executable, "app.py", "--host", "0.0.0.0", "--port", str(port)]
+        command += ["--data-dir", str(folder / "data")]
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}/"

@@ -36,7 +36,8 @@ class Way:
 
     def __call__(self, frame, event, _):
         code = frame.f_code
-        if event != "call" or self.arrived or not code.co_filename.startswith(str(ROOT)):
+        ours = code.co_filename.startswith(str(ROOT)) and "site-packages" not in code.co_filename  # .venv is there too
+        if event != "call" or self.arrived or not ours:
             return
         self.arrived = code.co_filename == LOOP
         arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

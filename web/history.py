@@ -268,7 +268,7 @@ class ClipsPanel:
         """Return the updates that open a clip's tab with its settings and show the clip; raises UserError."""
         settings = parse(record.settings)
         for tab in self.context.built:
-            if type(settings) is tab.handlers.kind and tab.handlers.of_this_tab(settings):
+            if settings.mode == tab.handlers.kind.mode and tab.handlers.of_this_tab(settings):
                 values = restored_values(settings, tab.controls, tab.panel.status)
                 shown = tab.panel.show_file(record.file)
                 opened: Updates = {} if self.context.tabs is None else {self.context.tabs: gr.Tabs(selected=tab.label)}

@@ -111,7 +111,7 @@ class Sampler:
         return self.step_starts[start], self.step_starts[end]
 
     def window_from_end(self, t0: int, t1: int) -> tuple[int, int]:
-        """The motion window likewise, of whole steps counted from the last one, t0 < t1; no step is before the first."""
+        """The motion window likewise, of whole steps counted from the last one, t0 < t1; none is before the first."""
         last = len(self.step_starts) - 1
         return self.step_starts[max(0, last - t1)], self.step_starts[max(0, last - t0)]
 

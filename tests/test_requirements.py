@@ -9,8 +9,15 @@ from packaging.requirements import Requirement
 from test_architecture import MODULES, imports, room
 
 ROOT = Path(__file__).parents[1]
-LINES = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line[:1] not in "#"]
-PINS = [Requirement(line.partition("#")[0]) for line in LINES]
+
+
+def pins(file: str) -> list[Requirement]:
+    """The packages that a file of requirements lists itself."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line.partition("#")[0]) for line in lines if line[:1] not in "#" and not line.startswith("-r")]
+
+
+PINS = pins("requirements.txt")
 IMPORTED_AS = {"pillow": "PIL", "PyYAML": "yaml", "opencv-python-headless": "cv2"}
 BROUGHT_ALONG = {"starlette": "gradio", "pydantic_core": "pydantic"}  # parts of what a requirement's own interface is
 
@@ -26,7 +33,8 @@ def imported_packages() -> set[str]:
 
 def test_requirements_are_what_is_imported():
     """Nothing is listed that is not imported, and nothing is imported that only happens to be there."""
-    required = {IMPORTED_AS.get(pin.name, pin.name.replace("-", "_")) for pin in PINS}
+    listed = [*PINS, *pins("requirements-training.txt")]
+    required = {IMPORTED_AS.get(pin.name, pin.name.replace("-", "_")) for pin in listed}
     assert {BROUGHT_ALONG.get(name, name) for name in imported_packages()} == required
 
 

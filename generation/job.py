@@ -101,7 +101,7 @@ def prepare(
     if request.source is not None:
         wanted = {"fps": asked.fps, "num_frames": asked.num_frames, "start_seconds": asked.source_start}
         source, notes = read_source(request.source, **wanted, side_px=asked.resolution or pipeline.own_side_px())
-    settings, size = resolve_settings(asked, row, own_side_px=pipeline.own_side_px(), source=source)
+    settings, size = resolve_settings(asked, row, own_size_px=pipeline.own_size_px(), source=source)
     video = source
     if source is not None and mode.annotates and not settings.source_is_control:
         kind = CONTROLS[settings.control]
@@ -132,15 +132,15 @@ def prepare(
 
 
 def resolve_settings(
-    settings: Any, row: ModelRow, *, own_side_px: int, source: np.ndarray | None
+    settings: Any, row: ModelRow, *, own_size_px: tuple[int, int], source: np.ndarray | None
 ) -> tuple[Any, tuple[int, int]]:
-    """Fill in every open setting but the chunk size, from the checkpoint's row, the ``own_side_px`` of its pictures and
-    the source's frames; also return the video's width and height.
+    """Fill in every open setting but the chunk size, from the checkpoint's row, the ``own_size_px`` of its pictures,
+    width and height, and the source's frames; also return the video's width and height.
 
     Raises InvalidSettings for more pixels than one job may ask for.
     """
     if source is None:
-        own_width, own_height = row.size_px or (own_side_px, own_side_px)
+        own_width, own_height = row.size_px or own_size_px
         width, height, frames = settings.width or own_width, settings.height or own_height, settings.num_frames
         filled: dict[str, Any] = {"width": width, "height": height}
     else:

@@ -173,6 +173,7 @@ MODES: Mapping[str, Mode] = {
     EditSettings.mode: Mode(
         pipeline=edit_pipeline,
         arguments={"image_guidance_scale": "image_guidance_scale"},
+        constants={"guide_below_one": True},
         inputs={"image": "video"},
         from_row={"guidance_scale": "steered_guidance_scale"},
         edits=True,

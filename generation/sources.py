@@ -39,8 +39,7 @@ def read_source(
         return np.ascontiguousarray(source[:num_frames]), ()
     path = Path(source)
     facts = video_io.probe(path)
-    longest = side_px * max(facts.width, facts.height) / min(facts.width, facts.height)
-    size = video_io.fit_size(facts.width, facts.height, side=min(round(longest), video_io.MAX_FITTED_PX))
+    size = video_io.fit_shorter_side(facts.width, facts.height, side_px)
     check_affordable(num_frames, *size)
     frames = video_io.read_video(path, size=size, fps=fps, num_frames=num_frames, start_seconds=start_seconds)
     if len(frames) == num_frames:

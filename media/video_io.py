@@ -5,6 +5,7 @@ and is stopped where a file asks for more pixels, memory or time than any honest
 """
 
 import errno
+import math
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from media.files import MAX_PIXELS, UNREADABLE, kind_of, refuse_size
 from media.metadata import as_comment, as_ffmetadata, insert_gif_comment
 
 SUFFIXES = (".mp4", ".gif")
+GIF_TICK_S = 0.01
 FASTEST_GIF_FPS = 50  # delays are whole hundredths of a second, and players slow down what is below two of them
 MAX_FITTED_PX, MIN_FITTED_PX = 2048, 64  # the longest side that fit_size keeps; the shortest it gives
 TIMEOUT_S = 60.0  # for one run of ffmpeg over a file of a stranger
@@ -159,7 +161,10 @@ def read_video(
     done = _read_with_ffmpeg(path, output, before=["-ss", f"{start_seconds:.6f}"])
     if done.returncode:
         raise InvalidVideo(f"this video {UNREADABLE} MP4 (H.264)")
-    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3).copy()  # bytes cannot be written to
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    if seconds is not None and _kind(path) == "gif":  # it may last a tick longer than its frames, which shows no other
+        frames = frames[: max(1, math.ceil((seconds - start_seconds - GIF_TICK_S) * fps - 1e-6))]
+    frames = frames.copy()  # bytes cannot be written to
     if not len(frames):
         length = "" if seconds is None else f" (it is {seconds:g} s long)"
         raise InvalidVideo(f"this video shows nothing new after {start_seconds:g} s{length}: start earlier")
@@ -183,6 +188,22 @@ def fit_size(width: int, height: int, *, side: int | None, multiple: int = 8) ->
     return fitted_width, fitted_height
 
 
+def fit_shorter_side(width: int, height: int, side: int) -> tuple[int, int]:
+    """The size nearest to a shape with this shorter side, or as large as ``fit_size`` goes, in multiples of 8.
+
+    The shorter side of the result, given again, gives the result again; that is all that a clip records of its size.
+    """
+    largest = fit_size(width, height, side=MAX_FITTED_PX)
+    if side >= min(largest):
+        return largest
+    return fit_size(width, height, side=round(side * max(width, height) / min(width, height)))
+
+
+def _kind(path: Path) -> str:
+    """The name that ffmpeg has for a file of its first bytes; raises InvalidVideo for other files."""
+    return kind_of(path, _VIDEOS, InvalidVideo("this file is not a video: use MP4, MOV, WebM, MKV, AVI or GIF"))
+
+
 def _read_with_ffmpeg(
     path: Path, output: Sequence[str], *, before: Sequence[str] = (), level: str = "fatal"
 ) -> subprocess.CompletedProcess[bytes]:
@@ -190,10 +211,9 @@ def _read_with_ffmpeg(
 
     Its messages stay here: there are paths in them, and a file can cause gigabytes of them unless only ``fatal`` is on.
     """
-    kind = kind_of(path, _VIDEOS, InvalidVideo("this file is not a video: use MP4, MOV, WebM, MKV, AVI or GIF"))
     command = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", level, *_UNTRUSTED, *before),
-        *("-f", kind, "-i", f"file:{Path(path).absolute()}", *output),
+        *("-f", _kind(path), "-i", f"file:{Path(path).absolute()}", *output),
     ]
     try:
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=TIMEOUT_S)

@@ -52,6 +52,10 @@ FORMATS: Mapping[str, CheckpointFormat] = {
     "StableDiffusionXLPipeline": STABLE_DIFFUSION_XL,
     "TextToVideoXLPipeline": STABLE_DIFFUSION_XL,
     "TextToVideoZeroSDXLPipeline": STABLE_DIFFUSION_XL,
+    # Folders that these classes wrote before they named their ancestor.
+    "ControlledVideoPipeline": STABLE_DIFFUSION,
+    "EditedVideoPipeline": replace(STABLE_DIFFUSION, edits=True),
+    "TrainedVideoPipeline": TRAINED_ON_VIDEOS,
 }
 KNOWN = "Stable Diffusion 1.x, 2.x and XL"
 

@@ -38,6 +38,7 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
         output_type: str | None = "np",
         return_dict: bool = True,
         *,
+        guide_below_one: bool = False,
         options: RunOptions | None = None,
     ) -> VideoPipelineOutput | tuple:
         """Edit a video.
@@ -47,8 +48,10 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
             image: the video, uint8 (frames, height, width, 3), sides multiples of 8.
             num_inference_steps, eta: as in Stable Diffusion.
             guidance_scale: how far to follow the instruction.
-            image_guidance_scale: how far to keep to the video; guidance is on with the former above 1 and this at
-                least 1, and off otherwise.
+            image_guidance_scale: how far to keep to the video, from 0 on; guidance is on with the former above 1 and
+                this at least 1, and off otherwise, as in diffusers.
+            guide_below_one: leave guidance on with an ``image_guidance_scale`` below 1, which then keeps less to the
+                video than 1 does (equation 3 of arXiv 2211.09800 knows no bound).
             negative_prompt: what the two other branches read instead of nothing.
             generator: one generator, best on the CPU. It draws the first frame's noise, then each other frame's.
             latents: the first frame's noise instead, (1, c, height / factor, width / factor).
@@ -66,7 +69,7 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
         options = options or RunOptions()
 
         device = self._execution_device
-        guided = guidance_scale > 1 and image_guidance_scale >= 1
+        guided = guidance_scale > 1 and (guide_below_one or image_guidance_scale >= 1)
         # With guidance three: the instruction, and twice what stands for none.
         embeddings = self._encode_prompt(listed(prompt), device, 1, guided, listed(negative_prompt))
         noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)

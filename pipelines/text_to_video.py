@@ -118,7 +118,7 @@ class TextToVideoMixin(VideoPipelineMixin):
             noise.frame_generators(request.video_length, alike=request.shared_noise and not request.moving),
             request.eta,
         )
-        window = request.window(sampler)
+        window = request.window(sampler) if request.moving else (0, 0)
         sampler.stop_after(request.steps_to_do(sampler, self.scheduler.config.num_train_timesteps))
         if request.first_frame is not None:
             sampler.pin(self.encode_first_frame(request.first_frame, request.height, request.width), noise.anchor)

@@ -43,6 +43,7 @@ class TrainedVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
     """
 
     draws_together = True
+    saved_as = "TextToVideoSDPipeline"
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913 - what every text-to-video pipeline here is called with

@@ -1,5 +1,6 @@
 """Parts that the pipelines of all modes share: watching a run, guidance, prompts by frame, motion and the output."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,12 +75,22 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
     """For a diffusers pipeline with a ``unet`` and a ``vae``: the loop's surroundings.
 
     ``draws_together`` says that the network sees all frames at once, whatever the chunk size; ``usual_sample_size`` is
-    the side of the latents where the UNet does not say it.
+    the side of the latents where the UNet does not say it; ``saved_as`` is the class of diffusers that folders are
+    written for, where that is not the ancestor.
     """
 
     draws_together: ClassVar[bool] = False
     usual_sample_size: ClassVar[int] = 64
+    saved_as: ClassVar[str | None] = None
     scheduler: Any
+
+    def to_json_string(self) -> str:
+        """Return the index of a folder, which names the class of diffusers that this one extends: whatever reads its
+        folders reads these."""
+        index = json.loads(super().to_json_string())  # type: ignore[misc]
+        ancestors = (kind.__name__ for kind in type(self).__mro__ if kind.__module__.startswith("diffusers."))
+        index["_class_name"] = self.saved_as or next(ancestors)
+        return json.dumps(index, indent=2, sort_keys=True) + "\n"
 
     def own_size_px(self) -> tuple[int, int]:
         """Width and height of the pictures that the checkpoint was trained on."""

@@ -200,10 +200,10 @@ class EditSettings(SourceSettings):
     )
     image_guidance_scale: float = Field(
         1.5,
-        ge=1,
+        ge=0,
         le=10,
         title="Image guidance scale",
-        description="How closely the pictures keep to the source.",
+        description="How closely the pictures keep to the source; below 1 they leave it.",
     )
 
 

@@ -93,16 +93,32 @@ def test_control_equals_the_documented_recipe(control_pipeline, control_componen
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"image_guidance_scale": 3.0, "guidance_scale": 4.0}, {"guidance_scale": 1.0}], ids=str
+    "options",
+    [
+        {},
+        {"image_guidance_scale": 3.0, "guidance_scale": 4.0},
+        {"guidance_scale": 1.0},
+        {"image_guidance_scale": 0.7},
+    ],
+    ids=str,
 )
 def test_editing_equals_the_recipe(edit_pipeline, edit_components, options):
-    """Three guidance branches, each frame with noise of its own and its own picture beside it."""
-    branches = 1 if options.get("guidance_scale") == 1 else 3
+    """Three guidance branches, each frame with noise of its own and its own picture beside it; below 1 none."""
+    branches = 3 if options.get("guidance_scale", 7.5) > 1 <= options.get("image_guidance_scale", 1.5) else 1
     latents = noise(edit_pipeline, 4, alike=False)
     theirs = recipe(
         StableDiffusionInstructPix2PixPipeline, edit_components, 4, latents=latents, branches=branches, **options
     )
     assert_equal(run(edit_pipeline, **options), theirs)
+
+
+def test_guidance_below_one_goes_on_where_that_is_asked_for(edit_pipeline):
+    """It is equation 3 of InstructPix2Pix there too: nearly the same just below 1, and without the source at 0."""
+    one = run(edit_pipeline, 2, image_guidance_scale=1.0)
+    below, nothing = (run(edit_pipeline, 2, image_guidance_scale=scale, guide_below_one=True) for scale in (0.999, 0.0))
+    unguided = run(edit_pipeline, 2, image_guidance_scale=0.999)
+    assert (below - one).abs().max() < 0.01 * (unguided - one).abs().max()
+    assert (nothing - one).abs().max() > 10 * (below - one).abs().max()
 
 
 @pytest.mark.parametrize("mode", ["control_pipeline", "edit_pipeline"])

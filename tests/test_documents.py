@@ -55,6 +55,16 @@ def test_the_trees_are_complete(name):
     assert [entry for entry in sorted(named) if not list(ROOT.glob(entry))] == []
 
 
+@pytest.mark.parametrize(
+    "difference", ["counts from step 0", "without the transposition", "order in which noise is drawn", "in the middle"]
+)
+def test_the_method_says_where_it_differs_from_the_originals(difference):
+    """Whoever compares the two finds every difference with its reason: rotation, dual softmax, noise, sampling."""
+    text = re.sub(r"\s+", " ", document("docs/method.md"))
+    differing = text[text.index("## What differs from the originals, and why") :]
+    assert difference in differing
+
+
 def test_a_path_that_is_not_there_is_seen():
     """The reader of documents takes files and names from prose, tables and pictures."""
     text = "`pipelines/noise.py: VideoNoise.one`, (docs/method.md) settings/  every setting; ~/models/x.py, a/b.c"

@@ -36,7 +36,7 @@ class Way:
 
     def __call__(self, frame, event, _):
         code = frame.f_code
-        ours = code.co_filename.startswith(str(ROOT)) and "site-packages" not in code.co_filename  # .venv is there too
+        ours = code.co_filename.startswith(str(ROOT)) and "site-packages" not in code.co_filename
         if event != "call" or self.arrived or not ours:
             return
         self.arrived = code.co_filename == LOOP

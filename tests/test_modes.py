@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from errors import Cancelled, InvalidPicture, InvalidSettings, InvalidVideo, ModelUnavailable
+from generation.job import resolve_settings
 from generation.modes import MODES
 from generation.sources import fit_picture
 from media.metadata import read_metadata
@@ -196,6 +197,14 @@ def test_size_and_guidance_left_open_are_the_rows(model):
     assert (asked.guidance_scale, asked.width, asked.height) == (1.0, 64, 64)
 
 
+def test_a_checkpoint_that_says_height_and_width_is_drawn_at_both():
+    """Its own size may be a pair in its configuration."""
+    row = builtin_models.ModelRow("wide", "wide", "wide", "")
+    for asked, size in [({}, (96, 64)), ({"width": 128}, (128, 64))]:
+        filled, size_px = resolve_settings(settings("text_to_video", **asked), row, own_size_px=(96, 64), source=None)
+        assert (filled.width, filled.height) == size_px == size
+
+
 def test_what_auto_chose_can_be_asked_for(folders):
     """The settings of a finished clip name a model that is in the list, for drawing and for editing."""
     model = Model(device="cpu")
@@ -248,6 +257,15 @@ def test_a_first_frame_of_another_shape_is_cut_around_its_middle():
     assert (fit_picture(tall, 128, 128) > 250).all()
 
 
+def test_image_guidance_below_1_keeps_less_to_the_source(model):
+    """The original's page went from 0.5 on, and below 1 turned all guidance off without a word."""
+    near, below, off = (
+        model.generate(settings("pix2pix", **asked), source=video()).frames.astype(int)
+        for asked in ({"image_guidance_scale": 1.0}, {"image_guidance_scale": 0.9}, {"guidance_scale": 1.0})
+    )
+    assert 0 < np.abs(below - near).mean() < np.abs(off - near).mean() / 3
+
+
 @pytest.mark.parametrize(
     ("mode", "wrong", "message"),
     [
@@ -257,7 +275,7 @@ def test_a_first_frame_of_another_shape_is_cut_around_its_middle():
         ("control", {"control": "scribble"}, "control: must be one of"),
         ("control", {"conditioning_scale": float("nan")}, "finite"),
         ("control", {"source_is_control": "yes"}, "true or false"),
-        ("pix2pix", {"image_guidance_scale": 0.5}, "at least 1"),
+        ("pix2pix", {"image_guidance_scale": -0.5}, "at least 0"),
         ("pix2pix", {"resolution": 100}, "multiple of 8"),
         ("pix2pix", {"source_start": -1}, "at least 0"),
         ("pix2pix", {"control": "canny"}, "not a setting"),

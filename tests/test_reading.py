@@ -16,7 +16,7 @@ from strangers import assert_refused, difference
 from errors import InvalidPicture
 from media import video_io
 from media.pictures import read_picture
-from media.video_io import VideoFacts, fit_size, probe, read_video, write_video
+from media.video_io import VideoFacts, fit_shorter_side, fit_size, probe, read_video, write_video
 
 FPS = 4
 BT601 = ["-vf", "scale=out_color_matrix=bt601"]  # what decoders take for granted where no matrix is declared
@@ -349,3 +349,28 @@ def test_fitted_sizes_keep_the_aspect_and_the_multiple():
             assert fitted[0] % multiple == fitted[1] % multiple == 0
             shorter = max(fitted) * min(width, height) / max(width, height)
             assert min(fitted) <= 64 + multiple or abs(min(fitted) - shorter) <= multiple / 2
+
+
+def test_the_shorter_side_of_a_fitted_size_gives_it_again():
+    """It is all that a clip records of its size; where the longer side was cut to 2048, another came back."""
+    shapes = np.random.default_rng(0).integers(16, 4096, (200, 2)).tolist()
+    for width, height in [(500, 333), (854, 480), (2048, 858), (4000, 16), *shapes]:
+        for side in range(64, 2049, 8):
+            fitted = fit_shorter_side(width, height, side)
+            assert max(fitted) <= 2048
+            assert fit_shorter_side(width, height, min(fitted)) == fitted
+            if max(fitted) < 2048:
+                assert abs(min(fitted) - side) <= 8
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8])
+@pytest.mark.parametrize("fps", [3, 6, 8, 15, 17, 28, 40, 48, 50])
+def test_a_gif_read_at_its_own_speed_has_its_frames(tmp_path, fps, frames):
+    """Its delays are hundredths of a second; at many speeds it lasts a little longer than its frames, and one came back
+    twice."""
+    levels = np.arange(frames) * 255 // max(1, frames - 1)
+    written = np.repeat(levels.astype(np.uint8), 16 * 16 * 3).reshape(frames, 16, 16, 3)
+    path = write_video(tmp_path / "a.gif", written, fps, {})
+    read = read_video(path, size=(16, 16), fps=fps, num_frames=99)
+    assert len(read) == frames
+    assert np.abs(read.mean(axis=(1, 2, 3)) - levels).max() < 6

@@ -105,6 +105,11 @@ def test_each_half_of_the_method_can_be_switched_off(video_pipeline, still_pipel
         assert distance(changed[1:], both[1:]) > 0.01
 
 
+def test_without_motion_there_is_no_window_to_fit_into_the_steps(video_pipeline):
+    """The window's defaults count 47 steps from the last one, and are of no use in a run of four."""
+    assert latents(video_pipeline, motion_window=None, motion_field=False, num_inference_steps=4).isfinite().all()
+
+
 def test_an_error_in_the_middle_leaves_the_pipeline_as_it_was(video_pipeline):
     """Processors are put back, the scheduler is never touched, and the next run is the same as before."""
     before = latents(video_pipeline)

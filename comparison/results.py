@@ -29,6 +29,20 @@ def _percentage(label: str, better: str, about: str, *, digits: int = 1) -> Meas
     return Measure(label, better, about, digits=digits, factor=100, unit="%")
 
 
+def _agreement(kind: str, words: str) -> dict[str, Measure]:
+    """Return the rows of precision, recall and F1 of one kind of words."""
+    label = kind.capitalize()
+    return {
+        f"{kind}_precision": _percentage(
+            f"{label}: precision", "higher", f"share of the {words} in all frames that the prompt asks for"
+        ),
+        f"{kind}_recall": _percentage(
+            f"{label}: recall", "higher", f"share of the {words} that the prompt asks for that are in the frames"
+        ),
+        f"{kind}_f1": _percentage(f"{label}: F1", "higher", f"harmonic mean of precision and recall of {words}"),
+    }
+
+
 # In the order of the table. Dynamic degree stands beside every measure of consistency: a still video is the most
 # consistent of all.
 MEASURES: Mapping[str, Measure] = {
@@ -39,6 +53,9 @@ MEASURES: Mapping[str, Measure] = {
     "shirt": _percentage("Shirt right", "higher", "share of frames whose shirt is that of the prompt"),
     "trousers": _percentage("Trousers right", "higher", "share of frames whose trousers are those of the prompt"),
     "background": _percentage("Background right", "higher", "share of frames whose background is the prompt's"),
+    **_agreement("things", "shapes"),
+    **_agreement("colours", "colours of things or clothes"),
+    **_agreement("places", "backgrounds"),
     "identity_to_expected": _percentage(
         "Identity", "higher", "share of frames whose colours and shapes are all as expected"
     ),

@@ -201,7 +201,8 @@ def measure(
 def main() -> None:
     """Measure the ways that the command line names, and print a line of JSON for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ways", nargs="*", help=f"numbers of: {'; '.join(f'{i} {way}' for i, way in enumerate(WAYS))}")
+    numbered = "; ".join(f"{number} {way}" for number, way in enumerate(WAYS))
+    parser.add_argument("ways", nargs="*", help=f"numbers of: {numbered.replace('%', '%%')}")
     parser.add_argument("--boards", type=int, default=50, help="how many storyboards")
     parser.add_argument("--steps", type=int, default=STEPS, help="denoising steps")
     parser.add_argument("--sheets", type=Path, help="a folder for strips of the first clips, to be looked at")

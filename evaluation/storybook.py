@@ -3,8 +3,9 @@
 Captions that training never saw are drawn with the page's default settings, and the yardstick, a small network that has
 seen renderings alone, says what the pictures show. Shares: ``thing`` (all things asked for, no other kind), ``place``,
 ``both``, ``count``, ``position``, ``size`` and ``colour`` where they are named, ``unseen`` (both, of pairs of thing and
-place that training never shows together). Of clips: ``right`` (the thing moves as far as the motion field says, within
-a fifth), ``still`` (without motion it stays within 3 % of the side), ``same`` (frames with the first frame's thing).
+place that training never shows together); and precision, recall and F1 of things, colours and places. Of clips:
+``right`` (the thing moves as far as the motion field says, within a fifth), ``still`` (without motion it stays within
+3 % of the side), ``same`` (frames with the first frame's thing).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from evaluation.agreement import agreement
 from evaluation.sheets import contact_sheet
 from evaluation.storybook_yardstick import Reading, read
 from media.pictures import write_picture
@@ -136,13 +138,28 @@ def right_in(case: Case, reading: Reading) -> dict[str, bool]:
     return right | ({case.kind: named[case.kind]} if case.kind in named else {})
 
 
+def words_asked(case: Case) -> dict[str, list[str]]:
+    """Return the kinds of things, the colours where the caption names them, and the place that a case asks for."""
+    colours = [thing.colour for thing in case.scene.things if thing.colour is not None]
+    words = {"things": sorted({thing.name for thing in case.scene.things}), "places": [case.scene.place]}
+    return words | ({"colours": colours} if case.kind == "colour" else {})
+
+
+def words_seen(reading: Reading) -> dict[str, list[str]]:
+    """Return the kinds of things, the colour and the place that a reading has."""
+    colours = [] if reading.colour is None else [reading.colour]
+    return {"things": list(reading.things), "colours": colours, "places": [reading.place]}
+
+
 def shares(cases: Sequence[Case], readings: Sequence[Reading]) -> dict[str, float]:
-    """Return the share of pictures that are right, by name, over the cases that name it."""
+    """Return the share of pictures that are right, by name, over the cases that name it, and the precision, recall and
+    F1 of things, colours and places (see ``agreement``)."""
     found: dict[str, list[bool]] = defaultdict(list)
     for case, reading in zip(cases, readings, strict=True):
         for name, right in right_in(case, reading).items():
             found[name].append(right)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    words = [(words_asked(case), words_seen(reading)) for case, reading in zip(cases, readings, strict=True)]
+    return {name: float(np.mean(values)) for name, values in found.items()} | agreement(words)
 
 
 def travel(frames: np.ndarray, thing: Placed, *, drawings: np.ndarray | None = None) -> np.ndarray:

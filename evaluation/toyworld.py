@@ -12,6 +12,7 @@ from itertools import permutations
 import cv2
 import numpy as np
 
+from evaluation.agreement import agreement
 from evaluation.metrics import mean, temporal_flicker
 from evaluation.tracking import Motion, drawn_centre, everything, fit_motion, found_centre, middle_of_everything
 from toyworld.detector import Detection, Found, detect
@@ -28,6 +29,8 @@ Attributes = dict[str, tuple[str | None, ...]]
 def measures(frames: np.ndarray, scenes: Sequence[Scene]) -> dict[str, float]:
     """Return every measure of a clip by name; NaN where the detector cannot tell.
 
+    ``things``, ``colours`` and ``places`` (backgrounds) have a precision, a recall and an F1; see ``agreement``.
+
     A scene without objects has no ``position_error``. The mean over frames of each attribute of ``fidelity`` and of
     ``position_errors``, ``identity_to_first`` and ``identity_to_expected``, ``speed`` (sides per frame) and
     ``direction`` (1 where it is that of the scenes, else 0), ``background_flicker``.
@@ -42,7 +45,12 @@ def measures(frames: np.ndarray, scenes: Sequence[Scene]) -> dict[str, float]:
     values["speed"] = found.speed
     values["direction"] = float(found.direction == expected.direction) if len(frames) > 1 else np.nan
     values["background_flicker"] = background_flicker(frames, detections)
-    return values
+    names = named(scenes)
+    words = [
+        (words_asked(scene, names), words_seen(scene, *picture))
+        for scene, *picture in zip(scenes, frames, detections, strict=True)
+    ]
+    return values | agreement(words)
 
 
 def asked(scene: Scene) -> Attributes:
@@ -71,6 +79,26 @@ def shown(scene: Scene, image: np.ndarray, detection: Detection) -> Attributes:
         "shape": tuple(None if thing is None else thing.shape for thing in found),
         "position": (place([thing for thing in found if thing is not None]) if all(found) else None,),
     }
+
+
+def words_asked(scene: Scene, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the words that the scene should show by kind (of ``agreement``), of its attributes of these names."""
+    words = asked(scene)
+    kinds = {"things": ("shape",), "colours": ("colour", "shirt", "trousers"), "places": ("background",)}
+    found = {
+        kind: [word for name in of for word in words.get(name, ()) if name in names and word is not None]
+        for kind, of in kinds.items()
+    }
+    return {kind: asked_for for kind, asked_for in found.items() if asked_for}
+
+
+def words_seen(scene: Scene, image: np.ndarray, detection: Detection) -> dict[str, list[str]]:
+    """Return the words found in a picture by kind: of everything in it, also of what the scene does not ask for."""
+    if scene.figures:
+        colours = [colour for colour in worn(image, detection) if colour is not None]
+    else:
+        colours = [thing.colour for thing in detection.things]
+    return {"things": [thing.shape for thing in detection.things], "colours": colours, "places": [detection.background]}
 
 
 def shape_can_be_told(thing: Object) -> bool:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from media.masks import bounding_box
 from toyworld.detector import Detection, Found
-from toyworld.render import bounding_box, object_layers
+from toyworld.render import object_layers
 from toyworld.scene import Object
 
 STILL, UNKNOWN = "none", "unknown"

@@ -10,6 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from media.masks import bounding_box, outlines
 from storybook.drawings import load_drawings
 from storybook.places import draw_place, place_depth
 from storybook.scene import COLOURS, Placed, Scene
@@ -61,7 +62,9 @@ def render(
         depth += mask * (90 + 160 * placed.nearness - depth)
         things = [Truth(far.thing, far.mask * (1 - mask), far.box) for far in things]
         things.append(Truth(placed, mask, bounding_box(mask)))
-    return Rendering(image, outlines(things, height, width), np.rint(depth).astype(np.uint8), tuple(things))
+    return Rendering(
+        image, outlines((truth.mask for truth in things), height, width), np.rint(depth).astype(np.uint8), tuple(things)
+    )
 
 
 def thing_layer(
@@ -151,21 +154,3 @@ def _pyramid(drawing: np.ndarray) -> list[np.ndarray]:
         half = len(levels[-1]) // 2
         levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
     return levels
-
-
-def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 (exclusive) of where ``mask`` exceeds one half, or None where it never does."""
-    solid = mask > 0.5
-    columns, rows = np.flatnonzero(solid.any(axis=0)), np.flatnonzero(solid.any(axis=1))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def outlines(things: list[Truth], height: int, width: int) -> np.ndarray:
-    """One-pixel outlines of every visible mask: uint8 (height, width), 0 or 255."""
-    edges = np.zeros((height, width), np.uint8)
-    for truth in things:
-        solid = (truth.mask > 0.5).astype(np.uint8)
-        edges |= (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) * 255
-    return edges

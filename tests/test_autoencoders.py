@@ -14,11 +14,13 @@ from diffusers import (
 )
 from PIL.Image import Image
 
+from model import Model
 from pipelines.autoencoding import denormalized, normalized
 from pipelines.controlnet import ControlledVideoPipeline
 from pipelines.pix2pix import EditedVideoPipeline
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.text_to_video_xl import TextToVideoXLPipeline
+from settings.parsing import parse
 
 STATISTICS = {"latents_mean": [0.3, -0.2, 0.1, 0.4], "latents_std": [0.9, 1.7, 0.6, 1.3]}
 WIDTHS = (4, 4, 4, 4)
@@ -183,3 +185,15 @@ def test_editing_and_control_give_lists_of_pictures_too(edit_pipeline, control_p
         frames, flags = draw(pipeline, image=picture(2), output_type="pil", return_dict=False)
         assert all(isinstance(frame, Image) and frame.size == (128, 128) for frame in frames)
         assert flags is None
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_a_checkpoint_with_any_autoencoder_makes_a_clip(components, tmp_path, name):
+    """From a folder, with a given first frame, a preview and the plan for little memory, which not all can keep."""
+    TextToVideoPipeline(**{**components, "vae": autoencoder(name)}).save_pretrained(tmp_path / "other")
+    model = Model([str(tmp_path / "other")], device="cpu")
+    asked = {"prompt": "a red circle", "model": "other", "num_frames": 2, "num_inference_steps": 3, "seed": 5}
+    previews = []
+    clip = model.generate(parse(asked), first_frame=picture()[0], on_step=lambda progress: previews.append(progress))
+    assert clip.frames.shape == (2, 128, 128, 3)
+    assert any(progress.preview is not None for progress in previews)

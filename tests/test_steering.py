@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation import steering
+from evaluation import steering, storyboards
 from evaluation.poses import fit_figure, joints_right, keypoints, visible
 from toyworld import control_scenes
 from toyworld.detector import detect
@@ -87,3 +87,13 @@ def test_a_limb_that_is_not_there_is_not_right():
     assert not right["left_elbow"]
     assert not right["left_wrist"]
     assert right["right_wrist"]
+
+
+@pytest.mark.parametrize("evaluation", [steering, storyboards])
+def test_an_evaluation_explains_itself(evaluation, monkeypatch, capsys):
+    """A per cent sign in the name of a way once broke the help that lists the ways."""
+    monkeypatch.setattr("sys.argv", ["evaluation", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        evaluation.main()
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out

@@ -101,11 +101,13 @@ def test_a_state_comes_back_in_parts(tmp_path, monkeypatch):
     """Half precision on the way, single precision at home, no part above its limit."""
     monkeypatch.setattr(pack, "PART_BYTES", 4096)
     work, home = tmp_path / "work", tmp_path / "home"
-    (work / "vae").mkdir(parents=True)
-    (work / "vae" / "config.json").write_text("{}")
+    (work / "vae-card").mkdir(parents=True)
+    (work / "vae-card" / "config.json").write_text("{}")
     values = torch.randn(100, 100)
     state = {"model": {"a": values}, "optimizer": {"state": {0: {"exp_avg_sq": 1e-9 * values.square()}}}, "done": 7}
     torch.save(state, work / "denoiser-fixed.pt")
+    torch.save(state, work / "denoiser-coarse.pt")
+    torch.save(state["model"], work / "unet-coarse.pt")
     parts = pack.give(work, tmp_path / "parts")
     assert len(parts) > 1
     assert max(part.stat().st_size for part in parts) <= 4096
@@ -116,7 +118,7 @@ def test_a_state_comes_back_in_parts(tmp_path, monkeypatch):
     second = back["optimizer"]["state"][0]["exp_avg_sq"]
     assert second.dtype == torch.float32
     torch.testing.assert_close(second, 1e-9 * values.square(), rtol=1e-2, atol=0)
-    assert (home / "vae" / "config.json").exists()
+    assert {path.name for path in home.iterdir()} == {"denoiser-fixed.pt", "unet-coarse.pt", "vae-card"}
 
 
 def test_a_slice_says_how_long_the_rest_takes():
@@ -127,3 +129,23 @@ def test_a_slice_says_how_long_the_rest_takes():
     per_cell = 1 / (coarse.batch * coarse.cells**2)
     expected = 1 + sum(phase.steps * phase.batch * phase.cells**2 * per_cell for phase in later) / 60
     assert course.minutes_left(plan, stop) == pytest.approx(expected)
+
+
+def test_a_course_goes_on_from_the_latest_weights(tmp_path):
+    """Phases before the last finished one are not repeated, also where their weights did not travel."""
+    phases = tuple(course.Phase(name, STAGES[0], 1, 1) for name in ("one", "two", "three"))
+    plan = replace(course.ON_PROCESSOR, phases=phases)
+    weights = course.build_unet()
+    torch.save(weights.state_dict(), tmp_path / "unet-two.pt")
+    taught = []
+
+    def teach(path, phase, own, start):
+        taught.append((path.name, own.seed, start["conv_in.bias"]))
+        return weights
+
+    course.train_phases(tmp_path, plan, teach, Course(0, seed=10))
+    ((name, seed, bias),) = taught
+    assert (name, seed) == ("denoiser-three.pt", 12)
+    assert torch.equal(bias, weights.conv_in.bias)
+    course.train_phases(tmp_path, plan, teach, Course(0))
+    assert len(taught) == 1

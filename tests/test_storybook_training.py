@@ -62,6 +62,9 @@ def test_what_a_text_says_is_what_its_heads_learn():
     assert two[: names.index("background")] == [thing_index("dog"), thing_index("cat")]
     assert two[names.index("count")] == 1
     assert two[names.index("colour")] == text.UNKNOWN
+    rider = Scene("meadow", (Placed("astronaut", y=0.3, size=0.4), Placed("horse", x=0.48, y=0.7, size=0.4)))
+    assert rider.stacked
+    assert text.attributes(rider)[: names.index("background")] == [thing_index("astronaut"), thing_index("horse")]
     for index in range(200):
         classes = text.attributes(random_scene(np.random.default_rng([6, index]), STAGES[-1]))
         for value, count in zip(classes, text.ATTRIBUTES.values(), strict=True):

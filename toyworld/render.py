@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from media.masks import bounding_box, outlines
 from toyworld.scene import COLOURS, JOINTS, PLAIN_COLOURS, RGB, SKIN, Figure, Object, Scene
 
 SUPERSAMPLING = 4
@@ -76,27 +77,10 @@ def render(scene: Scene, height: int = 128, width: int = 128) -> Rendering:
         things.append(Truth(thing, mask, bounding_box(mask), keypoints))
     return Rendering(
         image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
-        edges=outlines(things, height, width),
+        edges=outlines((truth.mask for truth in things), height, width),
         depth=np.clip(np.rint(depth), 0, 255).astype(np.uint8),
         things=tuple(things),
     )
-
-
-def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return the box x0, y0, x1, y1 (exclusive) around ``mask`` > 0.5, or None if it is nowhere so."""
-    rows, columns = np.nonzero(mask > 0.5)
-    if len(rows) == 0:
-        return None
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
-
-
-def outlines(things: list[Truth], height: int, width: int) -> np.ndarray:
-    """Draw one-pixel outlines of every visible mask: uint8 (height, width), 0 or 255."""
-    edges = np.zeros((height, width), np.uint8)
-    for truth in things:
-        solid = (truth.mask > 0.5).astype(np.uint8)
-        edges |= (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) * 255
-    return edges
 
 
 # --- backgrounds -----------------------------------------------------------------------------------------------

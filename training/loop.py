@@ -62,6 +62,21 @@ class ExponentialAverage:
             self.shadow[name].copy_(value)
 
 
+def take_step(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    average: ExponentialAverage | None = None,
+) -> None:
+    """Apply the gradients, those of ``model`` clipped to a norm of 1; step the learning rate and the average too."""
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    schedule.step()
+    if average is not None:
+        average.update(model)
+
+
 def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that a kill leaves either the old file or the new one."""
     temporary = path.with_suffix(".tmp")

@@ -16,16 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from storybook.captions import caption
 from storybook.drawings import FILE, load_drawings
-from storybook.scene import STAGES, Scene, Variety
-from training.storybook.autoencoder import CROP_PX, standardise_latents
-from training.storybook.course import Networks, Phase, Plan, Teach, learned_words, train_phases
+from storybook.scene import STAGES, Scene, Variety, random_scene
+from toyworld.splits import SIZE_PX
+from training.storybook.autoencoder import CROP_PX, build_autoencoder, standardise_latents
+from training.storybook.course import SHARPENED, SHARPENING, Networks, Phase, Plan, Teach, learned_words, train_phases
 from training.storybook.data import scene_at
 from training.storybook.denoiser import build_unet
 from training.storybook.sprites import Sprites, load_places, make_sprites, put_together
+from training.storybook.text import PAIRS, Pictures
 from training.toyworld.autoencoder import Reconstruction, learn_to_reconstruct
 from training.toyworld.checkpoint import text_half
 from training.toyworld.denoiser import EMPTY_CAPTION_SHARE, Course, Examples, learn_velocity
@@ -35,8 +38,8 @@ from utils import granted_cores
 logger = logging.getLogger(__name__)
 ON_CARD = Plan(
     pictures=0,
-    autoencoder=Reconstruction(2500, learning_rate=6e-4, divergence=1e-4, mosaic=True),
-    clip=ClipCourse(0),
+    autoencoder=Reconstruction(2500, learning_rate=1e-3, divergence=1e-4, mosaic=True, guided=500),
+    clip=ClipCourse(600, watched=("thing", "second thing", "background", "position", "colour", "count")),
     phases=(
         Phase("card-fixed", STAGES[1], 80_000, 700, 1024, learning_rate=2e-3, floor=0.7, warmup=100),
         Phase("card-sides", STAGES[2], 60_000, 300, 1024, learning_rate=1.5e-3, floor=0.8, warmup=20),
@@ -106,11 +109,24 @@ def pool_on_card(
     return CardPool(torch.cat(latents), torch.cat(masks), torch.cat(tokens), empty)
 
 
+def pictures_on_card(sprites: Sprites, variety: Variety) -> Pictures:
+    """PAIRS fresh pictures at a time, shrunk."""
+
+    def draw(random: np.random.Generator) -> tuple[torch.Tensor, list[Scene]]:
+        scenes = [random_scene(random, variety) for _ in range(PAIRS)]
+        images, _ = put_together(scenes, sprites)
+        return functional.adaptive_avg_pool2d(images, SIZE_PX).permute(0, 2, 3, 1), scenes
+
+    return draw
+
+
 def crops_on_card(
     sprites: Sprites, scenes: list[Scene], batch: int, crop_px: int = CROP_PX
 ) -> Callable[[np.random.Generator], torch.Tensor]:
-    """What gives random crops, uint8 (batch, crop, crop, 3), of the scenes' pictures, which stay on the card; two in
-    three around something."""
+    """Return a source of random crops, uint8 (batch, crop, crop, 3), of the scenes' pictures, which stay on the card.
+
+    Two in three are around something.
+    """
     pictures, masks = [], []
     for start in range(0, len(scenes), PUT_TOGETHER):
         images, covered = put_together(scenes[start : start + PUT_TOGETHER], sprites)
@@ -164,13 +180,17 @@ def train_on_card(
 
 
 def sharpened_autoencoder(work: Path, sprites: Sprites, variety: Variety, course: Reconstruction) -> AutoencoderKL:
-    """The autoencoder of ``work`` after this course of its own, kept as ``vae-card``; raises OutOfTime."""
-    finished = work / "vae-card"
+    """The autoencoder of ``work`` after this course of its own, kept as SHARPENED; raises OutOfTime."""
+    finished = work / SHARPENED
     if not (finished / "config.json").exists():
-        model = AutoencoderKL.from_pretrained(work / "vae").to(course.device)
+        torch.manual_seed(0)
+        begun = (work / "vae" / "config.json").exists()
+        model = AutoencoderKL.from_pretrained(work / "vae") if begun else build_autoencoder()
+        course = replace(course, guided=0 if begun else course.guided)
+        model.to(course.device)
         scenes = [scene_at(index, variety) for index in range(AUTOENCODER_SCENES)]
         crops = crops_on_card(sprites, scenes, AUTOENCODER_BATCH)
-        learn_to_reconstruct(work / "autoencoder-card.pt", model, crops, course)
+        learn_to_reconstruct(work / f"{SHARPENING}.pt", model, crops, course)
         images, _ = put_together(scenes[:PUT_TOGETHER], sprites)
         standardise_latents(model, images.permute(0, 2, 3, 1).to(torch.uint8))
         model.save_pretrained(finished)
@@ -196,7 +216,8 @@ def run_on_card(work: Path, packed: Path, plan: Plan, course: Course) -> tuple[N
     things = max(phase.variety.things for phase in plan.phases)
     sprites = make_sprites(drawings, load_places(packed / "places.npz"), things, course.device, workers=workers)
     logger.info("%d sprites", len(sprites.rows))
-    tokenizer, clip = learned_words(work, plan, course)
+    pictures = pictures_on_card(sprites, plan.phases[-1].variety)
+    tokenizer, clip = learned_words(work, plan, course, pictures)
     own = replace(plan.autoencoder, device=course.device, deadline=course.deadline)
     autoencoder = sharpened_autoencoder(work, sprites, plan.phases[-1].variety, own)
     networks = Networks(tokenizer, clip, text_half(clip).to(course.device), autoencoder)

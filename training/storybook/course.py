@@ -24,7 +24,7 @@ from training.storybook.autoencoder import train_autoencoder
 from training.storybook.data import load_pictures
 from training.storybook.denoiser import build_unet, train_denoiser
 from training.storybook.latents import LatentPool, load_latents
-from training.storybook.text import train_clip
+from training.storybook.text import Pictures, pictures_of, train_clip
 from training.toyworld.autoencoder import Reconstruction
 from training.toyworld.checkpoint import text_half
 from training.toyworld.data import MASK_CELLS
@@ -68,6 +68,7 @@ def few(stage: int, **changes: float) -> Variety:
 
 # What captions ask for most; the other drawing and the other way wait for a machine with more time.
 WORDS = few(4, place_variation=0.4, size=0.12, side=0.12, facing=0.0, colour=0.12, other_drawing=0.0)
+SHARPENED, SHARPENING = "vae-card", "autoencoder-card"  # an autoencoder after more of its course on a card
 BASE = "unet-base.pt"  # weights of another course to begin with
 KNOWN = "storybook.json"  # in a finished checkpoint: the things it knows, the phases it has been through
 WATCHED = ("thing", "second thing", "background", "position", "colour", "size", "count", "mirrored")
@@ -110,11 +111,14 @@ def take_up(work: Path, base: Path, plan: Plan) -> None:
     logger.info("%s: taken up from %s, after %s", work, base, ", ".join(finished) or "another course")
 
 
-def learned_words(work: Path, plan: Plan, shared: Course) -> tuple[CLIPTokenizer, CLIPModel]:
-    """The tokenizer and the CLIP of ``work``, trained now where they are not finished."""
+def learned_words(
+    work: Path, plan: Plan, shared: Course, pictures: Pictures | None = None
+) -> tuple[CLIPTokenizer, CLIPModel]:
+    """The tokenizer and the CLIP of ``work``, trained now where they are not finished, by default on a drawn pool."""
     if not (work / "clip" / "config.json").exists():
         course = replace(plan.clip, device=shared.device, deadline=shared.deadline)
-        tokenizer, clip = train_clip(work, load_pictures(work / "pictures", plan.pictures), course)
+        pictures = pictures or pictures_of(load_pictures(work / "pictures", plan.pictures))
+        tokenizer, clip = train_clip(work, pictures, course)
         save_tokenizer(tokenizer, work / "tokenizer")
         clip.save_pretrained(work / "clip")
     return CLIPTokenizer.from_pretrained(work / "tokenizer"), CLIPModel.from_pretrained(work / "clip").eval()
@@ -161,25 +165,25 @@ def on_processor(work: Path, networks: Networks) -> Teach:
 def train_phases(work: Path, plan: Plan, teach: Teach, course: Course) -> UNet2DConditionModel:
     """The denoiser after all phases of the plan; a finished phase is kept as ``unet-<name>.pt`` in ``work``. ``course``
     says what all phases share. Raises OutOfTime."""
-    start = torch.load(work / BASE, map_location="cpu", weights_only=True) if (work / BASE).exists() else None
-    for number, phase in enumerate(plan.phases):
-        finished = work / f"unet-{phase.name}.pt"
-        if not finished.exists():
-            own = replace(
-                course,
-                steps=phase.steps,
-                batch=phase.batch,
-                learning_rate=phase.learning_rate,
-                floor=phase.floor,
-                centre=phase.centre,
-                warmup=phase.warmup,
-                seed=course.seed + number,
-            )
-            unet = teach(work / f"denoiser-{phase.name}.pt", phase, own, start)
-            save_atomically(unet.state_dict(), finished)
-        start = torch.load(finished, map_location="cpu", weights_only=True)
+    paths = [work / f"unet-{phase.name}.pt" for phase in plan.phases]
+    done = max((number for number, path in enumerate(paths) if path.exists()), default=-1)
+    latest = paths[done] if done >= 0 else work / BASE
+    for number, phase in enumerate(plan.phases[done + 1 :], done + 1):
+        own = replace(
+            course,
+            steps=phase.steps,
+            batch=phase.batch,
+            learning_rate=phase.learning_rate,
+            floor=phase.floor,
+            centre=phase.centre,
+            warmup=phase.warmup,
+            seed=course.seed + number,
+        )
+        start = torch.load(latest, map_location="cpu", weights_only=True) if latest.exists() else None
+        latest = paths[number]
+        save_atomically(teach(work / f"denoiser-{phase.name}.pt", phase, own, start).state_dict(), latest)
     unet = build_unet().eval()
-    unet.load_state_dict(start)
+    unet.load_state_dict(torch.load(latest, map_location="cpu", weights_only=True))
     return unet
 
 

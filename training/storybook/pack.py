@@ -1,8 +1,8 @@
-"""What a graphics card elsewhere needs for a slice of the course, in one folder, and what comes back from it.
+"""Pack what a graphics card elsewhere needs for a slice of the course into one folder, and take its parts back.
 
 ``python -m training.storybook.pack`` makes the folder: drawings and places as arrays, the packages that are missing
 there for Python 3.12, and ``run.sh``, which runs a slice there from the root of this repository and leaves what it made
-as parts of at most 15 MB. ``--take PARTS`` puts those parts back into the state of the course.
+as at most eight parts below 16 MB. ``--take PARTS`` puts those parts back into the state of the course.
 """
 
 import argparse
@@ -20,14 +20,15 @@ import numpy as np
 import torch
 
 from training.command_line import positive
+from training.storybook.course import SHARPENED, SHARPENING
 
 logger = logging.getLogger(__name__)
 FOLDER = Path(".training/storybook-card")
 WORK = Path(".training/storybook")
-PART_BYTES = 15_000_000
+PART_BYTES = 15_900_000
 PART = "storybook.tar.part"
 WHEELS = ("diffusers==0.42.1", "einops==0.8.2", "importlib-metadata", "zipp")
-STATES = ("denoiser-", "autoencoder", "clip")  # how the files of unfinished stages begin
+STATES = ("denoiser-", SHARPENING)  # how the files of unfinished stages begin
 RUN = """#!/usr/bin/env bash
 # Run a slice of the storybook's course on this machine's card: run.sh MINUTES OUT, from the repository's root.
 set -e
@@ -103,19 +104,30 @@ def full(state: Any) -> Any:
     return [full(value) for value in state] if isinstance(state, list) else state
 
 
+def made_in(work: Path) -> list[Path]:
+    """The latest denoiser of ``work``, the states of unfinished stages, and an autoencoder of the card's own."""
+    denoisers = sorted(work.glob("unet-*.pt"), key=lambda path: path.stat().st_mtime)
+    done = {path.name.replace("unet-", "denoiser-") for path in denoisers}
+    if (work / SHARPENED).exists():
+        done.add(f"{SHARPENING}.pt")
+    unfinished = [path for path in work.glob("*.pt") if path.name.startswith(STATES) and path.name not in done]
+    words = [work / "clip", work / "tokenizer"] if (work / "clip.pt").exists() else []  # else they came with it
+    return [*denoisers[-1:], *unfinished, *work.glob(SHARPENED), *(path for path in words if path.exists())]
+
+
 def give(work: Path, folder: Path) -> list[Path]:
-    """Write what a slice made, without pools, as parts of at most PART_BYTES into ``folder``."""
+    """Write what a slice made as parts of at most PART_BYTES into ``folder``."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in sorted(work.iterdir()):
-            if path.suffix == ".pt" and path.name.startswith((*STATES, "unet-")):
+        for path in made_in(work):
+            if path.suffix == ".pt":
                 half = io.BytesIO()
                 torch.save(slim(torch.load(path, map_location="cpu", weights_only=True)), half)
                 entry = tarfile.TarInfo(path.name)
                 entry.size = half.tell()
                 half.seek(0)
                 archive.addfile(entry, half)
-            elif (path / "config.json").exists() or path.name == "tokenizer":
+            else:
                 archive.add(path, path.name)
     whole = buffer.getvalue()
     folder.mkdir(parents=True, exist_ok=True)

@@ -83,7 +83,7 @@ def make_sprites(
 
 
 def load_places(path: Path) -> dict[str, np.ndarray]:
-    """What ``draw_places`` gave, from its file."""
+    """Read the arrays of ``draw_places`` from their file."""
     with np.load(path) as file:
         return {name: file[name] for name in file.files}
 

@@ -4,6 +4,7 @@ Every thing of the list is in it, also those that the denoiser has not been show
 a word changing its meaning.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -34,19 +35,20 @@ ATTRIBUTES = {
     "colour": len(COLOURS) + 1,  # the last: its own
     "drawing": 2,
     "mirrored": 2,
+    "stacked": 2,
 }
 
 
 def attributes(scene: Scene) -> list[int]:
     """The scene's attributes as class numbers in the order of ATTRIBUTES, UNKNOWN where one does not apply.
 
-    Of two different things the left one is the first.
+    Of two different things the upper or the left one is the first.
     """
-    first, *others = sorted(scene.things, key=lambda placed: placed.x)
+    first, *others = scene.things if scene.stacked else sorted(scene.things, key=lambda placed: placed.x)
     second = UNKNOWN if not others or others[0].name == first.name else thing_index(others[0].name)
     named = [thing_index(first.name), second, BACKGROUNDS.index(scene.place), len(scene.things) - 1]
     if others:
-        return [*named, *(UNKNOWN,) * 5]
+        return [*named, *(UNKNOWN,) * 5, int(scene.stacked)]
     return [
         *named,
         list(SIZES).index(first.size_word),
@@ -54,15 +56,31 @@ def attributes(scene: Scene) -> list[int]:
         len(COLOURS) if first.colour is None else list(COLOURS).index(first.colour),
         first.drawing,
         int(first.mirrored),
+        UNKNOWN,
     ]
 
 
+# Pictures of some scenes, uint8 (n, SIZE_PX, SIZE_PX, 3), and those scenes.
+Pictures = Callable[[np.random.Generator], tuple[np.ndarray | torch.Tensor, list[Scene]]]
+
+
+def pictures_of(pool: DrawnPool) -> Pictures:
+    """PAIRS pictures of a pool at a time, shrunk."""
+
+    def draw(random: np.random.Generator) -> tuple[np.ndarray, list[Scene]]:
+        chosen = random.choice(len(pool), PAIRS, replace=False)
+        images = np.stack([cv2.resize(pool.images[number], (SIZE_PX, SIZE_PX)) for number in chosen])
+        return images, [pool.scene(number) for number in chosen]
+
+    return draw
+
+
 def train_clip(
-    folder: Path, pool: DrawnPool, course: ClipCourse, variety: Variety = STAGES[-1]
+    folder: Path, pictures: Pictures, course: ClipCourse, variety: Variety = STAGES[-1]
 ) -> tuple[CLIPTokenizer, CLIPModel]:
     """The tokenizer and the trained CLIP, in float32 and evaluation mode; resumes from ``folder``.
 
-    ``pool`` holds the drawn scenes of ``variety``.
+    It learns from ``pictures``, and from CAPTIONS captions of other scenes of ``variety`` that need not be drawn.
     """
     random = np.random.default_rng(0)
     tokenizer = build_tokenizer([caption(scene_at(index, variety), random) for index in range(20_000)], VOCABULARY)
@@ -70,11 +88,9 @@ def train_clip(
     model = build_clip(tokenizer, WIDTH)
 
     def examples(random: np.random.Generator) -> Described:
-        chosen = random.choice(len(pool), PAIRS, replace=False)
+        images, scenes = pictures(random)
         spoken = SPOKEN + random.integers(SPOKEN, size=CAPTIONS)
-        scenes = [pool.scene(number) for number in chosen]
-        scenes += [scene_at(int(number), variety) for number in spoken]
-        images = np.stack([cv2.resize(pool.images[number], (SIZE_PX, SIZE_PX)) for number in chosen])
+        scenes = [*scenes, *(scene_at(int(number), variety) for number in spoken)]
         truth = np.array([attributes(scene) for scene in scenes])
         return Described(images, [caption(scene, random) for scene in scenes], truth)
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from toyworld.splits import SIZE_PX
-from training.loop import ExponentialAverage, run_steps
+from training.loop import ExponentialAverage, run_steps, take_step
 from training.toyworld.data import Pool
 from training.toyworld.text import as_pixels
 
@@ -143,11 +143,7 @@ def learn_to_reconstruct(
             colours = functional.interpolate(images, size=size, mode="area")
             loss = loss + (1 - index / course.guided) * (latents[:, :3].float() - colours).square().mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        average.update(model)
+        take_step(model, optimizer, schedule, average)
         fidelity = psnr(target, decoded.detach().float())
         seen = {"psnr": fidelity[: len(images)].mean().item(), "kl": divergence.item()}
         return seen | ({"mosaic psnr": fidelity[-1].item()} if course.mosaic else {})

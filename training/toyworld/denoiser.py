@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from toyworld.captions import caption
 from toyworld.splits import scene_at
-from training.loop import ExponentialAverage, Stateful, run_steps
+from training.loop import ExponentialAverage, Stateful, run_steps, take_step
 from training.toyworld.data import MASK_CELLS, Pool
 from training.toyworld.text import WIDTH, tokenize
 
@@ -184,11 +184,7 @@ def learn_velocity(
             predicted = velocity(running, noisy, timesteps, states, picture)
         loss = (weight * (predicted.float() - target).square()).mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        average.update(model)
+        take_step(model, optimizer, schedule, average)
         return {"loss": loss.item()}
 
     def averaged() -> Any:

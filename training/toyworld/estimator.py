@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from toyworld.splits import SIZE_PX
-from training.loop import ExponentialAverage, run_steps
+from training.loop import ExponentialAverage, run_steps, take_step
 from training.toyworld.control_data import ControlPool, load_pool
 from training.toyworld.denoiser import Course, cosine
 
@@ -89,11 +89,7 @@ def train_estimator(path: Path, pool: ControlPool, course: Course) -> transforme
         estimated = functional.interpolate(estimated.float()[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
         loss = depth_loss(estimated, nearness.to(course.device))
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        average.update(model)
+        take_step(model, optimizer, schedule, average)
         return {"loss": loss.item()}
 
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}

@@ -22,7 +22,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from toyworld.captions import caption
 from toyworld.scene import ACTIONS, BACKGROUNDS, BLOB, COLOURS, POSITIONS, SHAPES, SIZES, Scene
 from toyworld.splits import SIZE_PX, scene_at
-from training.loop import run_steps
+from training.loop import run_steps, take_step
 from training.toyworld.data import Pool
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Described:
     ``truth``, int64 (texts, attributes), are the attributes of each text, UNKNOWN where one does not apply.
     """
 
-    images: np.ndarray
+    images: np.ndarray | torch.Tensor
     texts: list[str]
     truth: np.ndarray
 
@@ -209,10 +209,7 @@ def learn_clip(
         ]
         described = torch.stack(losses).sum()
         (contrast + 0.5 * described).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
+        take_step(model, optimizer, schedule)
         seen = {"contrast": contrast.item(), "attributes": described.item()}
         for name in course.watched:
             column = list(classes).index(name)

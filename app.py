@@ -12,7 +12,7 @@ import app_pix2pix
 import app_pose
 import app_text_to_video
 import web.page
-from web.tabs import PageTab
+from web.context import PageTab
 
 TABS: tuple[PageTab, ...] = (
     app_text_to_video.TAB,

@@ -76,11 +76,20 @@ class ClipIndex:
 
     def place_for(self, owner: str, prompt: str, seed: int, suffix: str) -> Path:
         """Return the path at which a new clip is to be written, with a new token in its name; its folder exists."""
-        token = secrets.token_hex(8)
-        folder = self.folder if owner == LOCAL else self.folder / VISITORS / owner
-        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+        token, folder = secrets.token_hex(8), self.folder_of(owner)
         words = "-".join(re.findall(r"[a-z0-9]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
         return folder / f"{words}-{seed}-{token}.{suffix}"
+
+    def folder_of(self, owner: str) -> Path:
+        """Return the folder of an owner's files; it exists, and a folder for pictures in it."""
+        folder = self.folder if owner == LOCAL else self.folder / VISITORS / owner
+        self.picture_folder(folder).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @staticmethod
+    def picture_folder(folder: Path) -> Path:
+        """Return the folder of what is shown of the files in a folder."""
+        return folder / PICTURES
 
     def add(self, path: Path) -> ClipRecord:
         """Index a clip that is there; raises InvalidVideo where the file carries no settings of this program."""
@@ -121,6 +130,12 @@ class ClipIndex:
         """Return the models that an owner's clips were made with."""
         query = "SELECT DISTINCT model FROM clips WHERE owner = ? ORDER BY model"
         return [row["model"] for row in self.database.rows(query, (owner,))]
+
+    def prompts(self, owner: str, mode: str, most: int = PAGE_SIZE) -> list[str]:
+        """Return the prompts that an owner's clips of a mode were made with, newest first, each once."""
+        query = """SELECT prompt FROM clips WHERE owner = ? AND mode = ? GROUP BY prompt
+            ORDER BY max(created) DESC LIMIT ?"""
+        return [row["prompt"] for row in self.database.rows(query, (owner, mode, most))]
 
     def delete(self, owner: str, clip: str) -> None:
         """Delete a clip, its pictures and its row; raises UserError where the owner has none of this id."""

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from errors import UserError
+from errors import Cancelled, UserError
 from library.database import Database
 
 FORGET_AFTER_S = 7 * 86_400  # finished jobs; their clips stay
@@ -90,6 +90,14 @@ class Job:
     finished: float | None
 
 
+class StoppedWithResult(Cancelled):
+    """A job was cancelled, and a part of its ``result`` is there."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
+
+
 class TooManyJobs(UserError):
     """An owner has as many jobs in the list as one may have."""
 
@@ -146,16 +154,21 @@ class JobList:
 
     def ahead_of(self, job: str) -> list[Job]:
         """Return the jobs of any owner that come before a waiting one, in the order in which they are taken."""
-        order = self._order()
+        order = self.order()
         names = [row.id for row in order]
         return order[: names.index(job)] if job in names else []
+
+    def count_waiting(self, owner: str) -> int:
+        """Return how many jobs of an owner wait."""
+        query = "SELECT count(*) FROM jobs WHERE owner = ? AND state = ?"
+        return int(self.database.rows(query, (owner, State.WAITING))[0][0])
 
     def take_next(self) -> Job | None:
         """Mark the next waiting job as running and return it; None where nothing waits or the list is paused."""
         if self.paused:
             return None
         with self.database.transaction() as connection:
-            waiting = self._order()
+            waiting = self.order()
             if not waiting:
                 return None
             change = "UPDATE jobs SET state = ?, started = ? WHERE id = ? RETURNING *"
@@ -227,8 +240,8 @@ class JobList:
         """Let the list rest after the running job, or go on."""
         self.database.rows("INSERT OR REPLACE INTO switches VALUES ('paused', ?)", ("yes" if paused else "no",))
 
-    def _order(self) -> list[Job]:
-        """Waiting jobs as they are taken: owners in turn, whoever was served longest ago first, each in own order."""
+    def order(self) -> list[Job]:
+        """Return the waiting jobs as they are taken: owners in turn, whoever was served longest ago first."""
         query = """
             SELECT jobs.*, row_number() OVER (PARTITION BY jobs.owner ORDER BY position) AS turn, served.last
             FROM jobs LEFT JOIN (SELECT owner, max(started) AS last FROM jobs GROUP BY owner) AS served USING (owner)

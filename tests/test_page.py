@@ -12,8 +12,9 @@ import app
 import app_text_to_video
 from errors import UserError
 from web import server
+from web.context import PageContext
 from web.html import learned_words_html, status_html
-from web.tabs import PageContext, create_demo
+from web.tabs import create_demo
 
 
 def test_the_console_says_where_the_page_is_until_somebody_ends_it(monkeypatch, caplog):

@@ -22,7 +22,8 @@ import app_text_to_video
 from settings import TextToVideoSettings
 from settings.parsing import to_json
 from web import server
-from web.tabs import PageContext, create_demo
+from web.context import PageContext
+from web.tabs import create_demo
 
 NAN, INFINITY = float("nan"), float("inf")
 ORDINARY = {
@@ -42,7 +43,7 @@ class Page:
         self.library = started_library(self.model, data, most_per_owner=most_jobs)
         self.kept = self.library.folder.clips
         context = PageContext(
-            *(self.library, self.model.rows, self.model.default, read_fake_metadata, None),
+            *(self.library, self.model.rows, self.model.default, read_fake_metadata),
             *(("style", "<b>bold</b>", "2024"), ("soft",), ("<i>word</i>",)),
         )
         self.blocks = create_demo(app_text_to_video.TAB, context)

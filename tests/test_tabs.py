@@ -17,8 +17,9 @@ import app_text_to_video
 from media.video_io import probe
 from settings import ControlSettings
 from web import server
-from web.generate import GenerationHandlers
-from web.tabs import EXAMPLES, PageContext, Tab, create_demo
+from web.context import PageContext
+from web.generate import GenerationJobs
+from web.tabs import EXAMPLES, Tab, create_demo
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
 
@@ -156,10 +157,8 @@ def test_a_controlled_tab_offers_only_models_that_can_be_steered(page):
     assert app_text_to_video.TAB.suits(page.model.rows["stabilityai/stable-diffusion-xl-base-1.0"])
 
 
-def test_a_video_of_another_tab_is_not_restored(tmp_path):
+def test_a_video_of_another_tab_is_another_tabs():
     """Settings for skeletons do not become settings for edges."""
-    handlers = GenerationHandlers(
-        ControlSettings, started_library(FakeModel(), tmp_path), "canny", {"control": "canny"}
-    )
-    assert handlers.of_this_tab(ControlSettings(prompt="a fox", control="canny"))
-    assert not handlers.of_this_tab(ControlSettings(prompt="a fox", control="pose"))
+    jobs = GenerationJobs(ControlSettings, "canny", {"control": "canny"})
+    assert jobs.makes(ControlSettings(prompt="a fox", control="canny").to_dict())
+    assert not jobs.makes(ControlSettings(prompt="a fox", control="pose").to_dict())

@@ -2,12 +2,14 @@
 
 import base64
 import html
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from comparison.report.formatting import duration
+from library.clips import ClipRecord
 from media.pictures import to_jpeg
 from model import Progress
 from model_manager.builtin_models import ModelRow
@@ -33,8 +35,9 @@ def hint_html(text: str) -> str:
     return f'<div class="t2v-hint"><p>{text}</p></div>'
 
 
-def progress_html(progress: Progress) -> str:
-    """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left."""
+def progress_html(progress: Progress, waiting: int = 0) -> str:
+    """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left,
+    and how many jobs wait behind it."""
     if progress.step == progress.total:
         return status_html("Writing the video…", "running", fraction=progress.fraction)
     parts = [f"Step {progress.step + 1} of {progress.total}"]
@@ -42,15 +45,26 @@ def progress_html(progress: Progress) -> str:
         parts.append(f"frame {progress.frame} of {progress.frames}")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)} left")
+    if waiting:
+        parts.append(f"{waiting} more in the list")
     return status_html(" · ".join(parts), "running", fraction=progress.fraction)
 
 
-def waiting_html(ahead: int, *, paused: bool = False) -> str:
-    """Return the status of a job that has not begun, with the number of jobs before it."""
+def waiting_html(ahead: int, *, paused: bool = False, added: int = 1) -> str:
+    """Return the status of jobs that have not begun, with the number of jobs before the first of them."""
     if paused:
         return status_html("The list of jobs is paused.", "running")
     before = "" if not ahead else f" {ahead} job{'s come' if ahead > 1 else ' comes'} first."
-    return status_html(f"Added to the list.{before}" if ahead else "Loading the model…", "running")
+    several = f"{added} jobs are" if added > 1 else ""
+    if several or ahead:
+        return status_html(f"{several or 'Added'} {'in' if several else 'to'} the list.{before}", "running")
+    return status_html("Loading the model…", "running")
+
+
+def record_html(record: ClipRecord) -> str:
+    """Return what a clip of the history shows, by what it was made and when."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
+    return status_html(record.prompt, notes=[f"{record.model} · seed {record.seed} · {when}", record.download_name])
 
 
 def finished_html(facts: Mapping[str, Any]) -> str:

@@ -21,11 +21,15 @@ from media.metadata import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
 from web import server
+from web.context import PageContext, PageTab
 from web.html import HEADER, status_html
-from web.tabs import EXAMPLES, PageContext, PageTab
+from web.job_panel import add_job_panel
+from web.opening import connect_drops, connect_opening
+from web.tabs import EXAMPLES
 
 ABOUT = "The web page: one tab per mode, and the options it is started with."
 OPTIONS_VARIABLE = "T2V_OPTIONS"
+LOCAL_QUEUE, PUBLIC_QUEUE = 1000, 20
 OWNERS_SHARE = 4  # one visitor of a shared page may fill this part of the list
 
 
@@ -45,16 +49,15 @@ def create_app(
     """
     offered = model.catalogue
     library = open_library(model.generate) if library is None else library
-    library.worker.start()
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
         gr.HTML(HEADER + status_html(library.trouble, "error") if library.trouble else HEADER)
+        dropped = gr.HTML()
         with gr.Tabs() as all_tabs:
             context = PageContext(
                 library=library,
                 rows=model.rows,
                 default=model.default,
                 read_metadata=read_metadata,
-                output_dir=library.folder.clips,
                 loras=offered.loras,
                 vaes=offered.vaes,
                 embeddings=offered.embeddings,
@@ -66,6 +69,10 @@ def create_app(
             for tab in tabs:
                 with gr.Tab(tab.label, id=tab.label):
                     tab.build(context)
+        add_job_panel(context, page)
+        connect_opening(context)
+        connect_drops(context, page, dropped)
+    library.worker.start()
     return page
 
 
@@ -78,18 +85,19 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
     server.logger.setLevel(logging.INFO)
     options = parser().parse_args(_given_arguments() if arguments is None else arguments)
     with server.exit_on_user_error():
-        address = server.Address(options.host, options.port, options.share, options.auth, options.queue_size)
+        address = server.Address(options.host, options.port, options.share, options.auth)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))
         shared = not address.local or address.auth is not None
+        queue_size = options.queue_size or (PUBLIC_QUEUE if shared else LOCAL_QUEUE)
         library = open_library(
             model.generate,
             data_dir=options.data_dir,
             clips_dir=options.output_dir,
             shared=shared,
-            most_per_owner=max(1, options.queue_size // OWNERS_SHARE) if shared else options.queue_size,
-            most_in_all=options.queue_size,
+            most_per_owner=max(1, queue_size // OWNERS_SHARE) if shared else queue_size,
+            most_in_all=queue_size,
             limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
         )
         chat_model = language_model(options, from_environment=True)
@@ -135,8 +143,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--queue-size",
         type=_number(1, 1000),
-        default=20,
-        help="jobs in the list before the page says it is full; a visitor may have a quarter",
+        help="jobs in the list before the page says it is full; where visitors share it, one may have a quarter "
+        f"({LOCAL_QUEUE} on a page of your own and {PUBLIC_QUEUE} on a public one if left out)",
     )
     return parser
 

@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from library.clips import ClipRecord
 from library.job_list import Result
 from model import Progress
 from web.events import Updates
-from web.html import PLACEHOLDER, finished_html, preview_html, progress_html
+from web.html import PLACEHOLDER, finished_html, preview_html, progress_html, record_html
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ResultPanel:
     picture: gr.Image
     facts: gr.JSON
     cancel: gr.Button
+    reuse: gr.Button
     control: gr.Video | None = None
 
     @property
@@ -31,9 +33,9 @@ class ResultPanel:
         always = [self.status, self.stage, self.video, self.picture, self.facts, self.cancel]
         return always if self.control is None else [*always, self.control]
 
-    def show_progress(self, progress: Progress) -> Updates:
+    def show_progress(self, progress: Progress, *, before: object = None, waiting: int = 0) -> Updates:
         """Show the progress of a job, with its preview in the place of the last clip if there is one."""
-        shown: Updates = {self.status: progress_html(progress)}
+        shown: Updates = {self.status: progress_html(progress, waiting)}
         if progress.preview is None:
             return shown
         hidden: Updates = {self.video: gr.Video(visible=False), self.picture: gr.Image(visible=False)}
@@ -63,6 +65,11 @@ class ResultPanel:
             self.cancel: gr.Button(interactive=False),
         }
 
+    def show_record(self, record: ClipRecord) -> Updates:
+        """Show a clip of the history and its settings."""
+        facts = {"seed": record.seed, "settings": record.settings}
+        return {**self.show_file(record.file), self.status: record_html(record), self.facts: facts}
+
     def _show_control(self, path: Path | None) -> Updates:
         if self.control is None:
             return {}
@@ -86,7 +93,8 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
     status = gr.HTML()
     with gr.Accordion("Settings of this video", open=False):
         facts = gr.JSON(show_label=False, elem_classes="t2v-facts")
-    return ResultPanel(status, stage, video, picture, facts, cancel, control)
+        reuse = gr.Button("Use these settings", size="sm")
+    return ResultPanel(status, stage, video, picture, facts, cancel, reuse, control)
 
 
 def program_facts(result: Result) -> dict[str, Any]:

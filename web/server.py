@@ -41,13 +41,12 @@ STYLE_SHEET = Path(__file__).with_name("style.css")
 
 @dataclass(frozen=True)
 class Address:
-    """Host and port of a page, the visitors it is for, and the number of jobs that may wait."""
+    """Host and port of a page, and the visitors it is for."""
 
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     auth: tuple[str, str] | None = None
-    queue_size: int = 20
 
     @property
     def local(self) -> bool:
@@ -118,7 +117,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
     if address.share and address.auth is None:
         logger.warning("anybody with the public link can use this machine: add --auth user:password")
     page.delete_cache = (CLEAN_EVERY_SECONDS, KEEP_SECONDS)
-    page.queue(api_open=False, max_size=address.queue_size, default_concurrency_limit=1)
+    page.queue(api_open=False, default_concurrency_limit=1)
     try:
         _, url, public_url = page.launch(
             server_name=address.host,

@@ -42,7 +42,7 @@ async def watch_job(library: Library, owner: str, job: str) -> AsyncGenerator[Wa
             now = Waiting(len(library.jobs.ahead_of(job)), library.jobs.paused)
         elif found.state is State.RUNNING:
             now = running.progress if running is not None and running.job.id == job else None
-        if now is not None and now != before:
+        if now is not None and now is not before and now != before:
             yield now
         if found.state not in OPEN:
             return

@@ -14,9 +14,8 @@ import pytest
 from errors import Cancelled, InvalidSettings, UserError
 from library.clips import LOCAL, ClipIndex, Limits
 from library.data_folder import open_data_folder, read_key
-from library.database import SCHEMA, VERSION, Database
+from library.database import VERSION, Database
 from library.job_list import Job, JobList, NewJob, Result, State, TooManyJobs
-from library.presets import Presets
 from library.recorder import Recorder, with_pictures
 from library.variations import variations
 from library.visitors import Visitors
@@ -337,49 +336,6 @@ def test_variations_say_what_tells_them_apart():
         variations(values, seeds=201)
     with pytest.raises(InvalidSettings, match="no_such is not a setting"):
         variations(values, grid={"no_such": [1]})
-
-
-def test_presets_are_kept_by_name_and_mode(database):
-    """A name taken again holds the newer settings."""
-    presets = Presets(database)
-    presets.keep(LOCAL, " calm ", SETTINGS.to_dict())
-    presets.keep(LOCAL, "calm", {**SETTINGS.to_dict(), "seed": 9})
-    assert presets.names(LOCAL, "text_to_video") == ["calm"]
-    assert presets.names(LOCAL, "pix2pix") == []
-    assert presets.get(LOCAL, "calm")["seed"] == 9
-    for name in ("", "x" * 61, "a\nb"):
-        with pytest.raises(InvalidSettings):
-            presets.keep(LOCAL, name, {})
-    presets.delete(LOCAL, "calm")
-    with pytest.raises(InvalidSettings, match="none of this name"):
-        presets.get(LOCAL, "calm")
-
-
-def test_a_visitor_loads_the_operators_presets_and_changes_only_their_own(database):
-    """One of the same name is the visitor's own before the operator's; nobody sees another's."""
-    presets = Presets(database)
-    presets.keep(LOCAL, "calm", SETTINGS.to_dict())
-    presets.keep("visitor", "calm", {**SETTINGS.to_dict(), "seed": 8})
-    presets.keep("visitor", "wild", SETTINGS.to_dict())
-    assert presets.get("visitor", "calm")["seed"] == 8
-    assert presets.get("other", "calm")["seed"] == 7
-    assert presets.names("other", "text_to_video") == ["calm"]
-    with pytest.raises(InvalidSettings, match="the operator's"):
-        presets.delete("other", "calm")
-
-
-def test_an_index_of_the_version_before_keeps_its_presets(tmp_path):
-    """They become the operator's."""
-    with sqlite3.connect(tmp_path / "old.sqlite3") as connection:
-        connection.executescript(SCHEMA)
-        connection.executescript("""
-            DROP TABLE presets; CREATE TABLE presets (name TEXT PRIMARY KEY, settings TEXT NOT NULL) STRICT;
-            PRAGMA user_version = 1;""")
-        connection.execute("INSERT INTO presets VALUES ('calm', ?)", (json.dumps(SETTINGS.to_dict()),))
-    connection.close()
-    opened = Database(tmp_path / "old.sqlite3")
-    assert (opened.trouble, Presets(opened).names("anybody", "text_to_video")) == ("", ["calm"])
-    opened.close()
 
 
 def test_a_visitor_is_known_by_a_signed_cookie_alone(tmp_path):

@@ -107,7 +107,9 @@ def page(shared_page: Page) -> Iterator[Page]:
     expected = shared_page.video()
     yield shared_page
     shared_page.model.before_step = lambda settings, step: None
-    assert {path.name for path in shared_page.files()} <= shared_page.made, "a file was left"
+    # A page that comes back shows the last clip, for which Gradio makes a copy under a name that ends as the clip's.
+    tokens = {Path(name).stem[-16:] for name in shared_page.made}
+    assert {path.name for path in shared_page.files() if path.stem[-16:] not in tokens} == set(), "a file was left"
     assert shared_page.video() == expected
 
 
@@ -337,8 +339,8 @@ def test_twenty_sessions_each_get_their_own_video(page: Page):
     assert len(set(alone)) == 20
 
 
-def test_a_video_gives_its_settings_back_and_the_upload_is_deleted(page: Page):
-    """Restore fills every control; a file that is no video of ours is a message."""
+def test_a_video_gives_its_settings_back_and_any_other_upload_is_deleted(page: Page):
+    """Restore fills every control and shows the video; a file that is none of ours is a message."""
     made = TextToVideoSettings(prompt="a blue star", seed=3, motion_window=(600, 700), width=128)
     for content, words in ((to_json(made), "Settings restored"), ("no video", "this is not a video of this program")):
         upload = page.client.post("/upload", files={"files": ("clip.mp4", content.encode())}).json()[0]
@@ -347,6 +349,8 @@ def test_a_video_gives_its_settings_back_and_the_upload_is_deleted(page: Page):
         kind, data = page.wait(event, "restore")
         assert kind == "complete"
         assert words in json.dumps(data[0])
+        assert Path(upload).exists() == (words == "Settings restored")
+        Path(upload).unlink(missing_ok=True)
     event = page.client.post("/call/restore", json={"data": [None]}).json()["event_id"]
     assert "choose a video" in json.dumps(page.wait(event, "restore"))
 
@@ -371,6 +375,7 @@ def test_what_is_not_offered_here_is_not_restored(page: Page, asked, words, rest
     event = page.client.post("/call/restore", json={"data": [file]}).json()["event_id"]
     kind, (status, *values) = page.wait(event, "restore")
     assert kind == "complete"
+    Path(upload).unlink()
     assert words in json.dumps(status)
     filled = dict(zip(list(ORDINARY), values, strict=False))
     assert filled["prompt"] == "a blue star"

@@ -56,7 +56,7 @@ class JobPanel:
             buttons[label].click(self._button(action), self.jobs, [*shown, self.status], preprocess=False, **PAGE_ONLY)
         opener = ClipOpener(self.context)
         editing = [tab.editing for tab in self.context.built]
-        buttons["Edit"].click(
+        buttons["Change"].click(
             self._editing(opener), self.jobs, [self.status, *opener.changed, *editing], preprocess=False, **PAGE_ONLY
         )
 
@@ -105,7 +105,7 @@ class JobPanel:
                 settings = parse(job.settings)
                 tab = opener.tab_of(settings)
                 said = status_html("Change it and press Generate: the job keeps its place in the list.")
-                return {**opener.open(settings), tab.panel.status: said, tab.editing: job.id, self.status: ""}
+                return {**opener.open(settings), tab.panel.status: said, tab.editing: job.id, self.status: said}
             except Exception as error:
                 return {self.status: status_html(error_line(error), "error")}
 
@@ -169,7 +169,7 @@ def add_job_panel(context: PageContext, page: gr.Blocks) -> None:
     with gr.Accordion("Jobs", open=False) as box:
         jobs = gr.Radio([], show_label=False, container=False, elem_classes="t2v-jobs")
         with gr.Row():
-            labels = ("Sooner", "Later", "Edit", "Cancel", "Start again", "Remove")
+            labels = ("Sooner", "Later", "Change", "Cancel", "Start again", "Remove")
             buttons = {label: gr.Button(label, size="sm", min_width=90) for label in labels}
         with gr.Row():
             more = ["Cancel all", "Clear the finished", "Pause", "Go on"]

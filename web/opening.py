@@ -51,7 +51,10 @@ class ClipOpener:
     def changed(self) -> list[Block]:
         """All components that opening a clip may change."""
         tabs: list[Block] = [] if self.context.tabs is None else [self.context.tabs]
-        return [*tabs, *(one for tab in self.context.built for one in (*tab.controls.values(), *tab.panel.shown))]
+        for tab in self.context.built:
+            shown = [one for one in tab.panel.shown if one is not tab.panel.status]
+            tabs += [tab.panel.status, *tab.controls.values(), *shown]
+        return tabs
 
     def tab_of(self, settings: Settings) -> BuiltTab:
         """Return the tab that makes what these settings say; raises InvalidSettings."""

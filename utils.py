@@ -2,15 +2,16 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from safetensors import SafetensorError
 
-from errors import InvalidSettings, UserError
+from errors import InvalidSettings, ModelUnavailable, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -152,15 +153,45 @@ def local_or_hub(source: str, read: Callable[..., Loaded]) -> Loaded:
         source: a folder, a Hub id, or a repository of one.
         read: called with ``local_files_only=True``, and without it where that raised OSError.
 
-    Raises whatever ``read`` raises, and OSError where the Hub does not give the files.
+    Raises whatever ``read`` raises, OSError where the Hub does not give the files, and ModelUnavailable where this
+    process may not ask it.
     """
     try:
         return read(local_files_only=True)
     except OSError:
         if Path(source).is_dir():
             raise
+        if not HUB_ACCESS.allows(source):
+            raise ModelUnavailable(
+                f"{source} is not on this server, and on a page that others reach visitors start no downloads: its "
+                "operator can name it or fetch it before"
+            ) from None
         ask_hub(source)
         return read()
+
+
+@dataclass
+class HubAccess:
+    """Permission of this process to fetch from the Hub: everything, or the repositories in ``only``. A page that others
+    reach sets it once, before the first job: a download is gigabytes, and not for strangers to start."""
+
+    only: frozenset[str] | None = None
+
+    def restrict(self, sources: Iterable[str]) -> None:
+        """Allow these Hub ids, or files of theirs, and no others."""
+        self.only = frozenset(map(repository_of, sources))
+
+    def allows(self, source: str) -> bool:
+        """Return whether a Hub id, or the repository of a file, may be fetched from."""
+        return self.only is None or repository_of(source) in self.only
+
+
+HUB_ACCESS = HubAccess()
+
+
+def repository_of(source: str) -> str:
+    """Return the Hub id in a source such as ``user/repository/file.safetensors``."""
+    return "/".join(source.split("/")[:2])
 
 
 def ask_hub(source: str) -> None:

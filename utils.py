@@ -2,14 +2,16 @@
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from safetensors import SafetensorError
 
-from errors import InvalidSettings, UserError
+from errors import InvalidSettings, ModelUnavailable, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +22,22 @@ ROOT = Path(__file__).resolve().parent  # of the program, with checkpoints/ and 
 LIBRARIES = ("torch", "diffusers", "transformers")
 HUB_TIMEOUT_S = 5.0
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another kind.
-LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
 # Modules of transformers whose remarks are no news: that its image processors do without torchvision, when diffusers
 # imports them; that a prompt is longer than a tokenizer reads, which a note under the video says already.
-QUIET_MODULES = ("transformers.utils.import_utils", "transformers.tokenization_utils_base")
+IMPORTING_MODULE = "transformers.utils.import_utils"
+QUIET_MODULES = (IMPORTING_MODULE, "transformers.tokenization_utils_base")
+# Of a processor's allocator in PyTorch, of its kernels (oneDNN), and of C++.
+NOT_ALLOCATED = ("can't allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
@@ -82,6 +96,22 @@ def choose_dtype(device: str) -> "torch.dtype":
     return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
 
 
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise ``torch.OutOfMemoryError`` for every failed allocation inside: that of a processor's memory is a plain
+    RuntimeError, of an array a MemoryError."""
+    import torch
+
+    try:
+        yield
+    except MemoryError as error:
+        raise torch.OutOfMemoryError(str(error)) from None
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or not any(part in str(error) for part in NOT_ALLOCATED):
+            raise
+        raise torch.OutOfMemoryError(str(error)) from None
+
+
 def make_writable(folder: Path, refusal: str) -> None:
     """Make a folder, and check that a file can be written in it; raises InvalidSettings, which begins with ``refusal``
     and says why."""
@@ -90,6 +120,12 @@ def make_writable(folder: Path, refusal: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"{refusal}: {getattr(error, 'strerror', error)}") from None
+
+
+def quiet_imports() -> None:
+    """Switch off the remarks of transformers on image processors without torchvision; packages whose modules import
+    pipelines of diffusers call it before they do."""
+    logging.getLogger(IMPORTING_MODULE).setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:
@@ -117,15 +153,45 @@ def local_or_hub(source: str, read: Callable[..., Loaded]) -> Loaded:
         source: a folder, a Hub id, or a repository of one.
         read: called with ``local_files_only=True``, and without it where that raised OSError.
 
-    Raises whatever ``read`` raises, and OSError where the Hub does not give the files.
+    Raises whatever ``read`` raises, OSError where the Hub does not give the files, and ModelUnavailable where this
+    process may not ask it.
     """
     try:
         return read(local_files_only=True)
     except OSError:
         if Path(source).is_dir():
             raise
+        if not HUB_ACCESS.allows(source):
+            raise ModelUnavailable(
+                f"{source} is not on this server, and on a page that others reach visitors start no downloads: its "
+                "operator can name it or fetch it before"
+            ) from None
         ask_hub(source)
         return read()
+
+
+@dataclass
+class HubAccess:
+    """Permission of this process to fetch from the Hub: everything, or the repositories in ``only``. A page that others
+    reach sets it once, before the first job: a download is gigabytes, and not for strangers to start."""
+
+    only: frozenset[str] | None = None
+
+    def restrict(self, sources: Iterable[str]) -> None:
+        """Allow these Hub ids, or files of theirs, and no others."""
+        self.only = frozenset(map(repository_of, sources))
+
+    def allows(self, source: str) -> bool:
+        """Return whether a Hub id, or the repository of a file, may be fetched from."""
+        return self.only is None or repository_of(source) in self.only
+
+
+HUB_ACCESS = HubAccess()
+
+
+def repository_of(source: str) -> str:
+    """Return the Hub id in a source such as ``user/repository/file.safetensors``."""
+    return "/".join(source.split("/")[:2])
 
 
 def ask_hub(source: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from errors import ModelUnavailable
-from utils import LOADING_ERRORS, local_or_hub
+from utils import LOADING_ERRORS, local_or_hub, memory_errors
 
 logger = logging.getLogger(__name__)
 # Called with the number of the frame that comes next; stops the work by raising.
@@ -53,7 +53,8 @@ class Network:
 
             logger.info("loading %s on %s", self.name, self.device)
             try:
-                self._parts = self._read()
+                with memory_errors():
+                    self._parts = self._read()
             except torch.OutOfMemoryError as error:
                 raise ModelUnavailable(f"{self.name} does not fit into the memory of {self.device} now") from error
             except LOADING_ERRORS as error:

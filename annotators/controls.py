@@ -14,7 +14,7 @@ from annotators.canny import Canny
 from annotators.depth import Depth
 from annotators.pose import Pose
 from errors import GenerationFailed
-from utils import ROOT
+from utils import ROOT, memory_errors
 
 DEPTH_ESTIMATORS = {
     "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
@@ -156,7 +156,8 @@ class LastAnnotator:
             self.release()
             self._made_from, self._annotator = made_from, kind.annotator(device=device, **settings)
         try:
-            return self._annotator(frames, before_frame)
+            with memory_errors():
+                return self._annotator(frames, before_frame)
         except torch.OutOfMemoryError as error:
             raise GenerationFailed("out of memory while the control was drawn: take a smaller resolution") from error
         finally:

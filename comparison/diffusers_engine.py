@@ -26,7 +26,7 @@ from generation.progress import OnStep, stop_if
 from model_manager.discovery import name_of
 from model_manager.memory import free_card_bytes, give_back_memory, is_shared
 from model_manager.networks import networks_of, weights_bytes
-from utils import LOADING_ERRORS
+from utils import LOADING_ERRORS, memory_errors
 
 logger = logging.getLogger(__name__)
 # Share of a card that weights may fill, so that there is room for the computation; a rule of thumb.
@@ -56,8 +56,9 @@ class VideoPipeline:
             return
         logger.info("loading %s on %s", self.name, self.device)
         try:
-            self._pipeline = load_pipeline(self.spec, self.name, self.device)
-            self._place()
+            with memory_errors():
+                self._pipeline = load_pipeline(self.spec, self.name, self.device)
+                self._place()
         except torch.OutOfMemoryError:
             reason = f"{self.name} does not fit into the memory of {self.device} now"
         except (*FOREIGN_ERRORS, *LOADING_ERRORS) as error:
@@ -121,7 +122,8 @@ class VideoPipeline:
 
         known = {name: value for name, value in arguments.items() if name in parameters}
         try:
-            output = self._pipeline(**known)
+            with memory_errors():
+                output = self._pipeline(**known)
         except torch.OutOfMemoryError:
             failure: Exception = GenerationFailed(
                 f"{self.name} ran out of memory on {self.device}: ask for fewer frames or a smaller size"

@@ -98,7 +98,7 @@ def folder_bytes(folder: Path, dtypes: Mapping[str, torch.dtype]) -> int:
     Files whose names have a dot in them are other precisions of the same weights. Raises ModelUnavailable for damaged
     ones.
     """
-    parts = [name for name, kind in read_index(folder).items() if isinstance(kind, list) and kind[0] is not None]
+    parts = [name for name, kind in read_index(folder).items() if isinstance(kind, list) and any(kind)]
     return sum(
         prod(shape) * dtypes.get(part, dtypes["default"]).itemsize
         for part in parts

@@ -10,7 +10,7 @@ from typing import Any
 from director.director import ChatModel, Messages
 from errors import DirectorError, ModelUnavailable
 from model_manager.discovery import name_of
-from utils import LOADING_ERRORS, local_or_hub
+from utils import LOADING_ERRORS, local_or_hub, memory_errors
 
 logger = logging.getLogger(__name__)
 TIMEOUT_S = 300.0
@@ -34,7 +34,8 @@ def local(
             tokenizer, model = load()
             begun = time.monotonic()
             try:
-                text = _generate(tokenizer, model, messages, max_new_tokens=max_new_tokens, max_time=timeout_s)
+                with memory_errors():
+                    text = _generate(tokenizer, model, messages, max_new_tokens=max_new_tokens, max_time=timeout_s)
             except torch.OutOfMemoryError:
                 raise ModelUnavailable(f"the language model ran out of the memory of {device}") from None
         if time.monotonic() - begun >= timeout_s:

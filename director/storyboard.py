@@ -7,13 +7,13 @@ written ones (pipelines/prompt_blending.py).
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from errors import InvalidStoryboard
 from settings import MAX_FRAMES, MAX_PROMPT_CHARS
+from settings.plain_yaml import FastPlainLoader
 
 MAX_TEXT_CHARS = 256 * 1024  # of a storyboard or of a chat model's answer
 TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -106,7 +106,7 @@ def frames_of(text: str) -> int | None:
 def _read_file(text: str) -> _File:
     try:
         _check_flat(text)
-        return _File.model_validate(yaml.load(text, Loader=_Loader))
+        return _File.model_validate(yaml.load(text, Loader=FastPlainLoader))
     except ValidationError as error:
         first = error.errors()[0]
         where = clean(".".join(map(str, first["loc"])))[:60]
@@ -120,20 +120,10 @@ def _read_file(text: str) -> _File:
 def _check_flat(text: str) -> None:
     """Refuse aliases and deep nesting before anything is built: they turn a few bytes into gigabytes."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=FastPlainLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > 2:
             raise InvalidStoryboard("the storyboard has an alias or too many brackets: write frames and prompts alone")
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the fast one, where it is built in
-    """YAML loader of plain values that refuses a key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        values = super().construct_mapping(node, deep)
-        if len(values) < len(node.value):
-            raise yaml.constructor.ConstructorError(problem="a key twice", problem_mark=node.start_mark)
-        return values
 
 
 def clean(text: str) -> str:

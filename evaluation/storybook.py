@@ -24,6 +24,7 @@ from evaluation.storybook_yardstick import Reading, read
 from media.pictures import write_picture
 from model import Model
 from model_manager.builtin_models import ModelRow
+from pipelines.motion import UNITS_PER_SIDE
 from settings import TextToVideoSettings
 from storybook.captions import caption
 from storybook.render import thing_layer
@@ -43,7 +44,6 @@ from storybook.scene import (
 HELD_OUT_SEED = 5150
 VARIETY = replace(STAGES[1], plain=0.0, plain_colour=0.0, place_variation=0.5)
 STRENGTH = 12.0  # 512ths of the width per frame, the page's own
-UNITS_PER_SIDE = 512
 FRAMES = 8
 NEAR, STILL = 0.2, 0.03
 SEARCH = 0.3  # sides that a thing may be away from where it was

@@ -32,10 +32,13 @@ from generation.sources import (
     read_first_frame,
     read_source,
 )
+from model_manager.admission import admit
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Catalogue
 from model_manager.loader import Loader
-from model_manager.memory import MemoryPlan, is_shared, placed, plan_job, tighter
+from model_manager.memory import MemoryPlan, is_shared, plan_job, tighter
+from model_manager.placement import placed
+from utils import memory_errors
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -80,11 +83,17 @@ def run_job(request: GenerationRequest, resources: Resources) -> Clip:
     stop_if(request.cancel)
     mode, settings = MODES[request.settings.mode], request.settings
     row = resources.catalogue.with_adapters(resources.row(settings.model, edits=mode.edits), settings)
+    if not mode.takes_source:
+        together = row.trained_on_videos or settings.anchors == "all"
+        size = settings.width, settings.height
+        admit(resources.loader, row, frames=settings.num_frames, size_px=size, together=together)
     pipeline = mode.pipeline(resources.loader, row, settings)
     job = prepare(request, row, pipeline, annotator=resources.annotator, device=resources.loader.device)
-    chunk_size = job.settings.num_frames if job.one_batch else job.settings.chunk_size
     plan = plan_job(
-        resources.loader, pipeline, size_px=job.size_px, frames=job.settings.num_frames, chunk_size=chunk_size
+        *(resources.loader, pipeline),
+        shape=(job.settings.num_frames, *job.size_px),
+        chunk_size=job.settings.chunk_size,
+        together=job.one_batch,
     )
     return run_with_retries(job, plan, resources, started=started)
 
@@ -160,7 +169,8 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
     from pipelines.video import RunOptions
 
     pipeline, request, device, previews = job.pipeline, job.request, resources.loader.device, resources.previews
-    notes = [*job.notes, *([f"To fit the memory here: {plan}."] if plan.frugal else [])]
+    capped = not job.one_batch and plan.chunk_size < min(job.settings.chunk_size or 1, job.settings.num_frames)
+    notes = [*job.notes, *([f"To fit the memory here: {plan}."] if plan.frugal or capped else [])]
     attention, vae = attention_of(job.settings), job.row.vae or job.row.source
 
     def tighten(plan: MemoryPlan) -> MemoryPlan:
@@ -204,7 +214,8 @@ def retried(
 
     while True:
         try:
-            return work(plan), plan
+            with memory_errors():
+                return work(plan), plan
         except torch.OutOfMemoryError:
             pass  # until here the error holds on to what fills the memory
         except FloatingPointError as error:

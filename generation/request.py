@@ -14,7 +14,7 @@ from generation.progress import OnStep
 from generation.prompts import EncoderPrompts
 from media import video_io
 from model_manager.builtin_models import ModelRow
-from settings import Settings
+from settings import GenerationSettings
 from settings.parsing import to_json
 from utils import versions
 
@@ -62,7 +62,7 @@ class Clip:
     """
 
     frames: np.ndarray
-    settings: Settings
+    settings: GenerationSettings
     seconds: float
     notes: tuple[str, ...] = ()
     control: np.ndarray | None = None
@@ -70,7 +70,7 @@ class Clip:
     @property
     def fps(self) -> int:
         """Playback speed in frames per second."""
-        return self.settings.fps  # type: ignore[attr-defined]
+        return self.settings.fps
 
     def save(self, path: str | Path) -> Path:
         """Write an ``.mp4`` or ``.gif`` with settings and versions inside; raises ValueError for other suffixes."""

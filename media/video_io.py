@@ -20,11 +20,13 @@ import numpy as np
 from errors import InvalidVideo
 from media.files import MAX_PIXELS, UNREADABLE, kind_of, refuse_size
 from media.metadata import as_comment, as_ffmetadata, insert_gif_comment
+from media.processes import run
 
 SUFFIXES = (".mp4", ".gif")
 GIF_TICK_S = 0.01
 FASTEST_GIF_FPS = 50  # delays are whole hundredths of a second, and players slow down what is below two of them
 MAX_FITTED_PX, MIN_FITTED_PX = 2048, 64  # the longest side that fit_size keeps; the shortest it gives
+MAX_READ_PIXELS = 64 * 1024 * 1024  # of all frames that are read at once; 192 MB
 TIMEOUT_S = 60.0  # for one run of ffmpeg over a file of a stranger
 
 # At crf 16 flat shapes keep clean edges. The colour matrix is used and declared: players guess where it is not.
@@ -145,17 +147,30 @@ def read_video(
 
     Raises:
         ValueError: a size, speed, number or start that only a mistake in the program asks for.
-        InvalidVideo: as ``probe``, and where the video ends before the start.
+        InvalidVideo: as ``probe``, where the video ends before the start, and where its frames at that size are more
+            than the memory of an honest one.
     """
     width, height = size
     if min(width, height, num_frames) < 1 or not 0.01 <= fps <= 1000 or not 0 <= start_seconds < 1e6:
         raise ValueError(f"size {size}, fps {fps}, num_frames {num_frames}, start_seconds {start_seconds}")
+    if width * height > MAX_PIXELS:
+        raise InvalidVideo(f"this video is too long and thin: at this size it would be {width}x{height}")
+    most_frames = MAX_READ_PIXELS // (width * height)
     seconds = probe(path).seconds
     # The last frame is passed on: rounding away what is shown for less than half a step would leave short clips empty.
     speed = f"fps={fps:.6f}:eof_action=pass"
     scaling = f"scale={width}:{height}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     output = [
-        *("-map", "0:V:0", "-vf", f"{speed},{scaling}", "-fps_mode", "passthrough", "-frames:v", str(num_frames)),
+        *(
+            "-map",
+            "0:V:0",
+            "-vf",
+            f"{speed},{scaling}",
+            "-fps_mode",
+            "passthrough",
+            "-frames:v",
+            str(min(num_frames, most_frames + 2)),
+        ),
         *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
     ]
     done = _read_with_ffmpeg(path, output, before=["-ss", f"{start_seconds:.6f}"])
@@ -164,6 +179,8 @@ def read_video(
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
     if seconds is not None and _kind(path) == "gif":  # it may last a tick longer than its frames, which shows no other
         frames = frames[: max(1, math.ceil((seconds - start_seconds - GIF_TICK_S) * fps - 1e-6))]
+    if len(frames) > most_frames:
+        raise InvalidVideo(f"this video has over {most_frames} frames of {width}x{height}: take fewer or smaller ones")
     frames = frames.copy()  # bytes cannot be written to
     if not len(frames):
         length = "" if seconds is None else f" (it is {seconds:g} s long)"
@@ -216,7 +233,7 @@ def _read_with_ffmpeg(
         *("-f", _kind(path), "-i", f"file:{Path(path).absolute()}", *output),
     ]
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=TIMEOUT_S)
+        return run(command, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise InvalidVideo(f"this video took over {TIMEOUT_S:g} s to read: use a shorter or smaller one") from None
 
@@ -234,7 +251,7 @@ def _check(suffix: str, frames: np.ndarray, fps: int) -> None:
 
 
 def _run_ffmpeg(frames: np.ndarray, fps: int, output: list[str]) -> None:
-    """Encode raw frames; the child is killed if this process is interrupted, and ends by itself if it is killed."""
+    """Encode raw frames; the child ends with this process."""
     height, width = frames.shape[1:3]
     command = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"),
@@ -242,7 +259,7 @@ def _run_ffmpeg(frames: np.ndarray, fps: int, output: list[str]) -> None:
         *("-framerate", str(fps), "-i", "pipe:0", *output),
     ]
     pixels = np.ascontiguousarray(frames).reshape(-1).data
-    done = subprocess.run(command, input=pixels, capture_output=True, check=False)
+    done = run(command, input=pixels)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         full = os.strerror(errno.ENOSPC) in said

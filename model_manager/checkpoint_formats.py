@@ -15,6 +15,7 @@ from model_manager.safetensors_header import SUFFIX
 from utils import local_or_hub
 
 INDEX = "model_index.json"
+MAX_INDEX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,33 @@ def read_index(folder: Path) -> dict[str, Any]:
 
     Raises OSError where there is none, ValueError where it holds something else.
     """
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    if not isinstance(index, dict):
-        raise ValueError(f"{INDEX} is no mapping")
-    return index
+    path = folder / INDEX
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise FileNotFoundError(INDEX)
+    if path.stat().st_size > MAX_INDEX_BYTES:
+        raise ValueError(f"{INDEX} is no index: it is too large")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{INDEX} is nested too deep") from None
+    return _checked(index)
 
 
 def hub_index(source: str) -> dict[str, Any]:
-    """Read the ``model_index.json`` of a folder or Hub id; raises OSError where there is nothing to read."""
+    """Read the ``model_index.json`` of a folder or Hub id; raises OSError where there is nothing to read, ValueError
+    where it holds something else."""
     from diffusers import DiffusionPipeline
 
-    return local_or_hub(source, lambda **where: DiffusionPipeline.load_config(source, **where))
+    if Path(source).is_dir():
+        return read_index(Path(source))
+    return _checked(local_or_hub(source, lambda **where: DiffusionPipeline.load_config(source, **where)))
+
+
+def _checked(index: object) -> dict[str, Any]:
+    """The index, if it is a mapping; raises ValueError."""
+    if not isinstance(index, dict):
+        raise ValueError(f"{INDEX} is no mapping")
+    return index
 
 
 def class_of(source: str) -> str:

@@ -19,11 +19,12 @@ from model_manager.builtin_models import ModelRow
 from model_manager.checkpoint_formats import KNOWN, format_of
 from model_manager.compatibility import refuse_controlnet, refuse_other_task, refuse_unknown_latents, refuse_vae
 from model_manager.discovery import name_of
+from model_manager.free_memory import available_bytes
 from model_manager.hub import from_folder_or_hub
 from model_manager.memory import UNKNOWN_BYTES, device_bytes, free_card_bytes, give_back_memory, is_shared
 from model_manager.networks import networks_of, weights_bytes
 from model_manager.single_file import read_controlnet, read_vae
-from utils import LOADING_ERRORS, choose_dtype, quiet_libraries
+from utils import LOADING_ERRORS, choose_dtype, memory_errors, quiet_libraries
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline, ModelMixin, UNet2DConditionModel
@@ -88,8 +89,16 @@ class Loader:
         """Return the memory that a job with these networks may take of the device, they themselves included: of a
         graphics card all that is free, of memory that is shared with all other programs half of what there is."""
         if is_shared(self.device):
-            return (device_bytes(self.device) or UNKNOWN_BYTES) // 2
+            half, there = (device_bytes(self.device) or UNKNOWN_BYTES) // 2, self.available_bytes(networks)
+            return half if there is None else min(half, there)
         return free_card_bytes(self.device) + weights_bytes(networks, "cuda")
+
+    def available_bytes(self, networks: Collection[ModelMixin] = ()) -> int | None:
+        """Return the bytes of the machine's memory that a job with these networks can have, they and all that could go
+        for it included; None where the system does not say."""
+        there = available_bytes()
+        held = [*networks, *(network for value in self._held.values() for network in _networks_in(value))]
+        return None if there is None else there + weights_bytes({id(network): network for network in held}.values())
 
     def keep_only(self, networks: Collection[ModelMixin]) -> None:
         """Let go of everything that shares no weights with these networks, for a job that has too little memory."""
@@ -210,13 +219,15 @@ def settle(whole: Placed, networks: Collection[ModelMixin], device: str) -> Plac
 def _loading(name: str, device: str, refusal: Callable[[Exception], str]) -> Iterator[None]:
     """Log the loading of a model, and turn errors of files and libraries into ModelUnavailable with advice."""
     import torch
+    from huggingface_hub.errors import StrictDataclassError
 
     logger.info("loading %s on %s", name, device)
     try:
-        yield
+        with memory_errors():
+            yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{name} does not fit into the memory of {device} now") from error
-    except LOADING_ERRORS as error:
+    except (*LOADING_ERRORS, StrictDataclassError) as error:
         logger.info("loading %s failed", name, exc_info=True)
         raise ModelUnavailable(refusal(error)) from error
 

@@ -1,8 +1,9 @@
-"""Memory of a job on its device: a plan from numbers, and the plan carried out.
+"""Memory of a job on its device: a plan from numbers.
 
 The plan is arithmetic. How many values live at once was counted on the public configurations of the networks
 (``python -m benchmarks.bench_activations``); how much more than that a card takes, and what is left free for others,
-are rules of thumb. Both are told in benchmarks/NOTES.md. A wrong guess is mended on the way: see ``tighter``.
+are rules of thumb. Both are told in benchmarks/NOTES.md. A wrong guess is mended on the way: see ``tighter``. Where
+memory is the machine's, too much of it ends the process, so what cannot fit is refused: see ``refuse_beyond``.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from errors import GenerationFailed
 from model_manager.networks import networks_of, weights_bytes
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, ModelMixin
+    from diffusers import DiffusionPipeline
 
 logger = logging.getLogger(__name__)
 # Counted: values that live at once per pixel of the picture, with guidance, by the UNet's added conditioning (none:
@@ -33,9 +34,12 @@ DECODER_VALUES_PER_PIXEL = 768
 OVERHEAD = 3.0
 RESERVE_BYTES = 500_000_000
 CHUNK_SHARE = 0.5
+KEPT_BYTES_PER_PIXEL = 14  # of all frames: a source, its control, the pictures one by one and as a video, latents
 MAX_CHUNK = 64
 SHARED_MEMORY_CHUNK = 8  # more gain nothing on a processor
 TILE_PX = 512
+# Networks that the values were counted on: channels at the finest level, pixels along a latent's side.
+COUNTED_UNET_CHANNELS, COUNTED_DECODER_CHANNELS, COUNTED_SCALE = 320, 128, 8
 UNKNOWN_BYTES = 8 * 2**30  # of memory where the system does not say
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -45,7 +49,7 @@ class Load:
     """Bytes that a job puts on a device: ``weights`` of all its networks; of those, ``step`` of the ones that are
     needed in every step, ``autoencoder`` of that one; ``anchor`` for what is kept of the anchor frame while frames are
     predicted, ``frame`` for predicting one, ``picture`` for decoding one (they always come one by one), ``tile`` for
-    decoding one tile of it."""
+    decoding one tile of it; ``kept`` of each frame until the end."""
 
     weights: int
     step: int
@@ -54,6 +58,11 @@ class Load:
     frame: int
     picture: int
     tile: int
+    kept: int = 0
+
+    def together(self, frames: int) -> int:
+        """Return what is taken where so many frames are predicted at once, besides the weights."""
+        return max(frames * self.frame, self.tile) + frames * self.kept
 
 
 @dataclass(frozen=True)
@@ -89,13 +98,17 @@ def make_plan(
         load: what the job needs.
         free_bytes: what it may have, its own weights included.
         shared: the device's memory is the machine's, so that nothing is won by moving weights.
-        chunk_size: frames at once where the user has chosen; what fits by default.
+        chunk_size: frames at once where the user has chosen, what fits by default. On a card it is tried as it is; in
+            shared memory, where trying may end the process, it is at most what fits.
     """
-    usable = free_bytes - RESERVE_BYTES
+    usable = free_bytes - RESERVE_BYTES - (frames * load.kept if shared else 0)
     offload = not shared and load.weights + max(load.anchor + load.frame, load.picture) > usable
     in_step, in_decoding = (load.step, load.autoencoder) if offload else (load.weights, load.weights)
-    fitting = int(CHUNK_SHARE * (usable - in_step - load.anchor) / load.frame)
+    for_frames = usable - in_step - load.anchor
+    fitting = int(CHUNK_SHARE * for_frames / load.frame)
     chosen = chunk_size or max(1, min(fitting, SHARED_MEMORY_CHUNK if shared else MAX_CHUNK))
+    if shared:
+        chosen = max(1, min(chosen, for_frames // load.frame))
     return MemoryPlan(min(chosen, frames), offload, load.tile < load.picture and load.picture > usable - in_decoding)
 
 
@@ -114,6 +127,9 @@ class NetworkHolder(Protocol):
     def free_bytes(self, networks: Collection[Any]) -> int:
         """Return the memory that a job with these networks may take."""
 
+    def available_bytes(self, networks: Collection[Any]) -> int | None:
+        """Return the memory of the machine that is there for such a job, if all others go; None where unknown."""
+
     def keep_only(self, networks: Collection[Any]) -> None:
         """Let go of all other networks."""
 
@@ -122,40 +138,100 @@ def plan_job(
     loader: NetworkHolder,
     pipeline: DiffusionPipeline,
     *,
-    size_px: tuple[int, int],
-    frames: int,
+    shape: tuple[int, int, int],
     chunk_size: int | None,
+    together: bool = False,
 ) -> MemoryPlan:
     """Return the plan for a job on a loader's device. Before it has to be frugal, networks of other jobs go.
 
-    ``size_px`` is width and height; ``chunk_size`` None takes what fits.
+    ``shape`` is frames, width and height in pixels; ``chunk_size`` None takes what fits; ``together``: all frames have
+    to be predicted at once. Raises GenerationFailed as ``refuse_beyond`` does.
     """
+    frames, *size_px = shape
     load, networks = load_of(pipeline, *size_px), networks_of(pipeline.components).values()
     shared = is_shared(loader.device)
+    if shared:
+        refuse_beyond(loader.available_bytes(networks), load, frames, together=together)
+    chunk_size = frames if together else chunk_size
     plan = make_plan(load, loader.free_bytes(networks), frames, shared=shared, chunk_size=chunk_size)
     if plan.frugal:
         loader.keep_only(networks)
         plan = make_plan(load, loader.free_bytes(networks), frames, shared=shared, chunk_size=chunk_size)
+    if together:
+        plan = replace(plan, chunk_size=frames)
     logger.info("%d frames of %dx%d on %s: %s", frames, *size_px, loader.device, plan)
     return plan
+
+
+def refuse_beyond(available_bytes: int | None, load: Load, frames: int, *, together: bool) -> None:
+    """Raise GenerationFailed where a processor's memory cannot hold a job, because trying ends the process.
+
+    Of frames that are predicted in chunks only the weights and what is kept of them count, which no chunk makes less;
+    ``available_bytes`` None is unknown, and refuses nothing.
+    """
+    needed = load.weights + (load.together(frames) if together else frames * load.kept)
+    if available_bytes is None or needed <= available_bytes:
+        return
+    why = "all frames are computed at once, which takes" if together else "this takes"
+    raise GenerationFailed(
+        f"not enough memory: {why} about {needed / 1e9:.1f} GB, and {available_bytes / 1e9:.1f} GB are free: ask for "
+        "fewer frames or a smaller picture"
+    )
 
 
 def load_of(pipeline: DiffusionPipeline, width: int, height: int) -> Load:
     """Return the bytes that a job with one of our pipelines needs for pictures of this size in pixels."""
     sizes = {name: weights_bytes([network]) for name, network in networks_of(pipeline.components).items()}
-    unet, kind = pipeline.unet, pipeline.unet.config.get("addition_embed_type")
-    bytes_per_value = unet.dtype.itemsize * width * height
     growth = pipeline.autoencoder_dtype.itemsize / pipeline.vae.dtype.itemsize
-    per_pixel = OVERHEAD * DECODER_VALUES_PER_PIXEL * pipeline.autoencoder_dtype.itemsize
-    return Load(
-        weights=sum(sizes.values()),
-        step=sizes["unet"] + sizes.get("controlnet", 0),
-        autoencoder=int(sizes["vae"] * growth),
-        anchor=ANCHOR_VALUES_PER_PIXEL[kind] * bytes_per_value,
-        frame=int(OVERHEAD * UNET_VALUES_PER_PIXEL[kind] * bytes_per_value),
-        picture=int(per_pixel * width * height),
-        tile=int(per_pixel * min(width, TILE_PX) * min(height, TILE_PX)),
+    return activations(
+        pipeline.unet.config,
+        pipeline.vae.config,
+        (width, height),
+        bytes_per_value=(pipeline.unet.dtype.itemsize, pipeline.autoencoder_dtype.itemsize),
+        weights=(sum(sizes.values()), sizes["unet"] + sizes.get("controlnet", 0), int(sizes["vae"] * growth)),
     )
+
+
+def activations(
+    unet: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    size_px: tuple[int, int],
+    *,
+    bytes_per_value: tuple[int, int],
+    weights: tuple[int, int, int] = (0, 0, 0),
+) -> Load:
+    """Return the load of networks with these configurations.
+
+    What was counted on Stable Diffusion grows with the channels at the finest level and, for the UNet, with the latents
+    that a picture has.
+
+    Args:
+        unet: configuration of the UNet.
+        vae: configuration of the autoencoder.
+        size_px: width and height of the pictures.
+        bytes_per_value: of the UNet and of the autoencoder as it computes.
+        weights: of all networks, of those in each step, of the autoencoder.
+    """
+    pixels, tile = size_px[0] * size_px[1], min(size_px[0], TILE_PX) * min(size_px[1], TILE_PX)
+    levels = len(vae.get("block_out_channels") or ()) or 4
+    finer = (COUNTED_SCALE / 2 ** (levels - 1)) ** 2
+    wide, deep = _channels(unet) / COUNTED_UNET_CHANNELS, _channels(vae) / COUNTED_DECODER_CHANNELS
+    in_unet = bytes_per_value[0] * pixels * (wide or 1) * finer
+    in_decoder = OVERHEAD * DECODER_VALUES_PER_PIXEL * bytes_per_value[1] * (deep or 1)
+    kind = unet.get("addition_embed_type")
+    return Load(
+        *weights,
+        anchor=int(ANCHOR_VALUES_PER_PIXEL.get(kind, max(ANCHOR_VALUES_PER_PIXEL.values())) * in_unet),
+        frame=int(OVERHEAD * UNET_VALUES_PER_PIXEL.get(kind, max(UNET_VALUES_PER_PIXEL.values())) * in_unet),
+        picture=int(in_decoder * pixels),
+        tile=int(in_decoder * tile),
+        kept=KEPT_BYTES_PER_PIXEL * pixels,
+    )
+
+
+def _channels(network: Mapping[str, Any]) -> int:
+    """A network's channels at its finest level; 0 where its configuration does not say."""
+    return (network.get("block_out_channels") or (0,))[0]
 
 
 def is_shared(device: str) -> bool:
@@ -192,36 +268,3 @@ def give_back_memory(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
-
-
-@contextmanager
-def placed(pipeline: DiffusionPipeline, plan: MemoryPlan, device: str) -> Iterator[None]:
-    """Keep a pipeline's networks where the plan wants them: all on the device, or each there when it is needed (by
-    accelerate's hooks). Afterwards no hook and no tile is left on components that other pipelines share."""
-    try:
-        if plan.offload:
-            pipeline.enable_model_cpu_offload(device=device)
-        else:
-            pipeline.to(device)
-        with tiled(pipeline.vae, plan):
-            yield
-    finally:
-        if plan.offload:
-            pipeline.remove_all_hooks()
-            pipeline.to("cpu", silence_dtype_warnings=True)
-
-
-@contextmanager
-def tiled(vae: ModelMixin, plan: MemoryPlan) -> Iterator[None]:
-    """Let an autoencoder that can decode in tiles where the plan wants them. Their size is set also where none are
-    wanted: decoding falls back on tiles where memory runs out."""
-    if not hasattr(vae, "use_tiling"):
-        yield
-        return
-    tiling = vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = plan.tile_vae, TILE_PX, TILE_PX // factor
-    try:
-        yield
-    finally:
-        vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = tiling

@@ -12,7 +12,8 @@ from errors import ModelUnavailable
 
 SUFFIX = ".safetensors"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-MAX_HEADER_BYTES = 100_000_000  # the library's own limit
+METADATA = "__metadata__"
+MAX_HEADER_BYTES = 16_000_000  # of honest files none has a tenth; the library's own limit costs seconds and gigabytes
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -27,7 +28,7 @@ def read_shapes(path: Path) -> Shapes:
         )
     try:
         shapes, end = _read(path)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         raise ModelUnavailable(f"{path.name} cannot be read as a {SUFFIX} file: fetch it again") from None
     if end != path.stat().st_size:
         raise ModelUnavailable(f"{path.name} is not whole, perhaps a half download: fetch it again")
@@ -35,12 +36,28 @@ def read_shapes(path: Path) -> Shapes:
 
 
 def _read(path: Path) -> tuple[Shapes, int]:
-    """The shapes, and the size in bytes that the file should have."""
+    """The shapes, and the size in bytes that the file should have; raises OSError and ValueError."""
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError("no ordinary file")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= MAX_HEADER_BYTES:
-            raise ValueError("no header")
+            raise ValueError("no header, or a huge one")
         header = json.loads(file.read(length).decode("utf-8"))
-    header.pop("__metadata__", None)
-    shapes = {name: tuple(map(int, facts["shape"])) for name, facts in header.items()}
-    return shapes, 8 + length + max((int(facts["data_offsets"][1]) for facts in header.values()), default=0)
+    if not isinstance(header, dict):
+        raise ValueError("no mapping")
+    tensors = [(name, facts) for name, facts in header.items() if name != METADATA]
+    if not all(isinstance(facts, dict) for _, facts in tensors):
+        raise ValueError("a tensor without facts")
+    shapes = {name: tuple(_counts(facts.get("shape"))) for name, facts in tensors}
+    ends = [_counts(facts.get("data_offsets")) for _, facts in tensors]
+    if not all(len(end) == 2 for end in ends):
+        raise ValueError("a tensor without a place")
+    return shapes, 8 + length + max((end for _, end in ends), default=0)
+
+
+def _counts(values: object) -> list[int]:
+    """A list of whole numbers from 0 on; raises ValueError for anything else."""
+    if not isinstance(values, list) or not all(type(value) is int and value >= 0 for value in values):
+        raise ValueError("no list of counts")
+    return values

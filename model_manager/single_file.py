@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from errors import ModelUnavailable
 from model_manager.safetensors_header import Shapes, read_shapes
-from utils import LOADING_ERRORS
+from utils import LOADING_ERRORS, memory_errors
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNet2DConditionModel
@@ -26,7 +26,8 @@ def naming_unreadable_files(subject: str) -> Iterator[None]:
     import torch
 
     try:
-        yield
+        with memory_errors():
+            yield
     except torch.OutOfMemoryError as error:
         raise ModelUnavailable(f"{subject} does not fit into memory now") from error
     except OSError as error:

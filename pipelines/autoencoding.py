@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 
+from utils import memory_errors
+
 
 def normalized(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Latents of an autoencoder, (n, c, h, w), as the UNet takes them: scaled, and with the mean and the standard
@@ -140,7 +142,8 @@ class FrameAutoencodingMixin:
         this frame and those that follow are decoded in tiles, if the autoencoder can."""
         scaled = denormalized(self.vae, latents[None].to(self.vae.dtype))
         try:
-            return self.vae.decode(scaled, return_dict=False, generator=generator)[0].float()
+            with memory_errors():
+                return self.vae.decode(scaled, return_dict=False, generator=generator)[0].float()
         except torch.OutOfMemoryError:
             if getattr(self.vae, "use_tiling", True):
                 raise

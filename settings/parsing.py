@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from errors import InvalidSettings
 from settings.base import GenerationSettings, Settings
+from settings.plain_yaml import load_plain
 from settings.schema import SETTINGS_BY_MODE, TextToVideoSettings
 
 Validated = TypeVar("Validated", bound=Settings)
@@ -54,7 +55,7 @@ def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:
 
 def _read_yaml(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_plain(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
 

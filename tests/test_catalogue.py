@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from errors import ModelUnavailable
 from generation.prompts import with_trigger
 from model_manager import builtin_models, hub
 from model_manager.catalogue import Extras, read_catalogue
+from model_manager.checkpoint_formats import format_of, format_of_folder
 from model_manager.discovery import is_hub_id, name_of
+from model_manager.safetensors_header import read_shapes
 from model_manager.textual_inversion import mentions, with_placeholders
 from settings import TextToVideoSettings
 
@@ -121,6 +124,67 @@ def test_what_cannot_be_used_is_left_out_with_a_line_in_the_log(tmp_path, caplog
     for name in ("half.safetensors is not whole", "empty.safetensors cannot be read", "old.pt is not a .safetensors"):
         assert name in caplog.text
     assert "inpainting.safetensors is not a checkpoint" in caplog.text
+
+
+def header(text: str | bytes, length: int | None = None) -> bytes:
+    """A file that begins as a safetensors file, with this header."""
+    content = text.encode() if isinstance(text, str) else text
+    return (len(content) if length is None else length).to_bytes(8, "little") + content
+
+
+SHAPED = '{{"w.lora_down": {{"dtype": "F16", "shape": {shape}, "data_offsets": {place}}}}}'
+ODD_HEADERS = {
+    "null": header("null"),
+    "number": header("7"),
+    "list": header("[]"),
+    "text": header('"lora_down"'),
+    "tensor of null": header('{"w.lora_down": null}'),
+    "metadata": header('{"__metadata__": 3, "w.lora_down": []}'),
+    "infinite": header(SHAPED.format(shape="[1e400]", place="[0, 0]")),
+    "negative": header(SHAPED.format(shape="[-1]", place="[0, 0]")),
+    "true": header(SHAPED.format(shape="[true]", place="[0, 0]")),
+    "shape as text": header(SHAPED.format(shape='"12"', place="[0, 0]")),
+    "no place": header(SHAPED.format(shape="[1]", place="[]")),
+    "endless place": header(SHAPED.format(shape="[1]", place="[0, 1e999]")),
+    "nested": header("[" * 100_000),
+    "latin": header(b'{"\xe9": 1}'),
+    "long number": header(SHAPED.format(shape=f"[{'9' * 5000}]", place="[0, 0]")),
+    "huge": header("{}", 84_000_000) + bytes(100),
+    "short": b"\1",
+}
+
+
+def test_an_odd_file_in_a_models_root_never_prevents_the_start(tmp_path, caplog):
+    """Each is left out with a line; of a pipe nothing is read, which would wait for ever."""
+    folder = tmp_path / "models" / "Lora"
+    fill(tmp_path, {"models/Lora/good.safetensors": LORA})
+    for name, content in ODD_HEADERS.items():
+        (folder / f"{name}.safetensors").write_bytes(content)
+    os.mkfifo(folder / "pipe.safetensors")
+    (folder / "gone.safetensors").symlink_to(folder / "nowhere")
+    checkpoints = tmp_path / "models" / "Stable-diffusion"
+    for name, index in {"list": "[]", "null": "null", "class": '{"_class_name": ["a"]}', "deep": "[" * 99_999}.items():
+        (checkpoints / name).mkdir(parents=True)
+        (checkpoints / name / "model_index.json").write_text(index)
+    (checkpoints / "pipe").mkdir()
+    os.mkfifo(checkpoints / "pipe" / "model_index.json")
+    with caplog.at_level(logging.WARNING):
+        found = read_catalogue(extras=Extras(roots=[str(tmp_path)]))
+    assert list(found.loras) == ["good"]
+    assert f"and {len(ODD_HEADERS) + 2 - 5} more" in caplog.text
+    for name in ODD_HEADERS:
+        with pytest.raises(ModelUnavailable, match="cannot be read as a"):
+            read_shapes(folder / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("index", ["[]", "null", "5", '{"_class_name": [1]}', "[" * 99_999, "{}", " " * 1_000_001])
+def test_an_odd_index_is_refused_in_a_line(tmp_path, index):
+    """By the loader, and where a folder is told from others."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model_index.json").write_text(index)
+    assert not format_of_folder(str(tmp_path / "mine")).edits
+    with pytest.raises(ModelUnavailable, match=r"^mine "):
+        format_of("mine", str(tmp_path / "mine"))
 
 
 def test_files_folders_hub_ids_and_variables_name_more(tmp_path, monkeypatch):

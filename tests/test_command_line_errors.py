@@ -135,6 +135,16 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys):
     assert os.listdir() == []
 
 
+def test_a_finished_clip_is_kept_elsewhere_where_its_folder_is_gone(model, monkeypatch, capsys, tmp_path):
+    """It went while the clip was made; minutes of work are not lost for that."""
+    folder, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    monkeypatch.setattr(model, "during", staticmethod(lambda cancel: folder.rmdir()))
+    assert_refused(capsys, ["x", "-o", str(folder / "x.mp4")], "x.mp4: No such file or directory; the video is kept as")
+    assert [path.name for path in elsewhere.rglob("*.mp4")] == ["x.mp4"]
+
+
 def test_interrupt_stops_the_job_and_writes_nothing(model, monkeypatch, capsys):
     """Ctrl-C lets the model end its step and tidy up; what Ctrl-C did before is restored."""
     before = signal.getsignal(signal.SIGINT)

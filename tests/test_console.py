@@ -1,5 +1,7 @@
 """The console shows what is for the user, and nothing of the libraries."""
 
+import importlib
+import logging
 import re
 import subprocess
 import sys
@@ -7,9 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from utils import IMPORTING_MODULE
+
 ROOT = Path(__file__).parents[1]
 LONG = "a red circle " * 40
 DEPTH = ["a red circle", "--mode", "control", "--control", "depth", "--source", "examples/depth-walk.mp4"]
+
+
+@pytest.mark.parametrize("package", ["pipelines", "training", "benchmarks"])
+def test_no_import_remarks_on_torchvision(package):
+    """The pipelines as classes and the commands of training import diffusers at once, before a Model can quiet it."""
+    logger = logging.getLogger(IMPORTING_MODULE)
+    logger.setLevel(logging.NOTSET)
+    importlib.reload(importlib.import_module(package))
+    assert not logger.isEnabledFor(logging.WARNING)
 
 
 @pytest.mark.parametrize(("mode", "notes"), [([LONG], r"note: The prompt is \d+ tokens long[^\n]*\n"), (DEPTH, "")])

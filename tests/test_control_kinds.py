@@ -7,7 +7,14 @@ import pytest
 
 import inference
 from annotators.base import keep_going
-from annotators.controls import CONTROLS, SD1_CONTROLNETS, ControlKind, kind_of_file, settings_of_others
+from annotators.controls import (
+    CONTROLS,
+    DEPTH_ESTIMATORS,
+    SD1_CONTROLNETS,
+    ControlKind,
+    kind_of_file,
+    settings_of_others,
+)
 from errors import InvalidSettings
 from media.video_io import write_video
 from settings import ControlSettings, field_facts
@@ -94,6 +101,11 @@ def test_everything_asks_the_table(brightness):
     assert SD1_CONTROLNETS[brightness]
     assert settings_of_others(brightness) == ("canny_high", "depth_estimator")
     assert control_tab(brightness, "Brightness", "Video").fixed == {"control": brightness}
+
+
+def test_the_settings_name_the_depth_estimators_that_there_are():
+    """And "auto", which the checkpoint's row fills in."""
+    assert field_facts(ControlSettings)["depth_estimator"]["enum"] == ["auto", *DEPTH_ESTIMATORS]
 
 
 def test_unknown_kinds_are_refused_in_the_words_of_the_table():

@@ -15,8 +15,9 @@ from generation import job
 from model import Model
 from model_manager import loader, memory
 from model_manager.builtin_models import ModelRow
-from model_manager.memory import MemoryPlan, load_of, make_plan, placed, tighter
+from model_manager.memory import MemoryPlan, load_of, make_plan, tighter
 from model_manager.networks import networks_of
+from model_manager.placement import placed
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.video import RunOptions
 from settings.parsing import parse

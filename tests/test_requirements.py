@@ -19,7 +19,11 @@ def pins(file: str) -> list[Requirement]:
 
 PINS = pins("requirements.txt")
 IMPORTED_AS = {"pillow": "PIL", "PyYAML": "yaml", "opencv-python-headless": "cv2"}
-BROUGHT_ALONG = {"starlette": "gradio", "pydantic_core": "pydantic"}  # parts of what a requirement's own interface is
+BROUGHT_ALONG = {
+    "starlette": "gradio",
+    "python_multipart": "gradio",
+    "pydantic_core": "pydantic",
+}  # parts of what a requirement's own interface is
 
 
 def imported_packages() -> set[str]:

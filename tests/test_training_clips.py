@@ -11,6 +11,7 @@ import imageio_ffmpeg
 import numpy as np
 from fakes import drifting
 
+from media import video_io
 from media.video_io import write_video
 from toyworld.clips import DIRECTIONS, EVENTS, TRAINING_CLIPS, clip_at, describe, held_out
 from toyworld.splits import HELD_OUT_SEED
@@ -125,6 +126,23 @@ def test_broken_files_are_reported_and_skipped(tmp_path, components, caplog):
     for name in ("broken.mp4", "noise.gif", "uncaptioned.gif"):
         assert f"{name}: skipped" in caplog.text
     assert "1 clips to learn from, 2 files skipped" in caplog.text
+
+
+def test_what_would_fill_the_memory_is_skipped(tmp_path, components, caplog, monkeypatch):
+    """A GIF of 16x60000 has less than a kilobyte; scaled until its shorter side is that of a clip it would have
+    gigabytes. So would many frames that are less thin."""
+    monkeypatch.setattr(video_io, "MAX_READ_PIXELS", 6 * 128 * 128)
+    source = ["-f", "lavfi", "-i", "color=gray:size=16x60000", "-frames:v", "1"]
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *source, str(tmp_path / "hair.gif")], check=True
+    )
+    for name, frames in {"good": 5, "long": 9}.items():
+        write_video(tmp_path / f"{name}.gif", drifting(frames), 8, {})
+    for name in ("good", "hair", "long"):
+        (tmp_path / f"{name}.txt").write_text("a square", encoding="utf-8")
+    assert len(load_latents(tmp_path / "work", tmp_path, Shape(4, 128), components["vae"])) == 1
+    assert "hair.gif: skipped, this video is too long and thin" in caplog.text
+    assert "long.gif: skipped, this video has over 6 frames" in caplog.text
 
 
 def test_clips_are_cut_to_a_square_and_spread_over_time(tmp_path):

@@ -22,6 +22,8 @@ from generation.prompts import (
     encoder_prompts,
     frame_prompts,
     prompt_notes,
+    style_notes,
+    styled,
 )
 from generation.request import Clip, GenerationRequest, PreparedJob
 from generation.schedulers import build_scheduler
@@ -124,7 +126,7 @@ def prepare(
             raise InvalidSettings(f"first_frame: {row.label} was trained on videos and begins by itself")
         first_frame = fit_picture(read_first_frame(request.first_frame), *size)
     own_prompts = frame_prompts([getattr(settings, name) for name in mode.storyboard], settings.num_frames)
-    written = EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts)
+    written = styled(EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts), row.style)
     prompts = encoder_prompts(written, row, tokenizer=pipeline.tokenizer)
     return PreparedJob(
         request=request,
@@ -136,7 +138,7 @@ def prepare(
         one_batch=pipeline.draws_together or settings.anchors == "all",
         video=video,
         first_frame=first_frame,
-        notes=(*notes, *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer)),
+        notes=(*notes, *style_notes(written, row.style), *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer)),
     )
 
 
@@ -201,7 +203,7 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
         previews[vae], plan = retried(fit, plan, tighten)
     frames, plan = retried(draw, plan, tighten)
     settings = job.settings.model_copy(update={"chunk_size": plan.chunk_size})
-    return Clip(frames, settings, time.monotonic() - started, tuple(notes), job.video)
+    return Clip(frames, settings, time.monotonic() - started, tuple(notes), job.video, job.row.style)
 
 
 def retried(

@@ -9,6 +9,7 @@ from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
 from model_manager.discovery import numbered
 from model_manager.safetensors_header import SUFFIX
+from model_manager.styles import Style
 from utils import ROOT
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
@@ -55,6 +56,7 @@ class ModelRow:
     trigger: str = ""  # words that every prompt for it gets
     vae: str | None = None  # takes the place of its own
     lora: Lora | None = None
+    style: Style | None = None
     # Learned words (textual inversion, Gal et al. 2022, arXiv 2208.01618), and where they come from.
     embeddings: Mapping[str, str] = field(default_factory=dict)
 

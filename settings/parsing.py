@@ -72,7 +72,8 @@ def from_json(text: str) -> GenerationSettings:
 
 def _sentence(error: ErrorDetails) -> str:
     """One readable line for one pydantic error."""
-    name = str(error["loc"][0])[:MAX_NAME_CHARS] if error["loc"] else ""
+    given = str(error["loc"][0])[:MAX_NAME_CHARS] if error["loc"] else ""
+    name = "".join(sign if sign.isprintable() else "?" for sign in given)  # a name may hold a line that looks like ours
     context, kind = error.get("ctx", {}), error["type"]
     match kind:
         case "missing":

@@ -107,7 +107,7 @@ def page(shared_page: Page) -> Iterator[Page]:
     expected = shared_page.video()
     yield shared_page
     shared_page.model.before_step = lambda settings, step: None
-    # A page that comes back shows the last clip and small pictures: Gradio's copies have the clip's token in their names.
+    # A page that comes back shows the last clip and small pictures; Gradio's copies have its token in their names.
     tokens = {Path(name).stem[-16:] for name in shared_page.made}
     left = [path.name for path in shared_page.files() if not any(token in path.name for token in tokens)]
     assert left == [], "a file was left"

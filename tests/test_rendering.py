@@ -103,7 +103,7 @@ def test_a_turned_and_mirrored_video_stands_as_a_browser_shows_it(tmp_path):
     path = encoded(tmp_path / "lying.mp4", colours(), "-c:v", "libx264", "-pix_fmt", "yuv420p")
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90", "-display_hflip"]
     subprocess.run([*command, "-i", str(path), "-c", "copy", str(tmp_path / "selfie.mov")], check=True)
-    upright = np.rot90(colours()[0][:, ::-1])[None]
+    upright = np.rot90(colours()[0])[:, ::-1][None]  # mirrored after it was turned
     assert error(tmp_path / "selfie.mov", upright) <= 8
 
 

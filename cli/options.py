@@ -20,6 +20,7 @@ from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping
+from utils import read_text, user_path
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
 FILES = ("source", "first_frame")  # as in Model.generate
@@ -60,8 +61,8 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
     arguments = with_mode_option(with_dashes(arguments))
     first, _ = mode_parser().parse_known_args([argument for argument in arguments if argument != "--help"])
     path = getattr(first, "from")
-    from_video = read_video_settings(Path(path)) if path else {}
-    from_file = read_config(Path(first.config)) if first.config else {}
+    from_video = read_video_settings(user_path(path)) if path else {}
+    from_file = read_config(user_path(first.config)) if first.config else {}
     kind = _settings_class(first.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
 
     options = settings_parser(kind).parse_args(arguments)
@@ -69,7 +70,7 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
     given |= _storyboard_of_file(given)
     values = {**from_file, **given, "mode": kind.mode}
     in_file = {name: values.pop(name, None) for name in ("output", *FILES)}
-    output = Path(options.output) if options.output is not None else _new_path(in_file["output"])
+    output = user_path(options.output) if options.output is not None else _new_path(in_file["output"])
     files = {name: _existing(name, getattr(options, name) or in_file[name]) for name in FILES}
     sources = take_sources(values, options)
     return CommandLineRequest(
@@ -107,11 +108,11 @@ def _as_texts(key: str, value: object) -> list[str]:
 def _storyboard_of_file(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the storyboard of the file that ``--storyboard`` names, and its number of frames if no option sets one;
     nothing if it is a storyboard itself. Raises UserError."""
-    path = Path(given.get("storyboard", ""))
+    path = user_path(given.get("storyboard", ""))
     if path.suffix.lower() not in STORYBOARD_SUFFIXES or "\n" in path.name:
         return {}
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"--storyboard {path}: {getattr(error, 'strerror', 'is not a text in UTF-8')}") from None
     frames = given.get("num_frames")
@@ -130,9 +131,9 @@ def _existing(name: str, path: object) -> Path | None:
     """Return the path of a file that is there, None for none; raises InvalidSettings."""
     if path is None:
         return None
-    if not (isinstance(path, str) and Path(path).is_file()):
+    if not (isinstance(path, str) and user_path(path).is_file()):
         raise InvalidSettings(f"{name}: there is no file {path}")
-    return Path(path)
+    return user_path(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_file(path: Path, option: str = "") -> dict[str, Any]:
     """Read the mapping in a YAML or JSON file that an option names; raises InvalidSettings."""
     try:
-        return read_mapping(path.read_text("utf-8"))
+        return read_mapping(read_text(path))
     except (OSError, ValueError) as error:
         not_text = isinstance(error, UnicodeDecodeError)
         reason = "is not a text in UTF-8" if not_text else getattr(error, "strerror", error)
@@ -169,7 +170,7 @@ def _new_path(output: object) -> Path | None:
         return None
     if not isinstance(output, str):
         raise InvalidSettings("output: must be text")
-    path = Path(output)
+    path = user_path(output)
     with suppress(OSError, ValueError):  # a name that cannot be one is refused with every other
         if path.exists():
             raise InvalidSettings(f"output: {path} is already there; choose another name, or give -o to replace it")

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from model_manager.discovery import last_part, public_name
+from utils import user_path
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -198,5 +199,5 @@ def engine_spec(name: str) -> EngineSpec:
     """Return the row of a name, or of any other text a row for the diffusers pipeline with that Hub id or folder."""
     if name in ENGINES:
         return ENGINES[name]
-    note = "A pipeline of diffusers, named by the user."
+    note, name = "A pipeline of diffusers, named by the user.", str(user_path(name))
     return EngineSpec(public_name(name), last_part(name), note, pipeline=DiffusersPipeline(name))

@@ -13,7 +13,7 @@ import numpy as np
 
 from annotators.base import Network, load_parts
 from errors import ModelUnavailable
-from utils import local_or_hub
+from utils import local_or_hub, user_path
 
 VIT_B_32 = "openai/clip-vit-base-patch32"
 # Its main branch has no safetensors. This revision adds them, converted by the Hub's own converter; by its full name it
@@ -81,7 +81,7 @@ class ClipScorer:
     """
 
     def __init__(self, source: str = VIT_B_32, device: str = "cpu") -> None:
-        self._network = ClipNetwork(source, device)
+        self._network = ClipNetwork(str(user_path(source)), device)
 
     @property
     def network(self) -> str:

@@ -24,6 +24,7 @@ from toyworld.scene import (
     random_object,
     random_pair,
 )
+from utils import read_text
 
 FOLDER = Path(__file__).parent / "prompts"
 TOYWORLD, GENERAL = FOLDER / "toyworld.txt", FOLDER / "general.txt"
@@ -41,7 +42,7 @@ class ToyPrompt:
 
 def read_prompts(path: Path) -> list[str]:
     """Read the prompts of a UTF-8 text file, one in a line; empty lines and comments after ``#`` do not count."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 

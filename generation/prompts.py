@@ -2,7 +2,6 @@
 learned words. Only what the user wrote is recorded; the rest is made of it again for every job.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,9 @@ from errors import InvalidSettings
 from model_manager.builtin_models import ModelRow
 from model_manager.textual_inversion import mentions, placeholder, with_placeholders
 from settings import DirectorSettings
+from utils import words_for_name
+
+MAX_QUOTED_CHARS = 160
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,28 @@ def prompt_notes(prompts: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> I
     for label, text in (*shown, ("negative prompt", prompts.negative_prompt)):
         tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         if tokens > limit:
-            yield f"The {label} is {tokens} tokens long; this checkpoint reads the first {limit} and ignores the rest."
+            rest = shortened(_beyond(text, limit, tokenizer))
+            yield f"The {label} is {tokens} tokens long; this checkpoint reads the first {limit} and ignores: {rest}"
+
+
+def _beyond(text: str, limit: int, tokenizer: Any) -> str:
+    """The end of a text that is left out where ``limit`` tokens are read, of which the last marks the end."""
+    if getattr(tokenizer, "is_fast", False):
+        places = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
+        return text[places[limit - 1][0] :].strip()
+    left_out = tokenizer(text, truncation=False, verbose=False).input_ids[limit - 1 :]
+    return tokenizer.decode(left_out, skip_special_tokens=True).strip()
+
+
+def shortened(text: str) -> str:
+    """A text in MAX_QUOTED_CHARS, its middle left out."""
+    half = MAX_QUOTED_CHARS // 2
+    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
 
 
 def file_name(prompt: str, suffix: str) -> str:
-    """A file name that says the prompt: ``a-red-circle-moving-right.gif``."""
-    words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return f"{'-'.join(words)[:80].strip('-') or 'clip'}{suffix}"
+    """A file name that says the prompt, in its own script: ``a-red-circle-moving-right.gif``."""
+    return f"{words_for_name(prompt) or 'clip'}{suffix}"
 
 
 def with_trigger(prompt: str, trigger: str) -> str:

@@ -19,12 +19,12 @@ from errors import UserError
 from library.database import Database
 from media.metadata import read_metadata
 from media.video_io import SUFFIXES
+from utils import words_for_name
 
 logger = logging.getLogger(__name__)
 LOCAL = "local"  # the owner on a page that only this machine reaches
 PICTURES = ".pictures"
 VISITORS = "visitors"
-PROMPT_CHARS = 60
 PAGE_SIZE = 20
 _WILDCARDS = re.compile(r"[%_\\]")  # of SQL's LIKE
 _TOKEN = re.compile(r"-([0-9a-f]{16})$")
@@ -77,7 +77,7 @@ class ClipIndex:
         token = secrets.token_hex(8)
         folder = self.folder if owner == LOCAL else self.folder / VISITORS / owner
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        words = "-".join(re.findall(r"[^\W_]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
+        words = words_for_name(prompt) or "clip"
         return folder / f"{words}-{seed}-{token}.{suffix}"
 
     def add(self, path: Path) -> ClipRecord:

@@ -1,6 +1,5 @@
 """Registry of models, as data: a row holds all that the code needs to know about a checkpoint."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
 from model_manager.discovery import numbered
 from model_manager.safetensors_header import SUFFIX
-from utils import ROOT
+from utils import ROOT, named_in, user_path
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
 MODELS_VARIABLE = "T2V_MODELS"
@@ -219,9 +218,9 @@ BUILT_IN = (
 def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     """Return all rows by name: the built-in ones, those of the environment variable T2V_MODELS (comma-separated), and
     ``extra``. The operator names Hub ids, folders or files; a path is shown under its last part."""
-    named = [*extra, *os.environ.get(MODELS_VARIABLE, "").split(",")]
+    named = [*extra, *named_in(MODELS_VARIABLE)]
     rows = {row.name: row for row in BUILT_IN}
-    for source in filter(None, (part.strip() for part in named)):
+    for source in filter(None, (str(user_path(part.strip())) for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
             rows[name] = _operator_row(name, source)

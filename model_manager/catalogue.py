@@ -3,7 +3,6 @@
 A client chooses by name. Names are file names without folders, so that no client learns a path.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from model_manager.discovery import (
 from model_manager.safetensors_header import read_shapes
 from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
+from utils import named_in
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
@@ -103,7 +103,7 @@ def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> 
 
 def _listed(given: Sequence[str], variable: str) -> list[str]:
     """The given sources, and those of the environment variable, which separates them by commas."""
-    return [part.strip() for part in [*given, *os.environ.get(variable, "").split(",")] if part.strip()]
+    return [part.strip() for part in [*given, *named_in(variable)] if part.strip()]
 
 
 def _named(kind: Kind, given: Sequence[str], roots: Iterable[Path]) -> dict[str, str]:

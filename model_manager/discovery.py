@@ -14,6 +14,7 @@ from pathlib import Path
 
 from errors import ModelUnavailable
 from model_manager.safetensors_header import PICKLES, SUFFIX, Shapes, read_shapes
+from utils import user_path
 
 logger = logging.getLogger(__name__)
 # Names that libraries give to every such file; the folder's name says more.
@@ -95,7 +96,7 @@ def public_name(source: str) -> str:
 
 def sources_of(kind: Kind, named: str) -> list[str]:
     """Return a file itself, the files of a folder, or a Hub id; raises ModelUnavailable with the operator's words."""
-    path = Path(named).expanduser()
+    path = user_path(named)
     if path.is_file():
         if not kind.belongs(read_shapes(path)):
             raise ModelUnavailable(f"{path.name} is not a {kind.noun} that this program can read")
@@ -106,7 +107,12 @@ def sources_of(kind: Kind, named: str) -> list[str]:
             raise ModelUnavailable(f"{named}: there is no {kind.noun} ({SUFFIX}) in this folder")
         return found
     if not is_hub_id(named):
-        raise ModelUnavailable(f"{named}: there is no such file or folder")
+        raise ModelUnavailable(
+            f"{named}: there is no such file or folder; a comma in {kind.variable} divides names, so where one is part "
+            "of a name, name the folder"
+            if kind.variable in os.environ and "," in os.environ[kind.variable]
+            else f"{named}: there is no such file or folder"
+        )
     return [named]
 
 
@@ -119,7 +125,7 @@ def is_hub_id(source: str) -> bool:
 
 def root_folder(named: str) -> Path:
     """Return the folder that holds a folder for each kind; raises ModelUnavailable."""
-    folder = Path(named).expanduser()
+    folder = user_path(named)
     if not folder.is_dir():
         raise ModelUnavailable(f"models root {named}: there is no such folder")
     folders = [name for kind in (CHECKPOINTS, LORAS, VAES, EMBEDDINGS, CONTROLNETS) for name in _folders(kind, folder)]

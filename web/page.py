@@ -18,7 +18,7 @@ from director.options import add_language_model, language_model
 from media.metadata import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
-from utils import make_writable
+from utils import make_writable, reach_this_machine_directly, user_path
 from web import server
 from web.html import HEADER
 from web.tabs import EXAMPLES, PageContext, PageTab
@@ -71,6 +71,8 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
     server.logger.setLevel(logging.INFO)
     options = parser().parse_args(_given_arguments() if arguments is None else arguments)
     with server.exit_on_user_error():
+        reach_this_machine_directly()
+        server.check_temporary_folder()
         address = server.Address(options.host, options.port, options.share, options.auth, options.queue_size)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
@@ -117,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     add_engines(parser)
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
-    parser.add_argument("--output-dir", type=Path, help="keep every finished video in this folder")
+    parser.add_argument("--output-dir", type=user_path, help="keep every finished video in this folder")
     parser.add_argument(
         "--queue-size", type=_number(1, 1000), default=20, help="jobs that may wait before the page says it is busy"
     )

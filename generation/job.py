@@ -32,6 +32,7 @@ from generation.sources import (
     read_first_frame,
     read_source,
 )
+from model_manager.adapters import left_out
 from model_manager.admission import admit
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Catalogue
@@ -136,7 +137,11 @@ def prepare(
         one_batch=pipeline.draws_together or settings.anchors == "all",
         video=video,
         first_frame=first_frame,
-        notes=(*notes, *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer)),
+        notes=(
+            *notes,
+            *(left_out(row.lora, pipeline.components) if row.lora is not None else ()),
+            *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer),
+        ),
     )
 
 

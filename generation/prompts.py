@@ -79,7 +79,8 @@ def prompt_notes(prompts: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> I
         tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         if tokens > limit:
             rest = shortened(_beyond(text, limit, tokenizer))
-            yield f"The {label} is {tokens} tokens long; this checkpoint reads the first {limit} and ignores: {rest}"
+            read = f"this checkpoint reads the first {limit} and ignores the rest: {rest}"
+            yield f"The {label} is {tokens} tokens long; {read}"
 
 
 def _beyond(text: str, limit: int, tokenizer: Any) -> str:

@@ -18,7 +18,7 @@ from utils import user_path
 
 logger = logging.getLogger(__name__)
 # Names that libraries give to every such file; the folder's name says more.
-USUAL_STEMS = ("pytorch_lora_weights", "learned_embeds", "diffusion_pytorch_model", "model")
+USUAL_STEMS = ("pytorch_lora_weights", "adapter_model", "learned_embeds", "diffusion_pytorch_model", "model")
 LOGGED_NAMES = 5
 
 
@@ -59,7 +59,7 @@ CHECKPOINTS = Kind("checkpoint", ("stable-diffusion", "checkpoints"), _text_to_i
 LORAS = Kind(
     "LoRA",
     ("lora", "lycoris", "loras"),
-    _any_has("lora_down", "lora_up", "lora_A", "lora.down", "lora.up"),
+    _any_has("lora_down", "lora_up", "lora_A", "lora.down", "lora.up", "_lora.", "lora_linear_layer"),
     "T2V_LORAS",
 )
 VAES = Kind("VAE", ("vae",), _any_has("decoder.conv_in.weight"), "T2V_VAES", mark="config.json")

@@ -19,7 +19,7 @@ from model_manager.catalogue import Extras
 from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
-from settings.parsing import parse, read_mapping
+from settings.parsing import parse, read_mapping, restorable
 from utils import read_text, user_path
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
@@ -45,8 +45,8 @@ class Offer:
 
 @dataclass(frozen=True)
 class CommandLineRequest:
-    """Settings of a video, its ``files`` by argument of ``Model.generate``, and the operator's offer of models, device
-    and chat model. A video without an ``output`` gets a name of its own."""
+    """Settings of a video, its ``files`` by argument of ``Model.generate``, the operator's offer of models, device and
+    chat model, and ``notes`` for the user. A video without an ``output`` gets a name of its own."""
 
     settings: GenerationSettings
     files: Mapping[str, Path]
@@ -54,6 +54,7 @@ class CommandLineRequest:
     offer: Offer
     device: str | None = None
     chat_model: ChatModel | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_request(arguments: Sequence[str]) -> CommandLineRequest:
@@ -61,7 +62,7 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
     arguments = with_mode_option(with_dashes(arguments))
     first, _ = mode_parser().parse_known_args([argument for argument in arguments if argument != "--help"])
     path = getattr(first, "from")
-    from_video = read_video_settings(user_path(path)) if path else {}
+    from_video, lost = restorable(read_video_settings(user_path(path))) if path else ({}, [])
     from_file = read_config(user_path(first.config)) if first.config else {}
     kind = _settings_class(first.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
 
@@ -80,6 +81,7 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
         offer=Offer.of(sources, [values]),
         device=options.device,
         chat_model=_chat_model(options, kind),
+        notes=tuple(f"not restored: {each}" for each in lost),
     )
 
 

@@ -18,6 +18,7 @@ from settings.schema import SETTINGS_BY_MODE, TextToVideoSettings
 Validated = TypeVar("Validated", bound=Settings)
 
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d{0,9},\d{1,9}\s*", re.ASCII)
+MAX_SHOWN = 6  # of what a restored file loses
 MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 
 
@@ -47,6 +48,40 @@ def validate(kind: type[Validated], fields: Mapping[str, Any]) -> Validated:
         return kind.model_validate(plain)
     except ValidationError as error:
         raise InvalidSettings("; ".join(_sentence(part) for part in error.errors()[:3])) from None
+
+
+def restorable(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what this version can take of settings inside a file, of another version perhaps, and a line for each kind
+    of what is left out. A setting that has no default stays, to be refused by ``parse``."""
+    kept = dict(values)
+    kind = SETTINGS_BY_MODE.get(str(values.get("mode", TextToVideoSettings.mode)))
+    unknown: list[str] = []
+    lost: list[str] = []
+    while kind is not None:
+        try:
+            kind.model_validate({name: value for name, value in kept.items() if name != "mode"})
+            break
+        except ValidationError as error:
+            costs = [(_culprits(kind, part, kept), part) for part in error.errors()]
+            if not any(names for names, _ in costs):
+                break
+            for names, part in costs:
+                unknown += [name for name in names if name not in kind.model_fields]
+                lost += [_sentence(part)] if set(names) & kind.model_fields.keys() else []
+                kept = {name: value for name, value in kept.items() if name not in names}
+    shown = ", ".join(name[:MAX_NAME_CHARS] for name in unknown[:MAX_SHOWN])
+    more = f" and {len(unknown) - MAX_SHOWN} more" if len(unknown) > MAX_SHOWN else ""
+    return kept, [*([f"{shown}{more}: not in this version"] if unknown else []), *lost[:MAX_SHOWN]]
+
+
+def _culprits(kind: type[Settings], error: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
+    """The settings that an error costs: the one it is about, or those that it names."""
+    if error["loc"]:
+        named = [str(error["loc"][0])]
+    else:
+        named = [name for name in values if re.search(rf"\b{re.escape(name)}\b", error["msg"])]
+    fields = kind.model_fields
+    return [name for name in named if name in values and not (name in fields and fields[name].is_required())]
 
 
 def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:

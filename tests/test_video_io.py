@@ -212,7 +212,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path, content, suffix):
 def test_a_truncated_video_is_refused(tmp_path, suffix):
     """An upload that broke off is not a whole video, even where the settings in its head can still be read."""
     content = write_video(tmp_path / f"clip{suffix}", moving_square(), 4, HOSTILE_TEXTS).read_bytes()
-    for kept in (5, 20, 100, len(content) // 2, len(content) - 100, len(content) - 1):
+    for kept in (5, 20, 100, len(content) // 2, len(content) - 100, len(content) - 2):
         path = tmp_path / f"part{suffix}"
         path.write_bytes(content[:kept])
         assert_refused(path)

@@ -16,8 +16,8 @@ from gradio.components import Component
 from errors import InvalidSettings
 from model import Progress
 from model_manager.offered_names import NAMING_SETTINGS
-from settings import Settings
-from settings.parsing import from_json
+from settings import GenerationSettings, Settings
+from settings.parsing import parse, read_mapping, restorable
 from web.controls import read_values, shown_values, uploaded
 from web.events import PAGE_ONLY, EndpointHandlers, ProgramUpdates, Updates, connect_job, error_line
 from web.html import status_html
@@ -104,10 +104,10 @@ class GenerationHandlers:
 
         def restore(file: object) -> Updates:
             try:
-                settings = read_settings(self.kind, file, read_metadata)
+                settings, lost = read_settings(self.kind, file, read_metadata)
                 if not self.of_this_tab(settings):
                     raise InvalidSettings("this video was made in another tab")
-                return restored_values(settings, controls, panel.status)
+                return restored_values(settings, controls, panel.status, lost)
             except Exception as error:
                 return {panel.status: status_html(error_line(error), "error")}
 
@@ -118,28 +118,35 @@ class GenerationHandlers:
         return all(getattr(settings, name) == value for name, value in self.fixed.items())
 
 
-def read_settings(kind: type[Settings], upload: object, read_metadata: ReadMetadata) -> Settings:
-    """Return the settings inside an uploaded video, which is then deleted; raises UserError."""
+def read_settings(
+    kind: type[Settings], upload: object, read_metadata: ReadMetadata
+) -> tuple[GenerationSettings, list[str]]:
+    """Return the settings inside an uploaded video, which is then deleted, and what of them this version cannot take;
+    raises UserError."""
     path = uploaded("video", upload)
     if path is None:
         raise InvalidSettings("choose a video that this program made")
     try:
-        settings = from_json(read_metadata(path).get("settings", ""))
+        values, lost = restorable(read_mapping(read_metadata(path).get("settings", ""), only_json=True))
+        settings = parse(values)
     finally:
         path.unlink(missing_ok=True)
     if settings.mode != kind.mode:
         raise InvalidSettings(f"this video was made in another tab ({settings.mode})")
-    return settings
+    return settings, lost
 
 
-def restored_values(settings: Settings, controls: Mapping[str, Component], status: gr.HTML) -> Updates:
-    """Return the values of all components for these settings, and the status, which names what is not offered here."""
+def restored_values(
+    settings: Settings, controls: Mapping[str, Component], status: gr.HTML, lost: Sequence[str] = ()
+) -> Updates:
+    """Return the values of all components for these settings, and the status, which names what is not offered here, and
+    what was ``lost`` before."""
     values = shown_values(settings)
     absent = {name: values.pop(name) for name in NAMING_SETTINGS if not _is_offered(values[name], controls.get(name))}
     message = "Settings restored; Generate makes this video again, from the same files where it had any."
-    if absent:
-        missing = (f"the {NAMING_SETTINGS[name]}, which is not offered here: {value}" for name, value in absent.items())
-        message = f"Settings restored, all but {'; '.join(missing)}"
+    if absent or lost:
+        missing = [f"the {NAMING_SETTINGS[name]}, which is not offered here: {value}" for name, value in absent.items()]
+        message = f"Settings restored, all but {'; '.join([*missing, *lost])}"
     if isinstance(controls.get("storyboard"), gr.Dataframe):
         values["storyboard"] = rows_of_text(values["storyboard"], values["num_frames"])
     return {status: status_html(message), **{controls[name]: values[name] for name in values if name in controls}}

@@ -25,6 +25,7 @@ from web.jobs import Generate
 from web.result_panel import result_panel
 from web.storyboard import StoryboardHandlers, StoryboardPanel, storyboard_panel
 
+RESTORED = (".mp4", ".gif", ".mov", ".m4v", ".mkv", ".webm")  # what other programs make of our videos as well
 EXAMPLES = ROOT / "examples"
 
 
@@ -133,7 +134,7 @@ def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
             request = add_request(tab, with_language_model=context.chat_model is not None)
         with gr.Column(elem_classes="t2v-answer"):
             panel = result_panel(request.cancel, with_control=tab.source is not None)
-            upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
+            upload = gr.UploadButton("Restore settings from a video", file_types=list(RESTORED), size="sm")
         with gr.Column(elem_classes="t2v-settings"):
             examples = clickable_texts(tab.examples(models.default), "Examples")
             model = choice_control(tab.kind, "model", models.choices())

@@ -10,6 +10,7 @@ from director.director import ChatModel, direct
 from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
 from model_manager.builtin_models import ModelRow
+from model_manager.prompt_notation import words_of
 from model_manager.textual_inversion import mentions, placeholder, with_placeholders
 from settings import DirectorSettings
 from utils import words_for_name
@@ -33,7 +34,7 @@ def encoder_prompts(written: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -
     tokens = tokenizer.get_added_vocab()
 
     def expand(text: str, trigger: str = row.trigger) -> str:
-        return with_placeholders(with_trigger(text, trigger), row.embeddings, tokens)
+        return with_placeholders(with_trigger(words_of(text), trigger), row.embeddings, tokens)
 
     frames = written.frame_prompts
     return EncoderPrompts(
@@ -71,11 +72,14 @@ def prompt_notes(prompts: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> I
     for name in row.embeddings:
         if placeholder(name, 0) not in tokenizer.get_added_vocab():
             yield f"The embedding {name} was made for another kind of checkpoint and is read as plain words."
+    from pipelines.prompt_weights import plain_text
+
     limit = tokenizer.model_max_length
     shown = [("prompt", prompts.prompt)]
     if prompts.frame_prompts is not None:
         shown = [(f"prompt of frame {frame}", prompt) for frame, prompt in enumerate(prompts.frame_prompts)]
-    for label, text in (*shown, ("negative prompt", prompts.negative_prompt)):
+    texts = (*shown, ("negative prompt", prompts.negative_prompt))
+    for label, text in ((label, plain_text(text)) for label, text in texts):
         tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         if tokens > limit:
             rest = shortened(_beyond(text, limit, tokenizer))

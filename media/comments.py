@@ -29,7 +29,7 @@ def comments(file: BinaryIO) -> Iterator[bytes]:
         return _of_gif(file, end_of_gif_head(head))
     if head[:4] == b"\x1aE\xdf\xa3":
         return _of_matroska(file, size)
-    raise InvalidVideo("this is not an MP4, MOV, MKV, WebM or GIF video")
+    raise InvalidVideo("this is not an MP4 or GIF video, nor a MOV, MKV or WebM one")
 
 
 def end_of_gif_head(head: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Adapters of one job, a LoRA and learned embeddings, in copies of a checkpoint's components that share its weights.
+"""Adapters of one job, LoRAs and learned embeddings, in copies of a checkpoint's components that share its weights.
 
 Adapters go into the copies' structure: nothing has to be taken off again, whatever happens to the job, and the
 originals, which other jobs and modes share, never change. (Components that get hooks, for offloading, get them after
@@ -6,7 +6,7 @@ this: a copy would copy the hooks.)
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from errors import ModelUnavailable
@@ -34,12 +34,34 @@ def apply_adapters(components: Mapping[str, Any], row: ModelRow) -> dict[str, An
     out.
     """
     adapted = {**components, **with_embeddings(components, row.embeddings)}
-    return adapted if row.lora is None else {**adapted, **with_lora(adapted, row.lora)}
+    return {**adapted, **with_loras(adapted, row.loras)} if row.loras else adapted
 
 
-def with_lora(components: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
-    """Return copies of the UNet and the text encoders with a LoRA, every layer at the strength of its file; raises
-    ModelUnavailable where it does not fit or is something else."""
+def with_loras(components: Mapping[str, Any], loras: Sequence[Lora]) -> dict[str, Any]:
+    """Return copies of the UNet and the text encoders with LoRAs, every layer at the strength of its file; raises
+    ModelUnavailable where one does not fit or is something else."""
+    import torch
+
+    added: dict[Layer, list[tuple[Any, Any]]] = {}
+    for lora in loras:
+        for layer, (down, up) in _pairs(components, lora).items():
+            added.setdefault(layer, []).append((down, up * lora.scale))
+    copies = {}
+    for name in ("unet", *(encoder.encoder for encoder in text_encoders_of(components))):
+        copies[name] = sharing_copy(components[name])
+        # The sum of several is one whose ranks stand side by side.
+        own = {
+            layer.path: (torch.cat([down for down, _ in pairs]), torch.cat([up for _, up in pairs], dim=1))
+            for layer, pairs in added.items()
+            if layer.component == name
+        }
+        if own:
+            _add_layers(copies[name], own)
+    return copies
+
+
+def _pairs(components: Mapping[str, Any], lora: Lora) -> dict[Layer, tuple[Any, Any]]:
+    """The down and up weights of a LoRA by the layers of a checkpoint; raises ModelUnavailable."""
     from safetensors.torch import load_file
 
     with naming_unreadable_files(f"the LoRA {lora.name}"):
@@ -52,18 +74,10 @@ def with_lora(components: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
         weights = load_file(path)
         try:
             strengths = read_strengths(path, shapes, metadata)
-            pairs = {
-                layer: _pair(layer, parts, weights, components, strengths) for layer, parts in names.layers.items()
-            }
+            found = names.layers.items()
+            return {layer: _pair(layer, parts, weights, components, strengths) for layer, parts in found}
         except ModelUnavailable as error:
             raise ModelUnavailable(f"the LoRA {lora.name} does not fit this checkpoint: {error}") from None
-        copies = {}
-        for name in ("unet", *(encoder.encoder for encoder in text_encoders_of(components))):
-            copies[name] = sharing_copy(components[name])
-            own = {layer.path: pair for layer, pair in pairs.items() if layer.component == name}
-            if own:
-                _add_layers(copies[name], own, lora.scale)
-    return copies
 
 
 def _reason_of_nothing(names: SortedNames) -> str:
@@ -81,7 +95,7 @@ def _pair(
     return low_rank_pair(layer, own, wanted, strength)
 
 
-def _add_layers(network: "Module", pairs: Mapping[str, tuple[Any, Any]], scale: float) -> None:
+def _add_layers(network: "Module", pairs: Mapping[str, tuple[Any, Any]]) -> None:
     """Wrap layers of a network in low-rank ones, in place. The ranks that peft makes them with are of no matter: their
     weights are replaced."""
     import torch
@@ -95,7 +109,7 @@ def _add_layers(network: "Module", pairs: Mapping[str, tuple[Any, Any]], scale: 
         for name, weight in (("lora_A", down), ("lora_B", up)):
             layer_weight = torch.nn.Parameter(weight.to(like.device, like.dtype), requires_grad=False)
             getattr(layer, name)[ADAPTER].weight = layer_weight
-        layer.scaling[ADAPTER] = scale
+        layer.scaling[ADAPTER] = 1.0
 
 
 def left_out(lora: Lora, components: Mapping[str, Any]) -> Iterator[str]:

@@ -53,9 +53,15 @@ class ModelRow:
     variant: str | None = None  # which files to take of a Hub id that has its weights in several precisions
     trigger: str = ""  # words that every prompt for it gets
     vae: str | None = None  # takes the place of its own
-    lora: Lora | None = None
+    lora: Lora | None = None  # that is chosen
+    tagged_loras: tuple[Lora, ...] = ()  # that prompts name by <lora:name:scale>
     # Learned words (textual inversion, Gal et al. 2022, arXiv 2208.01618), and where they come from.
     embeddings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """Return the LoRAs of a job, in the order of which their weights are added."""
+        return ((self.lora,) if self.lora is not None else ()) + self.tagged_loras
 
 
 TOYWORLD = ModelRow(

@@ -24,6 +24,7 @@ from model_manager.discovery import (
     sources_in_root,
     sources_of,
 )
+from model_manager.prompt_notation import tagged_loras
 from model_manager.safetensors_header import read_shapes
 from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
@@ -65,9 +66,13 @@ class Catalogue:
 
         Raises ModelUnavailable for a name that is not offered.
         """
-        text = "\n".join(getattr(settings, name, "") for name in TEXTS)
+        text = "\n".join(texts_of(settings))
         if settings.lora is not None:
             row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
+        tags = {name: scale for name, scale in tagged_loras(text).items() if name in self.loras}
+        if settings.lora in tags:  # the tag says how strongly
+            row = replace(row, lora=None)
+        row = replace(row, tagged_loras=tuple(Lora(name, self.loras[name], scale) for name, scale in tags.items()))
         if settings.vae is not None:
             row = replace(row, vae=self._chosen("vae", settings.vae))
         return replace(
@@ -83,6 +88,11 @@ class Catalogue:
                 f"{setting}: must be empty" + (f" or one of {names}" if offered else ": none is offered")
             )
         return offered[name]
+
+
+def texts_of(settings: GenerationSettings) -> list[str]:
+    """Return the texts of settings that a text encoder reads."""
+    return [getattr(settings, name, "") for name in TEXTS]
 
 
 def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> Catalogue:

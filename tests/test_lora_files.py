@@ -9,7 +9,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 
 from errors import ModelUnavailable
-from model_manager.adapters import ADAPTER, left_out, with_lora
+from model_manager.adapters import ADAPTER, left_out, with_loras
 from model_manager.builtin_models import Lora
 from model_manager.discovery import LORAS, name_of, sources_of
 
@@ -42,7 +42,7 @@ def product(down, up):
 
 def apply(path, components, scale=1.0):
     """What a file adds to each layer of the components, by its name."""
-    copies = with_lora(components, Lora("it", str(path), scale))
+    copies = with_loras(components, [Lora("it", str(path), scale)])
     layers = [(name, module) for network in copies.values() for name, module in network.named_modules()]
     added = {name: layer for name, layer in layers if isinstance(layer, BaseTunerLayer)}
     return {name.removeprefix("text_model."): layer.get_delta_weight(ADAPTER).detach() for name, layer in added.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
 from model_manager.discovery import numbered
+from model_manager.hub import current_id
 from model_manager.safetensors_header import SUFFIX
 from utils import ROOT, named_in, user_path
 
@@ -226,7 +227,7 @@ def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     ``extra``. The operator names Hub ids, folders or files; a path is shown under its last part."""
     named = [*extra, *named_in(MODELS_VARIABLE)]
     rows = {row.name: row for row in BUILT_IN}
-    for source in filter(None, (str(user_path(part.strip())) for part in named)):
+    for source in filter(None, (current_id(str(user_path(part.strip()))) for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
             rows[name] = _operator_row(name, source)

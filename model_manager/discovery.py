@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from errors import ModelUnavailable
+from model_manager.checkpoint_file import describe, is_vae, what_it_is
 from model_manager.safetensors_header import PICKLES, SUFFIX, Shapes, read_shapes
 from utils import user_path
 
@@ -41,9 +42,8 @@ class Kind:
     mark: str = ""
 
 
-def _text_to_image(shapes: Shapes) -> bool:
-    first = shapes.get("model.diffusion_model.input_blocks.0.0.weight", ())
-    return first[1:2] == (4,)  # inpainting has 9 channels, editing 8
+def _checkpoint(shapes: Shapes) -> bool:
+    return not isinstance(describe(shapes), str)
 
 
 def _any_has(*parts: str) -> Callable[[Shapes], bool]:
@@ -55,14 +55,14 @@ def _embedding(shapes: Shapes) -> bool:
     return small and (len(shapes) == 1 or bool({"emb_params", "clip_l"} & shapes.keys()))
 
 
-CHECKPOINTS = Kind("checkpoint", ("stable-diffusion", "checkpoints"), _text_to_image, mark="model_index.json")
+CHECKPOINTS = Kind("checkpoint", ("stable-diffusion", "checkpoints"), _checkpoint, mark="model_index.json")
 LORAS = Kind(
     "LoRA",
     ("lora", "lycoris", "loras"),
     _any_has("lora_down", "lora_up", "lora_A", "lora.down", "lora.up", "_lora.", "lora_linear_layer"),
     "T2V_LORAS",
 )
-VAES = Kind("VAE", ("vae",), _any_has("decoder.conv_in.weight"), "T2V_VAES", mark="config.json")
+VAES = Kind("VAE", ("vae",), is_vae, "T2V_VAES", mark="config.json")
 EMBEDDINGS = Kind("embedding", ("embeddings",), _embedding, "T2V_EMBEDDINGS")
 CONTROLNETS = Kind(
     "ControlNet", ("controlnet",), _any_has("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
@@ -99,7 +99,7 @@ def sources_of(kind: Kind, named: str) -> list[str]:
     path = user_path(named)
     if path.is_file():
         if not kind.belongs(read_shapes(path)):
-            raise ModelUnavailable(f"{path.name} is not a {kind.noun} that this program can read")
+            raise ModelUnavailable(not_of_kind(path.name, kind, read_shapes(path)))
         return [str(path.absolute())]
     if path.is_dir():
         found = list(_sources_in(kind, path))
@@ -114,6 +114,11 @@ def sources_of(kind: Kind, named: str) -> list[str]:
             else f"{named}: there is no such file or folder"
         )
     return [named]
+
+
+def not_of_kind(name: str, kind: Kind, shapes: Shapes) -> str:
+    """Return the line on a file that is not of a kind, with what it is."""
+    return f"{name} is not a {kind.noun} that this program can read: it {what_it_is(shapes).partition(': ')[0]}"
 
 
 def is_hub_id(source: str) -> bool:
@@ -174,6 +179,6 @@ def _fitting_files(kind: Kind, folder: Path, names: Sequence[str], left_out: lis
             if kind.belongs(read_shapes(folder / name)):
                 yield str((folder / name).absolute())
             else:
-                left_out.append(f"{name} is not a {kind.noun} that this program can read")
+                left_out.append(not_of_kind(name, kind, read_shapes(folder / name)))
         except ModelUnavailable as error:
             left_out.append(str(error))

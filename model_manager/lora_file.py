@@ -114,11 +114,11 @@ def _spelled_unet(unet: Any, paths: list[str]) -> dict[str, list[str]]:
     for path in paths:
         blocks = per_block if isinstance(per_block, int) else per_block[0]
         spelled[path] = [path, path.removesuffix(".0")] if path.endswith("to_out.0") else [path]
-        spelled[path] += [authors] if (authors := _authors_name(path, blocks, attends)) else []
+        spelled[path] += [authors] if (authors := authors_name(path, blocks, attends)) else []
     return spelled
 
 
-def _authors_name(path: str, per_block: int, attends: set[str]) -> str:
+def authors_name(path: str, per_block: int, attends: set[str]) -> str:
     """The name of a UNet's layer in the layout of Stable Diffusion's authors; empty where there is none."""
     match = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)\.(.+)", path)
     if match is None:

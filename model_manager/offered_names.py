@@ -7,6 +7,7 @@ from typing import Any
 from errors import ModelUnavailable
 from model_manager.catalogue import Catalogue
 from model_manager.discovery import public_name
+from model_manager.hub import current_id
 from settings import GenerationSettings
 from utils import user_path
 
@@ -52,6 +53,7 @@ def without_folders(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[s
 
 def _offered_name(wanted: str, sources: Mapping[str, str]) -> str | None:
     """Return the name of what is offered under this name, from this source or path, or alone in this folder."""
+    wanted = current_id(wanted)
     path = str(user_path(wanted).absolute())
     same = [
         name for name, source in sources.items() if wanted in (name, source) or source in (path, str(user_path(wanted)))

@@ -15,6 +15,7 @@ from gradio.components import Component
 
 from errors import InvalidSettings
 from model import Progress
+from model_manager.hub import current_id
 from model_manager.offered_names import NAMING_SETTINGS
 from settings import GenerationSettings, Settings
 from settings.parsing import parse, read_mapping, restorable
@@ -142,6 +143,7 @@ def restored_values(
     """Return the values of all components for these settings, and the status, which names what is not offered here, and
     what was ``lost`` before."""
     values = shown_values(settings)
+    values["model"] = current_id(values["model"])
     absent = {name: values.pop(name) for name in NAMING_SETTINGS if not _is_offered(values[name], controls.get(name))}
     message = "Settings restored; Generate makes this video again, from the same files where it had any."
     if absent or lost:

@@ -1,11 +1,9 @@
 """Facts about the program and the machine: folder, versions, device, precision and threads, and access to the Hub."""
 
-import codecs
 import logging
 import os
 import socket
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +42,6 @@ IMPORTING_MODULE = "transformers.utils.import_utils"
 QUIET_MODULES = (IMPORTING_MODULE, "transformers.tokenization_utils_base")
 # Of a processor's allocator in PyTorch, of its kernels (oneDNN), and of C++.
 NOT_ALLOCATED = ("can't allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
-MAX_NAME_CHARS, MAX_NAME_BYTES = 80, 160
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 OWN_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
@@ -187,42 +184,6 @@ def _check_proxy(variable: str, address: str) -> None:
             f"{variable}: names a SOCKS proxy, for which a package is missing: unset it, name an HTTP proxy, or run "
             "pip install socksio"
         )
-
-
-def user_path(text: str | Path) -> Path:
-    """Return a path as a user means it: ``~`` is the home folder, also where no shell has said so."""
-    return Path(os.path.expanduser(text))
-
-
-def words_for_name(text: str) -> str:
-    """Return the words of a text for a file's name, in their own script, with dashes between them; at most
-    MAX_NAME_CHARS and MAX_NAME_BYTES, since a file system counts bytes."""
-    plain = unicodedata.normalize("NFC", text.lower())
-    shown = "".join(sign if unicodedata.category(sign)[0] in "LNM" else " " for sign in plain)
-    name = "-".join(shown.split())[:MAX_NAME_CHARS].encode()[:MAX_NAME_BYTES].decode(errors="ignore")
-    return name.strip("-")
-
-
-def read_text(path: Path) -> str:
-    """Read a text file as any editor writes it: UTF-8, or UTF-16 with its byte order mark; lines of any system.
-
-    Raises OSError, and UnicodeDecodeError (a ValueError) for other bytes.
-    """
-    content = path.read_bytes()
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "\n".join(content.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n").split("\r"))
-
-
-def named_in(variable: str) -> list[str]:
-    """Return the sources that an environment variable names, separated by commas; a comma in the name of a file that
-    is there divides nothing."""
-    named: list[str] = []
-    parts = os.environ.get(variable, "").split(",")
-    while parts:
-        joined = [",".join(parts[:end]).strip() for end in range(len(parts), 0, -1)]
-        taken = next((each for each in joined if os.path.exists(user_path(each))), joined[-1])
-        named, parts = [*named, taken], parts[len(joined) - joined.index(taken) :]
-    return [name for name in named if name]
 
 
 def quiet_libraries() -> None:

@@ -24,7 +24,8 @@ from director.options import add_language_model, language_model
 from errors import Cancelled, InvalidSettings, UserError
 from model_manager.options import add_extras
 from settings.parsing import validate
-from utils import make_writable, user_path
+from settings.user_files import user_path
+from utils import make_writable
 
 if TYPE_CHECKING:
     from comparison.results import Results

@@ -20,7 +20,7 @@ from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping, restorable
-from utils import read_text, user_path
+from settings.user_files import read_text, user_path
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
 FILES = ("source", "first_frame")  # as in Model.generate

@@ -11,7 +11,7 @@ from errors import InvalidSettings
 from media.video_io import SUFFIXES
 from model_manager.options import add_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, Settings, TextToVideoSettings, field_facts
-from utils import user_path
+from settings.user_files import user_path
 
 OUTPUT_FOLDER = Path("outputs")
 NOTHING = ("", "none", "null")

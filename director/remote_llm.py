@@ -19,7 +19,7 @@ from director.director import ChatModel, Messages
 from director.local_llm import local
 from director.storyboard import MAX_TEXT_CHARS
 from errors import DirectorError, InvalidSettings
-from utils import user_path
+from settings.user_files import user_path
 
 logger = logging.getLogger(__name__)
 URL_VARIABLE, MODEL_VARIABLE, KEY_VARIABLE = "T2V_LLM_URL", "T2V_LLM_MODEL", "T2V_LLM_KEY"

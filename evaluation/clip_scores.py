@@ -13,7 +13,8 @@ import numpy as np
 
 from annotators.base import Network, load_parts
 from errors import ModelUnavailable
-from utils import local_or_hub, user_path
+from settings.user_files import user_path
+from utils import local_or_hub
 
 VIT_B_32 = "openai/clip-vit-base-patch32"
 # Its main branch has no safetensors. This revision adds them, converted by the Hub's own converter; by its full name it

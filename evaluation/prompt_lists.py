@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from settings.user_files import read_text
 from toyworld.captions import caption
 from toyworld.clips import ToyClip, held_out
 from toyworld.scene import (
@@ -24,7 +25,6 @@ from toyworld.scene import (
     random_object,
     random_pair,
 )
-from utils import read_text
 
 FOLDER = Path(__file__).parent / "prompts"
 TOYWORLD, GENERAL = FOLDER / "toyworld.txt", FOLDER / "general.txt"

@@ -35,7 +35,7 @@ from generation.sources import (
 from model_manager.adapters import left_out
 from model_manager.admission import admit
 from model_manager.builtin_models import ModelRow
-from model_manager.catalogue import Catalogue, texts_of
+from model_manager.catalogue import Catalogue
 from model_manager.loader import Loader
 from model_manager.memory import MemoryPlan, is_shared, plan_job, tighter
 from model_manager.placement import placed
@@ -141,7 +141,7 @@ def prepare(
         notes=(
             *notes,
             *(note for lora in row.loras for note in left_out(lora, pipeline.components)),
-            *notation_notes(texts_of(asked), [lora.name for lora in row.tagged_loras], row.embeddings),
+            *notation_notes(written.texts, [lora.name for lora in row.tagged_loras], row.embeddings),
             *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer),
         ),
     )

@@ -13,7 +13,7 @@ from model_manager.builtin_models import ModelRow
 from model_manager.prompt_notation import words_of
 from model_manager.textual_inversion import mentions, placeholder, with_placeholders
 from settings import DirectorSettings
-from utils import words_for_name
+from settings.user_files import words_for_name
 
 MAX_QUOTED_CHARS = 160
 
@@ -26,6 +26,11 @@ class EncoderPrompts:
     prompt: str
     negative_prompt: str
     frame_prompts: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return all of them."""
+        return (self.prompt, self.negative_prompt, *(self.frame_prompts or ()))
 
 
 def encoder_prompts(written: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> EncoderPrompts:

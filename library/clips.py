@@ -19,7 +19,7 @@ from errors import UserError
 from library.database import Database
 from media.metadata import read_metadata
 from media.video_io import SUFFIXES
-from utils import words_for_name
+from settings.user_files import words_for_name
 
 logger = logging.getLogger(__name__)
 LOCAL = "local"  # the owner on a page that only this machine reaches

@@ -1,5 +1,6 @@
 """Registry of models, as data: a row holds all that the code needs to know about a checkpoint."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from model_manager.checkpoint_formats import format_of_folder
 from model_manager.discovery import numbered
 from model_manager.hub import current_id
 from model_manager.safetensors_header import SUFFIX
-from utils import ROOT, named_in, user_path
+from settings.user_files import named_in
+from utils import ROOT
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
 MODELS_VARIABLE = "T2V_MODELS"
@@ -227,7 +229,7 @@ def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     ``extra``. The operator names Hub ids, folders or files; a path is shown under its last part."""
     named = [*extra, *named_in(MODELS_VARIABLE)]
     rows = {row.name: row for row in BUILT_IN}
-    for source in filter(None, (current_id(str(user_path(part.strip()))) for part in named)):
+    for source in filter(None, (current_id(os.path.expanduser(part.strip())) for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
             rows[name] = _operator_row(name, source)

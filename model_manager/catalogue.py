@@ -28,7 +28,7 @@ from model_manager.prompt_notation import tagged_loras
 from model_manager.safetensors_header import read_shapes
 from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
-from utils import named_in
+from settings.user_files import named_in
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
@@ -66,7 +66,7 @@ class Catalogue:
 
         Raises ModelUnavailable for a name that is not offered.
         """
-        text = "\n".join(texts_of(settings))
+        text = "\n".join(getattr(settings, name, "") for name in TEXTS)
         if settings.lora is not None:
             row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
         tags = {name: scale for name, scale in tagged_loras(text).items() if name in self.loras}
@@ -88,11 +88,6 @@ class Catalogue:
                 f"{setting}: must be empty" + (f" or one of {names}" if offered else ": none is offered")
             )
         return offered[name]
-
-
-def texts_of(settings: GenerationSettings) -> list[str]:
-    """Return the texts of settings that a text encoder reads."""
-    return [getattr(settings, name, "") for name in TEXTS]
 
 
 def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> Catalogue:

@@ -15,7 +15,7 @@ from pathlib import Path
 from errors import ModelUnavailable
 from model_manager.checkpoint_file import describe, is_vae, what_it_is
 from model_manager.safetensors_header import PICKLES, SUFFIX, Shapes, read_shapes
-from utils import user_path
+from settings.user_files import user_path
 
 logger = logging.getLogger(__name__)
 # Names that libraries give to every such file; the folder's name says more.

@@ -1,5 +1,6 @@
 """Names under which models, LoRAs and VAEs are offered, and the settings that choose them by such a name."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from model_manager.catalogue import Catalogue
 from model_manager.discovery import public_name
 from model_manager.hub import current_id
 from settings import GenerationSettings
-from utils import user_path
+from settings.user_files import user_path
 
 AUTO = "auto"
 NAMING_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
@@ -56,7 +57,9 @@ def _offered_name(wanted: str, sources: Mapping[str, str]) -> str | None:
     wanted = current_id(wanted)
     path = str(user_path(wanted).absolute())
     same = [
-        name for name, source in sources.items() if wanted in (name, source) or source in (path, str(user_path(wanted)))
+        name
+        for name, source in sources.items()
+        if wanted in (name, source) or source in (path, os.path.expanduser(wanted))
     ]
     inside = [name for name, source in sources.items() if str(Path(source).parent) == path]
     return same[0] if same else inside[0] if len(inside) == 1 else None

@@ -157,14 +157,12 @@ def test_a_file_without_a_vae_is_one_line_and_one_with_another_purpose_too(model
         with pytest.raises(ModelUnavailable, match=r"no-vae.safetensors has no VAE: choose one for it \(--vae\)"):
             model.generate(settings(model="no-vae.safetensors"))
         model.generate(settings(model="no-vae.safetensors", vae="vae"))
-    with pytest.raises(
-        ModelUnavailable, match="edits.safetensors is an editing checkpoint: use it with --mode pix2pix"
-    ):
+    with pytest.raises(ModelUnavailable, match="is an editing checkpoint: use it with --mode pix2pix"):
         model.generate(settings(model="edits.safetensors"))
     edit = {"prompt": "make it red", "num_inference_steps": 2, "seed": 5, "num_frames": 2}
     source = np.full((2, 64, 64, 3), 90, np.uint8)
     assert model.generate(parse({**edit, "model": "edits.safetensors"}, "pix2pix"), source=source).frames.shape[0] == 2
-    with pytest.raises(ModelUnavailable, match="whole.safetensors is a checkpoint that draws and does not edit"):
+    with pytest.raises(ModelUnavailable, match="is a checkpoint that draws and does not edit"):
         model.generate(parse({**edit, "model": "whole.safetensors"}, "pix2pix"), source=source)
 
 
@@ -204,9 +202,7 @@ def test_a_list_offers_nothing_that_cannot_draw(folder, tmp_path, caplog):
     assert found.vaes == {}
     for line in ("inpaint.safetensors is not a checkpoint", "(9 channels)", "a UNet alone", "a VAE of 16 channels"):
         assert line in caplog.text
-    with pytest.raises(
-        ModelUnavailable, match="ae.safetensors is not a VAE that this program can read: it is a VAE of 16"
-    ):
+    with pytest.raises(ModelUnavailable, match="is not a VAE that this program can read: it is a VAE of 16"):
         sources_of(VAES, str(tmp_path / "models/vae/ae.safetensors"))
 
 

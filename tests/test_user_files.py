@@ -13,8 +13,8 @@ from model_manager.builtin_models import models
 from model_manager.catalogue import Extras, read_catalogue
 from settings import TextToVideoSettings
 from settings.parsing import parse
+from settings.user_files import named_in, words_for_name
 from tests.command_line import assert_refused, use_fake_model, write_lora
-from utils import named_in, words_for_name
 from web.controls import read_values
 
 

@@ -18,7 +18,8 @@ from director.options import add_language_model, language_model
 from media.metadata import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
-from utils import make_writable, reach_this_machine_directly, user_path
+from settings.user_files import user_path
+from utils import make_writable, reach_this_machine_directly
 from web import server
 from web.html import HEADER
 from web.tabs import EXAMPLES, PageContext, PageTab

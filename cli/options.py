@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.parser import mode_parser, settings_parser, with_dashes, with_mode_option
+from cli.parser import mode_parser, parser_of_all_modes, settings_parser, with_dashes, with_mode_option
 from director.director import ChatModel
 from director.options import language_model
 from director.storyboard import frames_of
@@ -24,6 +24,11 @@ from settings.user_files import read_text, user_path
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
 FILES = ("source", "first_frame")  # as in Model.generate
+DEFAULT_CONFIG = Path("config.yaml")  # in the current folder
+NO_PROMPT = (
+    "prompt: is missing: give a sentence, such as 'a red circle on green grass', or a file of settings with --config, "
+    f"or work in a folder with a {DEFAULT_CONFIG}"
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,17 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
     arguments = with_mode_option(with_dashes(arguments))
     first, _ = mode_parser().parse_known_args([argument for argument in arguments if argument != "--help"])
     path = getattr(first, "from")
+    config = first.config or (None if path else _default_config(arguments))
     from_video, lost = restorable(read_video_settings(user_path(path))) if path else ({}, [])
-    from_file = read_config(user_path(first.config)) if first.config else {}
+    from_file = read_config(user_path(config)) if config else {}
     kind = _settings_class(first.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
 
     options = settings_parser(kind).parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if name in kind.model_fields}
     given |= _storyboard_of_file(given)
     values = {**from_file, **given, "mode": kind.mode}
+    if not config and "prompt" not in {**from_video, **values}:
+        raise InvalidSettings(NO_PROMPT)
     in_file = {name: values.pop(name, None) for name in ("output", *FILES)}
     output = user_path(options.output) if options.output is not None else _new_path(in_file["output"])
     files = {name: _existing(name, getattr(options, name) or in_file[name]) for name in FILES}
@@ -83,6 +91,14 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
         chat_model=_chat_model(options, kind),
         notes=tuple(f"not restored: {each}" for each in lost),
     )
+
+
+def _default_config(arguments: Sequence[str]) -> Path | None:
+    """Return the file of settings in the current folder where no option gives a prompt, None otherwise."""
+    if not DEFAULT_CONFIG.is_file():
+        return None
+    options, _ = parser_of_all_modes().parse_known_args([each for each in arguments if each not in ("-h", "--help")])
+    return None if "prompt" in options else DEFAULT_CONFIG
 
 
 def _chat_model(options: argparse.Namespace, kind: type[Settings]) -> ChatModel | None:

@@ -28,14 +28,25 @@ class Parser(argparse.ArgumentParser):
 
 def settings_parser(kind: type[Settings]) -> Parser:
     """Build the parser of all options for one mode."""
+    return _parser_of(kind)
+
+
+def parser_of_all_modes() -> Parser:
+    """Build the parser of the options of every mode, for what must be known before the mode is."""
+    return _parser_of(*SETTINGS_BY_MODE.values())
+
+
+def _parser_of(*kinds: type[Settings]) -> Parser:
     parser = Parser(description="Make a video of what one sentence says.", allow_abbrev=False, add_help=False)
     parser.epilog = f'A mode may stand before the prompt: {DirectorSettings.mode} "a dog runs". '
     parser.epilog += "Several models on the same prompts: compare --help."
-    parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help=_help(kind, "prompt"))
+    parser.add_argument(
+        "prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help=_help(kinds[0], "prompt")
+    )
     _add_files_and_machine(parser)
     group = parser.add_argument_group("settings")
-    for name in kind.model_fields:
-        _add_setting(group, kind, name)
+    for name, declaring in {name: kind for kind in kinds for name in kind.model_fields}.items():
+        _add_setting(group, declaring, name)
     return parser
 
 
@@ -78,7 +89,8 @@ def _add_files_and_machine(parser: Parser) -> None:
     target = f"The video, {' or '.join(SUFFIXES)}; one that is there is replaced. "
     target += f"[default {OUTPUT_FOLDER}/<time>-<seed>.mp4; of a model trained on videos {OUTPUT_FOLDER}/<prompt>.gif]"
     group.add_argument("-o", "--output", metavar="FILE", help=target)
-    config = "Settings in YAML under the names of the options; examples/config.example.yaml has them all."
+    config = "Settings in YAML under the names of the options; the config.yaml that ships has them all. "
+    config += "[default config.yaml in the current folder, where there is neither a prompt nor --from]"
     group.add_argument("--config", type=user_path, metavar="FILE", help=config)
     video = "A video of this program, which is made again from the settings inside it."
     group.add_argument("--from", dest="video", type=user_path, metavar="FILE", help=video)

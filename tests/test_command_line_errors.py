@@ -33,7 +33,11 @@ REFUSED = [
     (["x", "-o", "x.mp4", "--models-root", "missing"], "models root missing: there is no such folder"),
     (["x", "--lora", "\udcff"], "lora: is not valid text"),
     (["x", "--lora-scale", "3"], "lora_scale: must be at most 2"),
-    ([], "prompt: is missing"),
+    (
+        [],
+        "prompt: is missing: give a sentence, such as 'a red circle on green grass', or a file of settings",
+    ),
+    (["--seed", "7"], "or work in a folder with a config.yaml"),
     ([""], "prompt: is empty"),
     (["  "], "prompt: is empty"),
     (["x", "y"], "unrecognized arguments: y"),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -80,9 +81,37 @@ def test_help_tells_every_setting_with_its_unit_bounds_and_default(capsys):
 
 def test_a_file_sets_what_options_do_not(model):
     """The shipped example runs as it is; an option on the command line wins over its line in the file."""
-    config = str(ROOT / "examples/config.example.yaml")
+    config = str(ROOT / "config.yaml")
     assert inference.main(["--config", config, "--num-frames", "3", "-o", "x.mp4"]) == 0
-    assert model.made[0].settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7, num_frames=3)
+    assert model.made[0].settings == TextToVideoSettings(prompt="A lion walking in the jungle", seed=7, num_frames=3)
+
+
+def test_the_bare_command_makes_the_video_of_the_folders_file(model, monkeypatch):
+    """As the original's did. Options alone change that video; a prompt, another file or a video ask for another."""
+    shutil.copy(ROOT / "config.yaml", "config.yaml")
+    assert inference.main([]) == 0
+    assert model.made[0].settings == TextToVideoSettings(prompt="A lion walking in the jungle", seed=7, num_frames=8)
+    assert inference.main(["--num_frames", "3", "-o", "lion.mp4"]) == 0
+    assert model.made[1].settings.num_frames == 3
+    assert inference.main(["a red circle", "-o", "x.mp4"]) == 0
+    Path("my.yaml").write_text("prompt: a blue heart\n")
+    assert inference.main(["--config", "my.yaml", "-o", "y.mp4"]) == 0
+    assert inference.main(["--from", "lion.mp4", "-o", "z.mp4"]) == 0
+    prompts = [made.settings.prompt for made in model.made[2:]]
+    assert prompts == ["a red circle", "a blue heart", "A lion walking in the jungle"]
+    assert model.made[4].settings.num_frames == 3
+
+
+def test_the_folders_file_may_be_of_any_mode(model):
+    """Options that only this mode has are no prompt, even before the mode is known."""
+    Path("config.yaml").write_text(
+        "mode: control\nprompt: a pink star\nsource: clip.mp4\nrandomize_seed: true\nseed: 7\n"
+    )
+    write_video(Path("clip.mp4"), np.zeros((2, 64, 64, 3), np.uint8), 4, {})
+    assert inference.main(["--control", "depth", "--conditioning-scale", "0.5"]) == 0
+    settings = model.made[0].settings
+    assert (settings.mode, settings.control, settings.conditioning_scale) == ("control", "depth", 0.5)
+    assert settings.seed != 7
 
 
 def test_a_file_may_ask_for_a_random_seed_and_a_place(model):

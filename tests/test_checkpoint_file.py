@@ -14,8 +14,7 @@ from model_manager import checkpoint_file
 from model_manager.builtin_models import ModelRow, models
 from model_manager.catalogue import Extras, read_catalogue
 from model_manager.checkpoint_file import SD1, SD2, XL, CheckpointFile, describe, what_it_is
-from model_manager.discovery import VAES, sources_of
-from model_manager.hub import MOVED, current_id
+from model_manager.discovery import MOVED, VAES, current_id, sources_of
 from model_manager.loader import load_components
 from pipelines.text_to_video import TextToVideoPipeline
 from settings.parsing import parse

@@ -15,7 +15,7 @@ from gradio.components import Component
 
 from errors import InvalidSettings
 from model import Progress
-from model_manager.hub import current_id
+from model_manager.discovery import current_id
 from model_manager.offered_names import NAMING_SETTINGS
 from settings import GenerationSettings, Settings
 from settings.parsing import parse, read_mapping, restorable

@@ -16,7 +16,7 @@ from director.storyboard import frames_of
 from errors import InvalidSettings, InvalidVideo
 from media.metadata import read_metadata
 from model_manager.catalogue import Extras
-from model_manager.offered_names import NAMING_SETTINGS, sources_to_offer
+from model_manager.offered_names import FILE_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
 from settings.parsing import parse, read_mapping, restorable
@@ -43,7 +43,7 @@ class Offer:
         """Return the offer of sources by key, as from ``take_sources``, and of what settings choose."""
         more = {key: list(named) for key, named in sources.items()}
         for choice in choices:
-            for setting in NAMING_SETTINGS:
+            for setting in FILE_SETTINGS:
                 more[f"{setting}s"] += sources_to_offer(setting, choice.get(setting))
         return cls(tuple(more["models"]), as_extras(more))
 

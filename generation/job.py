@@ -22,6 +22,8 @@ from generation.prompts import (
     encoder_prompts,
     frame_prompts,
     prompt_notes,
+    style_notes,
+    styled,
 )
 from generation.request import Clip, GenerationRequest, PreparedJob
 from generation.schedulers import build_scheduler
@@ -126,7 +128,7 @@ def prepare(
             raise InvalidSettings(f"first_frame: {row.label} was trained on videos and begins by itself")
         first_frame = fit_picture(read_first_frame(request.first_frame), *size)
     own_prompts = frame_prompts([getattr(settings, name) for name in mode.storyboard], settings.num_frames)
-    written = EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts)
+    written = styled(EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts), row.style)
     prompts = encoder_prompts(written, row, tokenizer=pipeline.tokenizer)
     return PreparedJob(
         request=request,
@@ -142,6 +144,7 @@ def prepare(
             *notes,
             *(note for lora in row.loras for note in left_out(lora, pipeline.components)),
             *notation_notes(written.texts, [lora.name for lora in row.tagged_loras], row.embeddings),
+            *style_notes(written, row.style),
             *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer),
         ),
     )
@@ -211,7 +214,7 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
         previews[vae], plan = retried(fit, plan, tighten)
     frames, plan = retried(draw, plan, tighten)
     settings = job.settings.model_copy(update={"chunk_size": plan.chunk_size})
-    return Clip(frames, settings, time.monotonic() - started, tuple(notes), job.video)
+    return Clip(frames, settings, time.monotonic() - started, tuple(notes), job.video, job.row.style)
 
 
 def retried(

@@ -1,5 +1,5 @@
-"""Texts of a job: a prompt for each frame, and what the text encoders get, with trigger words and placeholders for
-learned words. Only what the user wrote is recorded; the rest is made of it again for every job.
+"""Texts of a job: a prompt for each frame, and what the text encoders get, with the words of a style, trigger words and
+placeholders for learned words. Settings hold only what the user wrote; the rest is made of it again for every job.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,7 @@ from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
 from model_manager.builtin_models import ModelRow
 from model_manager.prompt_notation import words_of
+from model_manager.styles import Style
 from model_manager.textual_inversion import mentions, placeholder, with_placeholders
 from settings import DirectorSettings
 from settings.user_files import words_for_name
@@ -33,8 +34,31 @@ class EncoderPrompts:
         return (self.prompt, self.negative_prompt, *(self.frame_prompts or ()))
 
 
+def styled(written: EncoderPrompts, style: Style | None) -> EncoderPrompts:
+    """Return the prompts with the words of a style, each frame's as well; without one as they are."""
+    if style is None:
+        return written
+    frames = written.frame_prompts
+    return EncoderPrompts(
+        style.around(written.prompt),
+        style.against(written.negative_prompt),
+        None if frames is None else tuple(style.around(prompt) if prompt else "" for prompt in frames),
+    )
+
+
+def style_notes(prompts: EncoderPrompts, style: Style | None) -> Iterator[str]:
+    """Yield a remark with the full texts that a style made of what the user wrote, of frame prompts the first."""
+    if style is None:
+        return
+    label, text = "the prompt is", prompts.prompt
+    if prompts.frame_prompts is not None:
+        label, text = "the prompts of the frames begin with", next(filter(None, prompts.frame_prompts), "")
+    against = f', the negative prompt "{prompts.negative_prompt}"' if prompts.negative_prompt else ""
+    yield f'With the style {style.name} {label} "{text}"{against}.'
+
+
 def encoder_prompts(written: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> EncoderPrompts:
-    """Add a row's trigger words to prompts as the user wrote them, and put placeholders, as far as ``tokenizer`` knows
+    """Add a row's trigger words to prompts, and put placeholders, as far as ``tokenizer`` knows
     them, in place of learned words."""
     tokens = tokenizer.get_added_vocab()
 

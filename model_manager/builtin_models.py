@@ -9,6 +9,7 @@ from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
 from model_manager.discovery import current_id, numbered
 from model_manager.safetensors_header import SUFFIX
+from model_manager.styles import Style
 from settings.user_files import named_in
 from utils import ROOT
 
@@ -57,6 +58,7 @@ class ModelRow:
     vae: str | None = None  # takes the place of its own
     lora: Lora | None = None  # that is chosen
     tagged_loras: tuple[Lora, ...] = ()  # that prompts name by <lora:name:scale>
+    style: Style | None = None
     # Learned words (textual inversion, Gal et al. 2022, arXiv 2208.01618), and where they come from.
     embeddings: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Names under which models, LoRAs and VAEs are offered, and the settings that choose them by such a name."""
+"""Names under which models, LoRAs, VAEs and styles are offered, and the settings that choose them by such a name."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from settings import GenerationSettings
 from settings.user_files import user_path
 
 AUTO = "auto"
-NAMING_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
+FILE_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
+NAMING_SETTINGS = {**FILE_SETTINGS, "style": "style"}
 
 
 def sources_to_offer(setting: str, value: object) -> list[str]:
@@ -24,7 +25,7 @@ def sources_to_offer(setting: str, value: object) -> list[str]:
 
 
 def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> GenerationSettings:
-    """Return the settings with models, LoRAs and VAEs under the names they are offered by, for a path its last part.
+    """Return the settings with all that they choose under the names it is offered by, for a path its last part.
 
     A video may have come from anywhere, so what it asks for is not loaded unless the operator has named it; raises
     ModelUnavailable.
@@ -46,7 +47,7 @@ def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> Ge
 def without_folders(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     """Return the settings for others to read: models, LoRAs and VAEs as in ``with_offered_names``, and the last part of
     a path that is not offered."""
-    texts = {name: value for name in NAMING_SETTINGS if isinstance(value := settings.get(name), str)}
+    texts = {name: value for name in FILE_SETTINGS if isinstance(value := settings.get(name), str)}
     shown = {name: _offered_name(value, catalogue.offered(name)) or public_name(value) for name, value in texts.items()}
     return {**settings, **shown}
 

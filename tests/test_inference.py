@@ -49,7 +49,7 @@ def test_every_setting_is_an_option(model):
     options += "--num-inference-steps 50 --guidance_scale 7 --motion-field-strength-x -3.5 --no-motion_field "
     options += "--motion_field_strength_y=-1 --motion-window 600,700 --chunk-size 4 --no-cross-frame-attention "
     options += "--lora a/style --lora-scale 0.5 --vae a/soft --anchor-period 4 --match-filter 0.1 "
-    options += "--attention-blocks decoder"
+    options += "--attention-blocks decoder --style anime"
     texts = ["--scheduler", "dpm++ 2m karras", "--prompt=a_b --c_d=e", "--storyboard", "a -> b"]
     assert inference.main([*options.split(), *texts, "-o", "x.gif"]) == 0
     settings = model.made[0].settings
@@ -58,7 +58,7 @@ def test_every_setting_is_an_option(model):
         height=72, num_inference_steps=50, guidance_scale=7, scheduler="dpm++ 2m karras", chunk_size=4,
         motion_field_strength_x=-3.5, motion_field_strength_y=-1, motion_window=(600, 700),
         cross_frame_attention=False, motion_field=False, lora="style", lora_scale=0.5, vae="soft",
-        anchor_period=4, match_filter=0.1, attention_blocks="decoder", storyboard="a -> b",
+        anchor_period=4, match_filter=0.1, attention_blocks="decoder", storyboard="a -> b", style="anime",
     )  # fmt: skip
     left_at_default = [name for name, value in TextToVideoSettings(prompt="x") if getattr(settings, name) == value]
     assert left_at_default == ["anchors"]  # only the first frame can rotate

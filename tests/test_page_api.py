@@ -29,7 +29,7 @@ NAN, INFINITY = float("nan"), float("inf")
 ORDINARY = {
     # Of a page whose operator offers LoRAs and VAEs; what is empty is sent as "".
     **{name: field.get_default() for name, field in TextToVideoSettings.model_fields.items()},
-    **{"lora": "", "vae": ""},
+    **{"lora": "", "vae": "", "style": ""},
     **{"prompt": "a red circle on green grass", "seed": 7, "format": "mp4", "first_frame": None},
 }
 

@@ -15,6 +15,7 @@ NAN, INFINITY = float("nan"), float("inf")
 EVERYTHING = {
     "prompt": 'a "red" circle: on green grass # 🎬\nsecond line',
     "negative_prompt": "grüne {0} $(id)",
+    "style": "anime",
     "model": "toyworld",
     "lora": "style",
     "lora_scale": 0.5,

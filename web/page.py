@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import gradio as gr
 
@@ -20,6 +19,8 @@ from library.service import Library, open_library
 from media.metadata import read_metadata
 from model import Model
 from model_manager.options import add_extras, read_extras
+from settings.user_files import user_path
+from utils import reach_this_machine_directly
 from web import server
 from web.context import PageContext, PageTab
 from web.html import HEADER, status_html
@@ -85,6 +86,8 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
     server.logger.setLevel(logging.INFO)
     options = parser().parse_args(_given_arguments() if arguments is None else arguments)
     with server.exit_on_user_error():
+        reach_this_machine_directly()
+        server.check_temporary_folder()
         address = server.Address(options.host, options.port, options.share, options.auth)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
@@ -136,8 +139,8 @@ def parser() -> argparse.ArgumentParser:
     add_engines(parser)
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
-    parser.add_argument("--data-dir", type=Path, help="folder of clips and jobs; the platform's own if left out")
-    parser.add_argument("--output-dir", type=Path, help="another folder for finished clips than the data folder's")
+    parser.add_argument("--data-dir", type=user_path, help="folder of clips and jobs; the platform's own if left out")
+    parser.add_argument("--output-dir", type=user_path, help="another folder for finished clips than the data folder's")
     parser.add_argument("--keep-days", type=float, help="delete clips that are older; all are kept where left out")
     parser.add_argument("--keep-gb", type=float, help="delete the oldest clips beyond this size")
     parser.add_argument(

@@ -85,7 +85,7 @@ class GenerationJobs:
 
 
 def read_settings(upload: object, read_metadata: ReadMetadata) -> tuple[dict[str, Any], Path]:
-    """Return the plain settings inside an uploaded video, and its path; one without any is deleted, with a UserError."""
+    """Return the plain settings inside an uploaded video, and its path; one without is deleted, with a UserError."""
     path = uploaded("video", upload)
     if path is None:
         raise InvalidSettings("choose a video that this program made")

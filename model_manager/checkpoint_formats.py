@@ -13,6 +13,7 @@ from typing import Any
 from errors import ModelUnavailable
 from model_manager.checkpoint_file import XL, CheckpointFile, read_facts
 from model_manager.safetensors_header import SUFFIX
+from settings.user_files import read_text
 from utils import local_or_hub
 
 INDEX = "model_index.json"
@@ -73,7 +74,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_INDEX_BYTES:
         raise ValueError(f"{INDEX} is no index: it is too large")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(read_text(path))
     except RecursionError:
         raise ValueError(f"{INDEX} is nested too deep") from None
     return _checked(index)

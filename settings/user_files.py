@@ -22,14 +22,15 @@ def words_for_name(text: str) -> str:
     return name.strip("-")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, errors: str = "strict") -> str:
     """Read a text file as any editor writes it: UTF-8, or UTF-16 with its byte order mark; lines of any system.
 
-    Raises OSError, and UnicodeDecodeError (a ValueError) for other bytes.
+    Raises OSError, and UnicodeDecodeError (a ValueError) for other bytes, unless ``errors`` says what becomes of them,
+    as in ``bytes.decode``.
     """
     content = path.read_bytes()
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "\n".join(content.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n").split("\r"))
+    return "\n".join(content.decode("utf-16" if is_utf16 else "utf-8-sig", errors).replace("\r\n", "\n").split("\r"))
 
 
 def named_in(variable: str) -> list[str]:

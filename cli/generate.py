@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.options import CommandLineRequest
 from cli.parser import OUTPUT_FOLDER
@@ -20,6 +21,9 @@ from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import with_offered_names
 from settings import GenerationSettings, is_directed
 from utils import make_writable
+
+if TYPE_CHECKING:
+    from model import Clip
 
 
 def generate_video(request: CommandLineRequest) -> None:
@@ -41,13 +45,30 @@ def generate_video(request: CommandLineRequest) -> None:
             raise Cancelled
     facts = clip.settings.to_dict()
     path = request.output or _default_path(facts, model.rows)
+    _save(clip, path)
+    for note in (*request.notes, *clip.notes):
+        write_remark(f"note: {note}")
+    write_result(f"{one_line(str(path))}  seed {facts['seed']}  {clip.seconds:.1f} s")
+
+
+def _save(clip: Clip, path: Path) -> None:
+    """Write a finished clip; where that fails it is kept in a temporary folder, which the UserError then names."""
     try:
         clip.save(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    for note in clip.notes:
-        write_remark(f"note: {note}")
-    write_result(f"{one_line(str(path))}  seed {facts['seed']}  {clip.seconds:.1f} s")
+        kept = _kept_elsewhere(clip, path.name)
+        where = "" if kept is None else f"; the video is kept as {kept}"
+        raise UserError(f"cannot write {path}: {error.strerror or error}{where}") from None
+
+
+def _kept_elsewhere(clip: Clip, name: str) -> Path | None:
+    """Write a clip into a temporary folder; None where there is no room either."""
+    folder = Path(tempfile.mkdtemp(prefix="text2video-"))
+    try:
+        return clip.save(folder / name)
+    except OSError:
+        folder.rmdir()
+        return None
 
 
 def _with_storyboard(settings: GenerationSettings, chat_model: ChatModel | None) -> GenerationSettings:

@@ -22,6 +22,8 @@ from generation.prompts import (
     encoder_prompts,
     frame_prompts,
     prompt_notes,
+    style_notes,
+    styled,
 )
 from generation.request import Clip, GenerationRequest, PreparedJob
 from generation.schedulers import build_scheduler
@@ -32,12 +34,14 @@ from generation.sources import (
     read_first_frame,
     read_source,
 )
+from model_manager.adapters import left_out
 from model_manager.admission import admit
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Catalogue
 from model_manager.loader import Loader
 from model_manager.memory import MemoryPlan, is_shared, plan_job, tighter
 from model_manager.placement import placed
+from model_manager.prompt_notation import notation_notes
 from utils import memory_errors
 
 logger = logging.getLogger(__name__)
@@ -126,7 +130,7 @@ def prepare(
             raise InvalidSettings(f"first_frame: {row.label} was trained on videos and begins by itself")
         first_frame = fit_picture(read_first_frame(request.first_frame), *size)
     own_prompts = frame_prompts([getattr(settings, name) for name in mode.storyboard], settings.num_frames)
-    written = EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts)
+    written = styled(EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts), row.style)
     prompts = encoder_prompts(written, row, tokenizer=pipeline.tokenizer)
     return PreparedJob(
         request=request,
@@ -138,7 +142,13 @@ def prepare(
         one_batch=pipeline.draws_together or settings.anchors == "all",
         video=video,
         first_frame=first_frame,
-        notes=(*notes, *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer)),
+        notes=(
+            *notes,
+            *(note for lora in row.loras for note in left_out(lora, pipeline.components)),
+            *notation_notes(written.texts, [lora.name for lora in row.tagged_loras], row.embeddings),
+            *style_notes(written, row.style),
+            *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer),
+        ),
     )
 
 
@@ -195,7 +205,10 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
             pace=resources.paces.setdefault((job.row.name, job.settings.mode, *job.size_px, plan.frugal), Pace()),
         )
         with placed(pipeline, plan, device):
-            frames = pipeline(**call_arguments(job), options=RunOptions(plan.chunk_size, attention, watch=watch))[0]
+            frames = pipeline(
+                **call_arguments(job),
+                options=RunOptions(plan.chunk_size, attention, weighted_prompts=True, watch=watch),
+            )[0]
             if getattr(pipeline.vae, "use_tiling", False) and not plan.tile_vae:
                 notes.append("Memory was short; went on decoding pictures in tiles.")
         watch.end()
@@ -205,7 +218,7 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
         previews[vae], plan = retried(fit, plan, tighten)
     frames, plan = retried(draw, plan, tighten)
     settings = job.settings.model_copy(update={"chunk_size": plan.chunk_size})
-    return Clip(frames, settings, time.monotonic() - started, tuple(notes), job.video)
+    return Clip(frames, settings, time.monotonic() - started, tuple(notes), job.video, job.row.style)
 
 
 def retried(

@@ -14,6 +14,7 @@ from generation.progress import OnStep
 from generation.prompts import EncoderPrompts
 from media import video_io
 from model_manager.builtin_models import ModelRow
+from model_manager.styles import Style
 from settings import GenerationSettings
 from settings.parsing import to_json
 from utils import versions
@@ -58,7 +59,8 @@ class Clip:
     """A finished video.
 
     ``frames`` are uint8 (frames, height, width, 3); ``control``, of the same shape, is what steered it or was edited.
-    ``settings`` make it again: seed, model and sizes are filled in. ``notes`` are remarks for the user.
+    ``settings`` make it again: seed, model and sizes are filled in. ``notes`` are remarks for the user. ``style`` is
+    the one that the settings name, as it was.
     """
 
     frames: np.ndarray
@@ -66,6 +68,7 @@ class Clip:
     seconds: float
     notes: tuple[str, ...] = ()
     control: np.ndarray | None = None
+    style: Style | None = None
 
     @property
     def fps(self) -> int:
@@ -75,6 +78,8 @@ class Clip:
     def save(self, path: str | Path) -> Path:
         """Write an ``.mp4`` or ``.gif`` with settings and versions inside; raises ValueError for other suffixes."""
         metadata = {"settings": to_json(self.settings), "versions": json.dumps(versions())}
+        if self.style is not None:
+            metadata["style"] = json.dumps(self.style.to_dict())
         return video_io.write_video(Path(path), self.frames, self.fps, metadata)
 
     def save_control(self, path: str | Path) -> Path | None:

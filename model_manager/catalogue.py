@@ -1,9 +1,8 @@
-"""Catalogue of models: built-in rows, and the operator's checkpoints, LoRAs, VAEs, embeddings and ControlNets.
+"""Catalogue of models: built-in rows, and the operator's checkpoints, LoRAs, VAEs, embeddings, ControlNets and styles.
 
 A client chooses by name. Names are file names without folders, so that no client learns a path.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +24,13 @@ from model_manager.discovery import (
     sources_in_root,
     sources_of,
 )
+from model_manager.prompt_notation import tagged_loras
 from model_manager.safetensors_header import read_shapes
+from model_manager.styles import VARIABLE as STYLES_VARIABLE
+from model_manager.styles import Style, read_styles, styles_in_root
 from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
+from settings.user_files import named_in
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
@@ -37,37 +40,47 @@ TEXTS = ("prompt", "negative_prompt", "storyboard")  # settings that a text enco
 
 @dataclass(frozen=True)
 class Extras:
-    """Sources that the operator names besides models: LoRAs, VAEs and embeddings (files, folders or Hub ids), and
-    ``roots``, the folders that another program keeps its models in."""
+    """Sources that the operator names besides models: LoRAs, VAEs and embeddings (files, folders or Hub ids),
+    ``roots``, the folders that another program keeps its models in, and files of ``styles``."""
 
     loras: Sequence[str] = ()
     vaes: Sequence[str] = ()
     embeddings: Sequence[str] = ()
     roots: Sequence[str] = ()
+    styles: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything a client may choose from; each maps a name to where it comes from."""
+    """Everything a client may choose from; each maps a name to where it comes from, ``styles`` to the style itself."""
 
     models: Mapping[str, ModelRow]
     loras: Mapping[str, str] = field(default_factory=dict)
     vaes: Mapping[str, str] = field(default_factory=dict)
     embeddings: Mapping[str, str] = field(default_factory=dict)
+    styles: Mapping[str, Style] = field(default_factory=read_styles)
 
     def offered(self, setting: str) -> Mapping[str, str]:
-        """Return the sources by name for the setting ``model``, ``lora`` or ``vae``."""
+        """Return the sources by name for the setting ``model``, ``lora`` or ``vae``; a ``style`` is its own."""
         rows = {name: row.source for name, row in self.models.items()}
-        return {"model": rows, "lora": self.loras, "vae": self.vaes}[setting]
+        styles = {name: name for name in self.styles}
+        return {"model": rows, "lora": self.loras, "vae": self.vaes, "style": styles}[setting]
 
     def with_adapters(self, row: ModelRow, settings: GenerationSettings) -> ModelRow:
-        """Return the row with the LoRA and VAE that the settings choose and the embeddings that the prompts mention.
+        """Return the row with the LoRA, VAE and style of the settings, and the embeddings that the prompts mention.
 
         Raises ModelUnavailable for a name that is not offered.
         """
         text = "\n".join(getattr(settings, name, "") for name in TEXTS)
+        if settings.style is not None:
+            style = self.styles[self._chosen("style", settings.style)]
+            row, text = replace(row, style=style), f"{text}\n{style.prompt}\n{style.negative_prompt}"
         if settings.lora is not None:
             row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
+        tags = {name: scale for name, scale in tagged_loras(text).items() if name in self.loras}
+        if settings.lora in tags:  # the tag says how strongly
+            row = replace(row, lora=None)
+        row = replace(row, tagged_loras=tuple(Lora(name, self.loras[name], scale) for name, scale in tags.items()))
         if settings.vae is not None:
             row = replace(row, vae=self._chosen("vae", settings.vae))
         return replace(
@@ -98,12 +111,14 @@ def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> 
     offered = {kind.noun: _named(kind, given, roots) for kind, given in (
         (LORAS, extras.loras), (VAES, extras.vaes), (EMBEDDINGS, extras.embeddings)
     )}  # fmt: skip
-    return Catalogue(rows, offered[LORAS.noun], offered[VAES.noun], offered[EMBEDDINGS.noun])
+    found = [path for root in roots for path in styles_in_root(root)]
+    styles = read_styles([*found, *_listed(extras.styles, STYLES_VARIABLE)])
+    return Catalogue(rows, offered[LORAS.noun], offered[VAES.noun], offered[EMBEDDINGS.noun], styles)
 
 
 def _listed(given: Sequence[str], variable: str) -> list[str]:
     """The given sources, and those of the environment variable, which separates them by commas."""
-    return [part.strip() for part in [*given, *os.environ.get(variable, "").split(",")] if part.strip()]
+    return [part.strip() for part in [*given, *named_in(variable)] if part.strip()]
 
 
 def _named(kind: Kind, given: Sequence[str], roots: Iterable[Path]) -> dict[str, str]:

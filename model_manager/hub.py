@@ -3,8 +3,10 @@
 Everything asks this machine first (``utils.local_or_hub``); only what is not here goes over the network.
 """
 
+from __future__ import annotations
+
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -12,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from errors import ModelUnavailable
 from model_manager.safetensors_header import SUFFIX
-from utils import local_or_hub
+from utils import HUB_ACCESS, local_or_hub
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, ModelMixin
+
+    from model_manager.builtin_models import ModelRow
 
 
 def cached(source: str) -> bool:
@@ -30,9 +34,11 @@ def cached(source: str) -> bool:
 
 
 def reachable(source: str, timeout_s: float = 3.0) -> bool:
-    """Return whether the Hub answers for this id within a few seconds."""
+    """Return whether the Hub answers for this id within a few seconds, and may be asked."""
     from huggingface_hub.constants import ENDPOINT
 
+    if not HUB_ACCESS.allows(source):
+        return False
     try:
         with urllib.request.urlopen(f"{ENDPOINT}/api/models/{source}", timeout=timeout_s) as answer:
             return answer.status == HTTPStatus.OK
@@ -40,8 +46,17 @@ def reachable(source: str, timeout_s: float = 3.0) -> bool:
         return False
 
 
+def without_downloads(rows: Mapping[str, ModelRow]) -> dict[str, ModelRow]:
+    """Return the rows whose checkpoints are on this machine or may be fetched."""
+    return {
+        name: row
+        for name, row in rows.items()
+        if HUB_ACCESS.allows(row.source) or Path(row.source).exists() or cached(row.source)
+    }
+
+
 def from_folder_or_hub(
-    kind: "type[DiffusionPipeline] | type[ModelMixin]",
+    kind: type[DiffusionPipeline] | type[ModelMixin],
     source: str,
     *,
     check: Callable[[Path], None] | None = None,

@@ -1,16 +1,19 @@
-"""Names under which models, LoRAs and VAEs are offered, and the settings that choose them by such a name."""
+"""Names under which models, LoRAs, VAEs and styles are offered, and the settings that choose them by such a name."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from errors import ModelUnavailable
 from model_manager.catalogue import Catalogue
-from model_manager.discovery import public_name
+from model_manager.discovery import current_id, public_name
 from settings import GenerationSettings
+from settings.user_files import user_path
 
 AUTO = "auto"
-NAMING_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
+FILE_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
+NAMING_SETTINGS = {**FILE_SETTINGS, "style": "style"}
 
 
 def sources_to_offer(setting: str, value: object) -> list[str]:
@@ -18,11 +21,11 @@ def sources_to_offer(setting: str, value: object) -> list[str]:
     paths and Hub ids, because a bare name is one that is offered by other means."""
     if not isinstance(value, str) or value in ("", AUTO):
         return []
-    return [value] if setting == "model" or "/" in value or Path(value).expanduser().exists() else []
+    return [value] if setting == "model" or "/" in value or user_path(value).exists() else []
 
 
 def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> GenerationSettings:
-    """Return the settings with models, LoRAs and VAEs under the names they are offered by, for a path its last part.
+    """Return the settings with all that they choose under the names it is offered by, for a path its last part.
 
     A video may have come from anywhere, so what it asks for is not loaded unless the operator has named it; raises
     ModelUnavailable.
@@ -44,14 +47,19 @@ def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> Ge
 def without_folders(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     """Return the settings for others to read: models, LoRAs and VAEs as in ``with_offered_names``, and the last part of
     a path that is not offered."""
-    texts = {name: value for name in NAMING_SETTINGS if isinstance(value := settings.get(name), str)}
+    texts = {name: value for name in FILE_SETTINGS if isinstance(value := settings.get(name), str)}
     shown = {name: _offered_name(value, catalogue.offered(name)) or public_name(value) for name, value in texts.items()}
     return {**settings, **shown}
 
 
 def _offered_name(wanted: str, sources: Mapping[str, str]) -> str | None:
     """Return the name of what is offered under this name, from this source or path, or alone in this folder."""
-    path = str(Path(wanted).expanduser().absolute())
-    same = [name for name, source in sources.items() if wanted in (name, source) or source == path]
+    wanted = current_id(wanted)
+    path = str(user_path(wanted).absolute())
+    same = [
+        name
+        for name, source in sources.items()
+        if wanted in (name, source) or source in (path, os.path.expanduser(wanted))
+    ]
     inside = [name for name, source in sources.items() if str(Path(source).parent) == path]
     return same[0] if same else inside[0] if len(inside) == 1 else None

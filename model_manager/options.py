@@ -1,4 +1,5 @@
-"""Command line options for what the operator offers besides models: LoRAs, VAEs, embeddings, folders of other programs.
+"""Command line options for what the operator offers besides models: LoRAs, VAEs, embeddings, folders of other
+programs, styles.
 
 Where a setting chooses one of them (``--lora``), the option that offers more is plural (``--loras``).
 """
@@ -15,6 +16,7 @@ EXTRAS = {
     "vaes": ("--vae", "--vaes", f"a VAE to offer: a diffusers folder, {FILES}"),
     "embeddings": ("--embedding", "--embedding", f"a textual inversion, a word for prompts: {FILES}"),
     "models_root": ("--models-root", "--models-root", "the folder of A1111 or ComfyUI; all in it is offered"),
+    "styles": ("--styles", "--styles", "a file of prompt styles to offer, YAML or CSV, as model_manager/styles.yaml"),
 }
 
 
@@ -34,4 +36,4 @@ def read_extras(options: argparse.Namespace) -> Extras:
 
 def as_extras(sources: Mapping[str, Sequence[str]]) -> Extras:
     """Return the extras of lists of sources by the keys of EXTRAS."""
-    return Extras(sources["loras"], sources["vaes"], sources["embeddings"], sources["models_root"])
+    return Extras(sources["loras"], sources["vaes"], sources["embeddings"], sources["models_root"], sources["styles"])

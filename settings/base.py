@@ -51,6 +51,14 @@ class GenerationSettings(Settings):
         description="What it should not show. Has no effect with guidance off.",
         json_schema_extra=shown(advanced=True),
     )
+    style: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        title="Style",
+        description="Words around the prompt and in the negative prompt, by the name of a list.",
+        json_schema_extra=shown(advanced=True),
+    )
     model: str = Field(
         "auto",
         min_length=1,
@@ -186,7 +194,7 @@ class GenerationSettings(Settings):
             raise ValueError("is empty: write a sentence, for example 'a red circle on green grass'")
         return text
 
-    @field_validator("prompt", "negative_prompt", "model", "lora", "vae", "storyboard", check_fields=False)
+    @field_validator("prompt", "negative_prompt", "style", "model", "lora", "vae", "storyboard", check_fields=False)
     @classmethod
     def _printable(cls, text: str | None) -> str | None:
         check_printable(text or "")

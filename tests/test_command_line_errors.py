@@ -33,7 +33,11 @@ REFUSED = [
     (["x", "-o", "x.mp4", "--models-root", "missing"], "models root missing: there is no such folder"),
     (["x", "--lora", "\udcff"], "lora: is not valid text"),
     (["x", "--lora-scale", "3"], "lora_scale: must be at most 2"),
-    ([], "prompt: is missing"),
+    (
+        [],
+        "prompt: is missing: give a sentence, such as 'a red circle on green grass', or a file of settings",
+    ),
+    (["--seed", "7"], "or work in a folder with a config.yaml"),
     ([""], "prompt: is empty"),
     (["  "], "prompt: is empty"),
     (["x", "y"], "unrecognized arguments: y"),
@@ -50,7 +54,7 @@ REFUSED = [
     (["x", "--num-inference-steps", "inf"], "num_inference_steps: must be"),
     (["x", "--num-inference-steps", "many"], "num_inference_steps: must be a whole number, not 'many'"),
     (["x", "--guidance-scale", "nan"], "guidance_scale: must be a finite number"),
-    (["x", "--guidance-scale", "1,2"], "guidance_scale: must be a number"),
+    (["x", "--guidance-scale", "1,2,3"], "guidance_scale: must be a number"),
     (["x", "--width", "513"], "width: must be a multiple of 8"),
     (["x", "--width", "1" + "0" * 30], "width: must be at most 2048"),
     (["x", "--num-frames", "1024", "--width", "2048", "--height", "2048"], "too much at once"),
@@ -133,6 +137,16 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr("media.video_io.os.replace", raiser(OSError(28, "No space left on device")))
     assert_refused(capsys, ["x", "-o", "x.mp4"], "cannot write x.mp4: No space left on device")
     assert os.listdir() == []
+
+
+def test_a_finished_clip_is_kept_elsewhere_where_its_folder_is_gone(model, monkeypatch, capsys, tmp_path):
+    """It went while the clip was made; minutes of work are not lost for that."""
+    folder, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    monkeypatch.setattr(model, "during", staticmethod(lambda cancel: folder.rmdir()))
+    assert_refused(capsys, ["x", "-o", str(folder / "x.mp4")], "x.mp4: No such file or directory; the video is kept as")
+    assert [path.name for path in elsewhere.rglob("*.mp4")] == ["x.mp4"]
 
 
 def test_interrupt_stops_the_job_and_writes_nothing(model, monkeypatch, capsys):

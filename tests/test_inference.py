@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_every_setting_is_an_option(model):
     options += "--num-inference-steps 50 --guidance_scale 7 --motion-field-strength-x -3.5 --no-motion_field "
     options += "--motion_field_strength_y=-1 --motion-window 600,700 --chunk-size 4 --no-cross-frame-attention "
     options += "--lora a/style --lora-scale 0.5 --vae a/soft --anchor-period 4 --match-filter 0.1 "
-    options += "--attention-blocks decoder"
+    options += "--attention-blocks decoder --style anime"
     texts = ["--scheduler", "dpm++ 2m karras", "--prompt=a_b --c_d=e", "--storyboard", "a -> b"]
     assert inference.main([*options.split(), *texts, "-o", "x.gif"]) == 0
     settings = model.made[0].settings
@@ -57,7 +58,7 @@ def test_every_setting_is_an_option(model):
         height=72, num_inference_steps=50, guidance_scale=7, scheduler="dpm++ 2m karras", chunk_size=4,
         motion_field_strength_x=-3.5, motion_field_strength_y=-1, motion_window=(600, 700),
         cross_frame_attention=False, motion_field=False, lora="style", lora_scale=0.5, vae="soft",
-        anchor_period=4, match_filter=0.1, attention_blocks="decoder", storyboard="a -> b",
+        anchor_period=4, match_filter=0.1, attention_blocks="decoder", storyboard="a -> b", style="anime",
     )  # fmt: skip
     left_at_default = [name for name, value in TextToVideoSettings(prompt="x") if getattr(settings, name) == value]
     assert left_at_default == ["anchors"]  # only the first frame can rotate
@@ -80,9 +81,37 @@ def test_help_tells_every_setting_with_its_unit_bounds_and_default(capsys):
 
 def test_a_file_sets_what_options_do_not(model):
     """The shipped example runs as it is; an option on the command line wins over its line in the file."""
-    config = str(ROOT / "examples/config.example.yaml")
+    config = str(ROOT / "config.yaml")
     assert inference.main(["--config", config, "--num-frames", "3", "-o", "x.mp4"]) == 0
-    assert model.made[0].settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7, num_frames=3)
+    assert model.made[0].settings == TextToVideoSettings(prompt="A lion walking in the jungle", seed=7, num_frames=3)
+
+
+def test_the_bare_command_makes_the_video_of_the_folders_file(model, monkeypatch):
+    """As the original's did. Options alone change that video; a prompt, another file or a video ask for another."""
+    shutil.copy(ROOT / "config.yaml", "config.yaml")
+    assert inference.main([]) == 0
+    assert model.made[0].settings == TextToVideoSettings(prompt="A lion walking in the jungle", seed=7, num_frames=8)
+    assert inference.main(["--num_frames", "3", "-o", "lion.mp4"]) == 0
+    assert model.made[1].settings.num_frames == 3
+    assert inference.main(["a red circle", "-o", "x.mp4"]) == 0
+    Path("my.yaml").write_text("prompt: a blue heart\n")
+    assert inference.main(["--config", "my.yaml", "-o", "y.mp4"]) == 0
+    assert inference.main(["--from", "lion.mp4", "-o", "z.mp4"]) == 0
+    prompts = [made.settings.prompt for made in model.made[2:]]
+    assert prompts == ["a red circle", "a blue heart", "A lion walking in the jungle"]
+    assert model.made[4].settings.num_frames == 3
+
+
+def test_the_folders_file_may_be_of_any_mode(model):
+    """Options that only this mode has are no prompt, even before the mode is known."""
+    Path("config.yaml").write_text(
+        "mode: control\nprompt: a pink star\nsource: clip.mp4\nrandomize_seed: true\nseed: 7\n"
+    )
+    write_video(Path("clip.mp4"), np.zeros((2, 64, 64, 3), np.uint8), 4, {})
+    assert inference.main(["--control", "depth", "--conditioning-scale", "0.5"]) == 0
+    settings = model.made[0].settings
+    assert (settings.mode, settings.control, settings.conditioning_scale) == ("control", "depth", 0.5)
+    assert settings.seed != 7
 
 
 def test_a_file_may_ask_for_a_random_seed_and_a_place(model):

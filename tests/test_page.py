@@ -1,39 +1,65 @@
 """The page as its operator starts it: options, port and console; and what it shows is text."""
 
+import asyncio
 import logging
+import signal
 import socket
+import sys
 
-import gradio as gr
 import pytest
-from fakes import FakeModel
+from fakes import FakeModel, started_library
 
 import app
 import app_text_to_video
 from errors import UserError
 from web import server
+from web.context import PageContext
 from web.html import learned_words_html, status_html
-from web.tabs import PageContext, create_demo
+from web.tabs import create_demo
 
 
-def test_the_console_says_where_the_page_is(monkeypatch, caplog):
-    """Although other libraries' remarks at this level are not shown."""
+def test_the_console_says_where_the_page_is_until_somebody_ends_it(monkeypatch, caplog):
+    """Although other libraries' remarks at this level are not shown; Ctrl-C ends it as shells know it."""
     monkeypatch.setattr(server, "start", lambda *given: "http://127.0.0.1:7860/")
-    monkeypatch.setattr(server.signal, "signal", lambda *given: None)
-    monkeypatch.setattr(gr.Blocks, "block_thread", lambda page: None)
-    app.main(["--device", "cpu"])
+    monkeypatch.setattr(server.signal, "signal", lambda number, handle: handle(signal.SIGINT, None))
+    monkeypatch.setattr(server.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as stop:
+        app.main(["--device", "cpu"])
+    assert stop.value.code == 130
     assert caplog.record_tuples == [("web.server", logging.INFO, "open http://127.0.0.1:7860/")]
 
 
-def test_a_taken_port_is_one_clear_line():
+def test_a_taken_port_is_one_clear_line(tmp_path):
     """Starting twice is a user's mistake."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         model = FakeModel()
-        context = PageContext(model.generate, model.rows, model.default, lambda path: {})
+        context = PageContext(started_library(model, tmp_path), model.rows, model.default, lambda path: {})
         page = create_demo(app_text_to_video.TAB, context)
         with pytest.raises(UserError, match="cannot serve on"):
             server.start(page, server.Address(port=taken.getsockname()[1]))
+
+
+@pytest.mark.parametrize("root", ["", "/t2v", "https://example.org/a/t2v/"])
+@pytest.mark.parametrize("stripped", [True, False])
+def test_uploads_alone_may_be_large_under_any_sub_path(monkeypatch, root, stripped):
+    """Whether the proxy keeps the sub-path or strips it; everything else is limited all the same."""
+    monkeypatch.setenv("GRADIO_ROOT_PATH", root)
+    below = "" if stripped else server.urlsplit(root).path.rstrip("/")
+    told = []
+
+    async def send(message):
+        told.append(message.get("status"))
+
+    async def application(scope, receive, send):
+        told.append("let in")
+
+    limit = server.RequestLimit(application)
+    for path in ("/gradio_api/upload", "/upload", "/gradio_api/queue/join", "/gradio_api/upload/more", "/a/upload"):
+        headers = [(b"content-length", b"2000000")]
+        asyncio.run(limit({"type": "http", "path": below + path, "headers": headers, "root_path": ""}, None, send))
+    assert told == ["let in", "let in", 413, None, 413, None, 413, None]
 
 
 def test_messages_are_text_and_not_markup():
@@ -50,7 +76,7 @@ def test_messages_are_text_and_not_markup():
         (["--auth", "nobody"], "user:password"),
         (["--queue-size", "0"], "whole number from 1"),
         (["--engine", "wan3"], "error: --engine wan3: must be one of"),
-        (["--output-dir", "/proc/none"], "--output-dir /proc/none"),
+        (["--keep-days", "old"], "invalid float"),
     ],
 )
 def test_a_mistake_in_the_options_is_one_line_and_exit_code_2(options, words, capsys):

@@ -15,6 +15,7 @@ NAN, INFINITY = float("nan"), float("inf")
 EVERYTHING = {
     "prompt": 'a "red" circle: on green grass # 🎬\nsecond line',
     "negative_prompt": "grüne {0} $(id)",
+    "style": "anime",
     "model": "toyworld",
     "lora": "style",
     "lora_scale": 0.5,
@@ -246,12 +247,12 @@ def test_a_text_runs_nothing(tmp_path, monkeypatch):
 
 
 def test_the_example_file_holds_every_setting_with_its_default():
-    """examples/config.example.yaml is kept by hand, so this is what keeps it true."""
-    values = yaml.safe_load((Path(__file__).parents[1] / "examples/config.example.yaml").read_text("utf-8"))
+    """config.yaml is kept by hand, so this is what keeps it true."""
+    values = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text("utf-8"))
     others = {"randomize_seed", "output", "models", *EXTRAS}
     assert set(values) == {*TextToVideoSettings.model_fields, *others}
     settings = parse({name: value for name, value in values.items() if name not in others})
-    assert settings == TextToVideoSettings(prompt="a red circle on green grass", seed=7)
+    assert settings == TextToVideoSettings(prompt="A lion walking in the jungle", seed=7)
 
 
 def test_a_video_of_a_stranger_cannot_make_a_few_bytes_into_gigabytes():

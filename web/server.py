@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
+import queue
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import gradio as gr
-from gradio.utils import get_space
+from gradio.utils import get_space, get_upload_folder
 
 from comparison.report.page import FRAGMENT_STYLE_SHEET
 from errors import UserError
+from library.visitors import COOKIE, Visitors
+from utils import make_writable, reach_this_machine_directly
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from library.service import Library
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +36,19 @@ MAX_UPLOAD = "100mb"
 UPLOADS = ("/upload", "/gradio_api/upload")
 MAX_REQUEST_BYTES = 1_000_000  # of anything but an upload; Gradio keeps what each session last sent in memory
 REMEMBERED_SESSIONS = 200
+COOKIE_SECONDS = 365 * 86_400
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing is fetched
 STYLE_SHEET = Path(__file__).with_name("style.css")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Host and port of a page, the visitors it is for, and the number of jobs that may wait."""
+    """Host and port of a page, and the visitors it is for."""
 
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     auth: tuple[str, str] | None = None
-    queue_size: int = 20
 
     @property
     def local(self) -> bool:
@@ -56,7 +64,7 @@ class RequestLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 413 if the announced length is too large, and hang up if more comes than was announced."""
-        if scope["type"] != "http" or scope["path"] in UPLOADS:
+        if scope["type"] != "http" or path_below_root(scope) in UPLOADS:
             return await self.app(scope, receive, send)
         if int(dict(scope["headers"]).get(b"content-length", 0)) > MAX_REQUEST_BYTES:
             await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
@@ -72,15 +80,59 @@ class RequestLimit:
         return await self.app(scope, limited, send)
 
 
-def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> str:
-    """Serve the page from a thread and return its URL; raises UserError where the port cannot be had.
+class VisitorCookie:
+    """ASGI middleware that gives a browser without a cookie of this server a new one."""
 
-    ``readable`` are folders whose files anybody may see.
+    def __init__(self, app: ASGIApp, visitors: Visitors):
+        self.app, self.visitors = app, visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the cookie to the answer for a page; scripts cannot read it, and other sites cannot send it."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return await self.app(scope, receive, send)
+        sent = SimpleCookie(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
+        if COOKIE in sent and self.visitors.owner(sent[COOKIE].value) is not None:
+            return await self.app(scope, receive, send)
+        kind = "SameSite=None; Secure" if scope["scheme"] == "https" else "SameSite=Lax"
+        cookie = f"{COOKIE}={self.visitors.new_cookie()}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; {kind}"
+
+        async def with_cookie(message: Message) -> None:
+            headers = message.get("headers", [])
+            is_page = any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
+            if message["type"] == "http.response.start" and is_page:
+                message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode())]}
+            await send(message)
+
+        await self.app(scope, receive, with_cookie)
+
+
+def path_below_root(scope: Scope) -> str:
+    """Return the path of a request as the page knows it, whether a proxy has kept or stripped the sub-path that the
+    page is served under (GRADIO_ROOT_PATH, a path or a whole address)."""
+    path = scope["path"]
+    for root in (urlsplit(os.environ.get("GRADIO_ROOT_PATH", "")).path.rstrip("/"), scope.get("root_path", "")):
+        if root and path.startswith(f"{root}/"):
+            return path.removeprefix(root)
+    return path
+
+
+def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), library: Library | None = None) -> str:
+    """Serve the page from a thread and return its URL; raises UserError where the port cannot be had, or where a proxy
+    that the environment names cannot be used.
+
+
+    ``readable`` are folders whose files anybody may see who knows their names; visitors of a shared ``library`` get a
+    cookie.
     """
+    folders = [*readable, *([] if library is None else [library.folder.clips])]
+    middleware: list[tuple[type, tuple[object, ...], dict[str, object]]] = [(RequestLimit, (), {})]
+    if library is not None and library.shared:
+        middleware.append((VisitorCookie, (library.visitors,), {}))
     if address.share and address.auth is None:
         logger.warning("anybody with the public link can use this machine: add --auth user:password")
+    reach_this_machine_directly(address.host)
     page.delete_cache = (CLEAN_EVERY_SECONDS, KEEP_SECONDS)
-    page.queue(api_open=False, max_size=address.queue_size, default_concurrency_limit=1)
+    page.queue(api_open=False, default_concurrency_limit=1)
     try:
         _, url, public_url = page.launch(
             server_name=address.host,
@@ -94,8 +146,8 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> s
             enable_monitoring=False,
             footer_links=["api"],
             max_file_size=MAX_UPLOAD,
-            allowed_paths=[str(folder) for folder in readable],
-            app_kwargs={"middleware": [(RequestLimit, (), {})]},
+            allowed_paths=[str(folder) for folder in folders],
+            app_kwargs={"middleware": middleware},
             state_session_capacity=REMEMBERED_SESSIONS,
             theme=theme(),
             css_paths=[STYLE_SHEET, FRAGMENT_STYLE_SHEET],
@@ -108,6 +160,13 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> s
     return public_url or url
 
 
+def check_temporary_folder() -> None:
+    """Raise UserError where Gradio cannot keep uploads and results."""
+    folder = Path(get_upload_folder())
+    variable = "GRADIO_TEMP_DIR" if "GRADIO_TEMP_DIR" in os.environ else "TMPDIR"
+    make_writable(folder, f"{variable}: cannot write files in {folder}, where uploads and videos are kept")
+
+
 def theme() -> gr.themes.Base:
     """Return a calm theme of fonts that every system has."""
     return gr.themes.Default(
@@ -118,11 +177,20 @@ def theme() -> gr.themes.Base:
     )
 
 
-def serve(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> None:
-    """Serve the page as ``start`` does, until Ctrl-C or SIGTERM, which both let a running job clean up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logger.info("open %s", start(page, address, readable))
-    page.block_thread()
+def serve(page: gr.Blocks, address: Address, readable: Sequence[Path], library: Library) -> None:
+    """Serve the page until Ctrl-C or SIGTERM, then end the process within seconds: 0, or 130 after Ctrl-C.
+
+    The running job ends within a step and is offered again at the next start. The process is left without waiting for
+    open connections, of which every page that is looked at has one.
+    """
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda number, frame: received.put(number))
+    logger.info("open %s", start(page, address, readable, library))
+    number = received.get()
+    library.close()
+    logging.shutdown()
+    os._exit(128 + number if number == signal.SIGINT else 0)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ ProgramUpdates = AsyncGenerator[tuple[str | None, dict[str, Any]], None]  # a fi
 def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
     """Build the button that starts a job and the one that cancels it."""
     with gr.Row():
-        run = gr.Button(label, variant="primary", scale=3, min_width=120)
+        run = gr.Button(label, variant="primary", scale=3, min_width=120, elem_classes="t2v-run")
         cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
     return run, cancel
 

@@ -2,21 +2,26 @@
 
 import base64
 import html
+import io
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from comparison.report.formatting import duration
 from library.clips import ClipRecord
-from media.pictures import to_jpeg
 from model import Progress
 from model_manager.builtin_models import ModelRow
 
-HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
-<p>Videos from image models, with no video training.</p></div>"""
+HEADER = """<div class="t2v-header"><div><h1>Text2Video-Zero Studio</h1>
+<p>Videos from image models, with no video training.</p></div>
+<div class="t2v-choices"><button id="t2v-notify" type="button">Notify me when a video is done</button>
+<label id="t2v-theme">Theme <select><option>System</option><option>Light</option><option>Dark</option></select></label>
+</div></div>"""
 PLACEHOLDER = '<div class="t2v-stage"><p>The video appears here.</p></div>'  # keeps the page from jumping later
+PREVIEW_MS = 200  # of each frame
 NOTHING_KEPT = "Stopped. Nothing was kept."
 
 
@@ -38,10 +43,9 @@ def hint_html(text: str) -> str:
 def progress_html(progress: Progress, waiting: int = 0) -> str:
     """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left,
     and how many jobs wait behind it."""
-    if progress.step == progress.total:
-        return status_html("Writing the video…", "running", fraction=progress.fraction)
-    parts = [f"Step {progress.step + 1} of {progress.total}"]
-    if progress.frame:
+    decoding = progress.step == progress.total
+    parts = ["Writing the video…" if decoding else f"Step {progress.step + 1} of {progress.total}"]
+    if progress.frame and not decoding:
         parts.append(f"frame {progress.frame} of {progress.frames}")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)} left")
@@ -78,13 +82,12 @@ def finished_html(facts: Mapping[str, Any]) -> str:
 
 
 def preview_html(frames: np.ndarray) -> str:
-    """Return a sheet of frames (n, h, w, 3), uint8, four to a row, inside the page itself: a preview leaves no file."""
-    columns = min(len(frames), 4)
-    blank = np.full_like(frames[:1], 255).repeat(-len(frames) % columns, axis=0)
-    rows = np.concatenate([frames, blank]).reshape(-1, columns, *frames.shape[1:])
-    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
-    data = base64.b64encode(to_jpeg(sheet, quality=90)).decode()
-    return f'<div class="t2v-stage"><img alt="The frames so far" src="data:image/jpeg;base64,{data}"></div>'
+    """Return frames (n, h, w, 3), uint8, as a picture that moves, inside the page itself: a preview leaves no file."""
+    larger = [Image.fromarray(frame).resize((frame.shape[1] * 4, frame.shape[0] * 4)) for frame in frames]
+    data = io.BytesIO()
+    larger[0].save(data, "WEBP", save_all=True, append_images=larger[1:], duration=PREVIEW_MS, loop=0, quality=70)
+    text = base64.b64encode(data.getvalue()).decode()
+    return f'<div class="t2v-stage"><img alt="The video so far" src="data:image/webp;base64,{text}"></div>'
 
 
 def model_html(row: ModelRow, reason: str = "") -> str:

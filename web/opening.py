@@ -18,27 +18,6 @@ from web.watching import owner_of
 
 DROP_ID = "t2v-drop"
 RESTORED = (".mp4", ".gif", ".mov", ".m4v", ".mkv", ".webm")  # what other programs make of our videos as well
-# A clip that is dropped where nothing else takes it goes to the hidden upload; else the browser would leave the page.
-DROP_JS = """() => {
-  if (window.t2vDrops) return;
-  window.t2vDrops = true;
-  const taken = (event) => event.target.closest?.("[data-testid='file-upload'], .upload-container, input[type=file]");
-  const files = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
-  document.addEventListener("dragover", (event) => {
-    if (files(event) && !taken(event)) event.preventDefault();
-  });
-  document.addEventListener("drop", (event) => {
-    if (!files(event) || taken(event)) return;
-    event.preventDefault();
-    const place = document.getElementById("t2v-drop")?.parentElement;
-    const input = place?.querySelector("input[type=file]");
-    if (!input) return;
-    const one = new DataTransfer();
-    one.items.add(event.dataTransfer.files[0]);
-    input.files = one.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  });
-}"""
 
 
 class ClipOpener:
@@ -92,12 +71,12 @@ def connect_opening(context: PageContext) -> None:
         tab.recent.gallery.select(_showing(context, tab), tab.recent.ids, tab.panel.shown, **PAGE_ONLY)
 
 
-def connect_drops(context: PageContext, page: gr.Blocks, status: gr.HTML) -> None:
-    """Let a clip be dropped anywhere on the page; a line about one that cannot be opened goes to ``status``."""
+def connect_drops(context: PageContext, status: gr.HTML) -> None:
+    """Let a clip be dropped anywhere on the page; a line about one that cannot be opened goes to ``status``. The
+    page's script hands the file over."""
     opener = ClipOpener(context)
     dropped = gr.UploadButton("Open a clip", file_types=list(RESTORED), elem_id=DROP_ID, elem_classes="t2v-hidden")
     dropped.upload(_restoring(opener, status), dropped, [status, *opener.changed], preprocess=False, **PAGE_ONLY)
-    page.load(None, None, None, js=DROP_JS, **PAGE_ONLY)
 
 
 def _restoring(opener: ClipOpener, status: gr.HTML) -> Callable[[object], Updates]:

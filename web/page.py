@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import gradio as gr
 
@@ -23,12 +24,14 @@ from settings.user_files import user_path
 from utils import reach_this_machine_directly
 from web import server
 from web.context import PageContext, PageTab
+from web.events import PAGE_ONLY
 from web.html import HEADER, status_html
 from web.job_panel import add_job_panel
 from web.opening import connect_drops, connect_opening
 from web.tabs import EXAMPLES
 
 ABOUT = "The web page: one tab per mode, and the options it is started with."
+SCRIPT = Path(__file__).with_name("page.js")
 OPTIONS_VARIABLE = "T2V_OPTIONS"
 LOCAL_QUEUE, PUBLIC_QUEUE = 1000, 20
 OWNERS_SHARE = 4  # one visitor of a shared page may fill this part of the list
@@ -72,7 +75,8 @@ def create_app(
                     tab.build(context)
         add_job_panel(context, page)
         connect_opening(context)
-        connect_drops(context, page, dropped)
+        connect_drops(context, dropped)
+        page.load(None, None, None, js=SCRIPT.read_text(encoding="utf-8"), **PAGE_ONLY)
     library.worker.start()
     return page
 

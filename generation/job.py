@@ -24,6 +24,7 @@ from generation.prompts import (
     prompt_notes,
     style_notes,
     styled,
+    vocabulary_remark,
 )
 from generation.request import Clip, GenerationRequest, PreparedJob
 from generation.schedulers import build_scheduler
@@ -130,7 +131,8 @@ def prepare(
             raise InvalidSettings(f"first_frame: {row.label} was trained on videos and begins by itself")
         first_frame = fit_picture(read_first_frame(request.first_frame), *size)
     own_prompts = frame_prompts([getattr(settings, name) for name in mode.storyboard], settings.num_frames)
-    written = styled(EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts), row.style)
+    asked_for = EncoderPrompts(settings.prompt, settings.negative_prompt, own_prompts)
+    written = styled(asked_for, row.style)
     prompts = encoder_prompts(written, row, tokenizer=pipeline.tokenizer)
     return PreparedJob(
         request=request,
@@ -144,6 +146,7 @@ def prepare(
         first_frame=first_frame,
         notes=(
             *notes,
+            *filter(None, [vocabulary_remark(row, asked_for)]),
             *(note for lora in row.loras for note in left_out(lora, pipeline.components)),
             *notation_notes(written.texts, [lora.name for lora in row.tagged_loras], row.embeddings),
             *style_notes(written, row.style),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import toyworld.vocabulary
 from director.director import ChatModel, direct
 from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
@@ -17,6 +18,8 @@ from settings import DirectorSettings
 from settings.user_files import words_for_name
 
 MAX_QUOTED_CHARS = 160
+# Of checkpoints that know few words, by the names of their rows: what to say of a prompt.
+REMARKS = dict.fromkeys(("toyworld", "toyworld-edit", "toyworld-video"), toyworld.vocabulary.remark)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,12 @@ def prompt_notes(prompts: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> I
             rest = shortened(_beyond(text, limit, tokenizer))
             read = f"this checkpoint reads the first {limit} and ignores the rest: {rest}"
             yield f"The {label} is {tokens} tokens long; {read}"
+
+
+def vocabulary_remark(row: ModelRow, written: EncoderPrompts) -> str:
+    """Return what a bundled checkpoint does not know of prompts as they were written, or an empty text."""
+    texts = [written.prompt] if written.frame_prompts is None else written.frame_prompts
+    return REMARKS[row.name](words_of(" ".join(texts))) if row.name in REMARKS else ""
 
 
 def _beyond(text: str, limit: int, tokenizer: Any) -> str:

@@ -133,11 +133,17 @@ class Browser:
 
     def job_lines(self, words: str) -> list[str]:
         """The lines of the list of jobs that hold some words; the list is opened if it is closed."""
-        if not self.run("!!document.querySelector('.t2v-jobs')?.offsetWidth"):
-            self.press("Jobs")
-            self.wait(lambda: self.run("!!document.querySelector('.t2v-jobs')?.offsetWidth"))
+        self.wait(self._list_is_open)
         lines = self.run("[...document.querySelectorAll('.t2v-jobs label')].map(one => one.textContent.trim())")
         return [line for line in lines if words in line]
+
+    def _list_is_open(self) -> bool:
+        """Press its title where it is closed; a page that has just come back opens it by itself."""
+        seen = "!!document.querySelector('.t2v-jobs')?.offsetWidth"
+        if not self.run(seen):
+            self.press("Jobs")
+            time.sleep(1)
+        return self.run(seen)
 
     def choose_job(self, words: str) -> None:
         """Choose the job that holds some words."""

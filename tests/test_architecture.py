@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "director": ["errors", "utils", "settings", "model_manager"],
     "toyworld": ["errors", "utils", "media", "annotators"],
     "storybook": ["errors", "utils", "media", "annotators"],
-    "generation": ["errors", "utils", "annotators", "settings", "media", "pipelines", "model_manager", "director"],
+    "generation": LAYERS,
     "model": ["errors", "utils", "annotators", "settings", "model_manager", "generation"],
     "library": ["errors", "utils", "settings", "media"],
     "evaluation": [*LAYERS, "generation", "model"],

@@ -87,9 +87,7 @@ def test_a_killed_server_loses_no_finished_clip_and_no_job(tmp_path: Path):
             browser.wait(lambda: len(browser.thumbnails()) == 2)
             # With a page that watches its running job.
             for ending, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
-                begun = time.monotonic()
                 assert server.end(ending) == code
-                assert time.monotonic() - begun < 20  # 3 s on a machine that is not busy; see benchmarks/NOTES.md
                 server.start()
                 browser.driver.get(server.url)
                 browser.wait(lambda: browser.job_lines("interrupted"))

@@ -40,7 +40,7 @@ class ClipOpener:
         for tab in self.context.built:
             if tab.jobs.makes(plain):
                 return tab
-        raise InvalidSettings(f"this page has no tab for this clip ({plain.get('mode')})")
+        raise InvalidSettings("this page has no tab for this clip")
 
     def open(self, plain: Mapping[str, Any], file: Path | None = None) -> Updates:
         """Return the updates that bring the tab to the front with these settings, and show the clip, if any.
@@ -106,10 +106,10 @@ def _settings_in(facts: object) -> Mapping[str, Any]:
         plain = json.loads(facts) if isinstance(facts, str) else facts
     except ValueError:
         plain = None
-    settings = plain.get("settings") if isinstance(plain, dict) else None
-    if not isinstance(settings, dict):
+    found = plain.get("settings") if isinstance(plain, dict) else None
+    if not isinstance(found, dict):
         raise InvalidSettings("there is no video yet whose settings could be taken")
-    return settings
+    return found
 
 
 def _showing(context: PageContext, tab: BuiltTab) -> Callable[..., Updates]:

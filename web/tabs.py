@@ -1,5 +1,6 @@
 """Tabs of the page: one builder, and as data the differences between one mode's tab and another's."""
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,15 +9,16 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from annotators.controls import CONTROLS, ExampleClip, settings_of_others
+from generation.prompts import EncoderPrompts, vocabulary_remark
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import AUTO
-from settings import ControlSettings, Settings, field_facts
+from settings import MAX_PROMPT_CHARS, ControlSettings, Settings, field_facts
 from utils import ROOT
 from web.context import BuiltTab, PageContext
 from web.controls import Choices, choice_control, clickable_texts, control, item_at, text_control
 from web.events import PAGE_ONLY, Updates, run_buttons
 from web.generate import FORMATS, GenerationJobs
-from web.html import learned_words_html, model_html
+from web.html import hint_html, learned_words_html, model_html
 from web.job_events import JobEvents
 from web.memory import remember
 from web.opening import RESTORED, connect_opening
@@ -111,6 +113,7 @@ def build_tab(tab: Tab, context: PageContext) -> None:
             varying = variation_controls()
             controls |= settings.controls
             controls = {name: controls[name] for name in names}
+            add_remark(models, model, request)
             presets = add_presets(context.library, jobs, controls, panel.status)
 
     files = {"source": request.source, "first_frame": settings.first_frame}
@@ -126,6 +129,22 @@ def build_tab(tab: Tab, context: PageContext) -> None:
     context.built.append(built)
     example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)
     connect_request(tab, request, built=built, context=context, example_chosen=example_chosen)
+
+
+def add_remark(models: "ModelChoice", model: gr.Dropdown, request: "RequestControls") -> None:
+    """Say under the prompt, as somebody types, what a small checkpoint does not know of it."""
+
+    def remark(name: object, prompt: object) -> str:
+        written = EncoderPrompts(prompt[:MAX_PROMPT_CHARS] if isinstance(prompt, str) else "", "")
+        said = vocabulary_remark(models.row(name), written)
+        return hint_html(html.escape(said)) if said else ""
+
+    gr.on(
+        [request.prompt.change, model.change],
+        *(remark, [model, request.prompt], request.remark),
+        trigger_mode="always_last",
+        **PAGE_ONLY,
+    )
 
 
 def connect_request(
@@ -152,6 +171,7 @@ class RequestControls:
     source: gr.Video | None
     clips: gr.Dataset | None
     board: StoryboardPanel | None
+    remark: gr.HTML
 
     def controls(self) -> dict[str, Component]:
         """Return those that are settings, by name."""
@@ -165,11 +185,12 @@ def add_request(tab: Tab, *, with_language_model: bool) -> RequestControls:
         source = gr.Video(label=tab.source, sources=["upload"], include_audio=False, height=220)
         clips = clickable_texts([clip.label for clip in tab.clips], "Example clips")
     prompt = text_control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
+    remark = gr.HTML()
     run, cancel = run_buttons("Generate")
     if tab.storyboard:
         default_frames = field_facts(tab.kind)["num_frames"]["default"]
         board = storyboard_panel(default_frames, with_language_model=with_language_model)
-    return RequestControls(prompt, run, cancel, source, clips, board)
+    return RequestControls(prompt, run, cancel, source, clips, board, remark)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
     with server.exit_on_user_error():
         reach_this_machine_directly()
         server.check_temporary_folder()
-        with own_folder():
+        with own_folder(), HUB_ACCESS.for_a_while():
             _serve(tabs, options)
 
 

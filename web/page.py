@@ -19,16 +19,18 @@ from library.clips import Limits
 from library.service import Library, open_library
 from media.metadata import read_metadata
 from model import Model
+from model_manager.hub import without_downloads
 from model_manager.options import add_extras, read_extras
 from settings.user_files import user_path
-from utils import reach_this_machine_directly
-from web import server
+from utils import HUB_ACCESS, reach_this_machine_directly
+from web import protection, server
 from web.context import PageContext, PageTab
 from web.events import PAGE_ONLY
 from web.html import HEADER, status_html
 from web.job_panel import add_job_panel
 from web.opening import connect_drops, connect_opening
 from web.tabs import EXAMPLES
+from web.temporary_files import own_folder
 
 ABOUT = "The web page: one tab per mode, and the options it is started with."
 SCRIPT = Path(__file__).with_name("page.js")
@@ -92,24 +94,34 @@ def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> Non
     with server.exit_on_user_error():
         reach_this_machine_directly()
         server.check_temporary_folder()
-        address = server.Address(options.host, options.port, options.share, options.auth)
-        engines = pipelines_offered(options.engine, local=address.local)
-        default = (options.model or ["auto"])[0]
-        model = Model(options.model, options.device, default, read_extras(options))
-        shared = not address.local or address.auth is not None
-        queue_size = options.queue_size or (PUBLIC_QUEUE if shared else LOCAL_QUEUE)
-        library = open_library(
-            model.generate,
-            data_dir=options.data_dir,
-            clips_dir=options.output_dir,
-            shared=shared,
-            most_per_owner=max(1, queue_size // OWNERS_SHARE) if shared else queue_size,
-            most_in_all=queue_size,
-            limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
-        )
-        chat_model = language_model(options, from_environment=True)
-        page = create_app(model, tabs=tabs, library=library, chat_model=chat_model, engines=engines)
-        server.serve(page, address, [EXAMPLES], library)
+        with own_folder(), HUB_ACCESS.for_a_while():
+            _serve(tabs, options)
+
+
+def _serve(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
+    """Serve a page of these tabs until it is ended; raises UserError."""
+    address = server.Address(options.host, options.port, options.share, options.auth, options.proxy)
+    engines = pipelines_offered(options.engine, local=address.local)
+    default = (options.model or ["auto"])[0]
+    model = Model(options.model, options.device, default, read_extras(options))
+    if not (address.local or options.downloads):
+        named = {"models": options.model, "engines": engines, "language_model": options.llm_model}
+        HUB_ACCESS.restrict(protection.named_sources(model.catalogue, **named))
+        model.offer(without_downloads(model.rows))
+    shared = not address.local or address.auth is not None
+    queue_size = options.queue_size or (PUBLIC_QUEUE if shared else LOCAL_QUEUE)
+    library = open_library(
+        model.generate,
+        data_dir=options.data_dir,
+        clips_dir=options.output_dir,
+        shared=shared,
+        most_per_owner=max(1, queue_size // OWNERS_SHARE) if shared else queue_size,
+        most_in_all=queue_size,
+        limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
+    )
+    chat_model = language_model(options, from_environment=True)
+    page = create_app(model, tabs=tabs, library=library, chat_model=chat_model, engines=engines)
+    server.serve(page, address, [EXAMPLES], library)
 
 
 def _given_arguments() -> list[str]:
@@ -129,6 +141,13 @@ def parser() -> argparse.ArgumentParser:
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
     parser.add_argument("--host", default=host, help="address to listen on; 0.0.0.0 for every network of this machine")
     parser.add_argument("--port", type=_number(1, 65535), default=port, help="port to listen on")
+    parser.add_argument("--proxy", action="store_true", help="a proxy stands before the page: believe its headers")
+    parser.add_argument(
+        "--downloads",
+        action="store_true",
+        help="let jobs of visitors fetch what is offered from the Hub, as they may where only this machine reaches the "
+        "page; without it they fetch what is named here alone",
+    )
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
     parser.add_argument(
         "--auth", type=_user_and_password, metavar="USER:PASSWORD", help="ask for this user and password"

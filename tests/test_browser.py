@@ -7,11 +7,19 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import axe_core_python
 import pytest
 from browser import DESKTOP, NEEDS_BROWSER, PHONE, Browser, program
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = NEEDS_BROWSER
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
+AXE_RUN = """
+const [standards, done] = [["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], arguments[0]];
+const told = (rule) => `${rule.id}: ${rule.nodes.map((node) => node.target.join(" ")).join("; ")}`;
+axe.run({ runOnly: standards }).then((result) => done(result.violations.map(told)));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,42 @@ def test_a_sentence_becomes_a_video_that_plays(browser: Browser, url: str):
     assert browser.fits()
     assert all(address.startswith((url, "data:", "blob:")) for address in browser.requests())
     assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_everybody_can_read_and_reach_the_page(browser: Browser):
+    """WCAG 2.1 AA by axe-core, light and dark; the Director's table is Gradio's, whose checkboxes have no labels."""
+    browser.driver.execute_script(AXE.read_text(encoding="utf-8"))
+    for tab in ("Text to video", "Edges", "Compare", "History"):
+        browser.open_tab(tab)
+        for theme in ("Light", "Dark"):
+            browser.driver.execute_script("t2vTheme(arguments[0])", theme)
+            assert browser.run("document.body.classList.contains('dark')") == (theme == "Dark")
+            found = browser.driver.execute_async_script(AXE_RUN)
+            assert found == [], (tab, theme)
+
+
+def test_the_result_stays_in_sight_and_the_keyboard_generates(url: str):
+    """On a desktop, however far the settings scroll; Ctrl+Enter is Generate, and the title says how far it is."""
+    browser = Browser(url, DESKTOP)
+    try:
+        browser.write("a red circle on green grass")
+        browser.prompt().send_keys(Keys.CONTROL, Keys.ENTER)
+        browser.wait(lambda: "%" in browser.driver.title)
+        browser.wait(lambda: "seed" in browser.status())
+        browser.run("window.scrollTo(0, document.body.scrollHeight)")
+        place = "arguments[0].getBoundingClientRect().top"
+        browser.wait(lambda: 0 <= browser.run(place, browser.video()) < DESKTOP[1] / 2)
+        browser.wait(lambda: browser.driver.title == "Text2Video-Zero Studio")
+    finally:
+        browser.driver.quit()
+
+
+def test_what_the_small_model_does_not_know_is_said_as_one_types(browser: Browser):
+    """With a sentence that works, before anything is drawn."""
+    browser.write("a lion walking in the jungle")
+    browser.wait(lambda: any("“lion”, “jungle” are not among its words" in line for line in browser.lines()))
+    browser.write("a red circle on green grass")
+    browser.wait(lambda: not any("not among its words" in line for line in browser.lines()))
 
 
 def test_a_mistake_is_said_on_the_page(browser: Browser):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fakes import FakeModel, started_library
+from gradio import networking
 
 import app
 import app_text_to_video
@@ -63,6 +64,16 @@ def test_uploads_alone_may_be_large_under_any_sub_path(monkeypatch, root, stripp
         scope = {"type": "http", "path": below + path, "headers": headers, "root_path": ""}
         asyncio.run(limit({**scope, "method": "POST", "query_string": b""}, None, send))
     assert told == ["let in", "let in", 413, None, 413, None, 413, None]
+
+
+def test_a_busy_machine_may_answer_late(monkeypatch):
+    """Gradio took a page that did not answer within three seconds for one that never will."""
+    answers = iter([False, False, True])
+    monkeypatch.setattr(networking, "url_ok", lambda url: next(answers))
+    with server.patient_start():
+        assert networking.url_ok("http://127.0.0.1:7860/")
+    with pytest.raises(StopIteration):
+        networking.url_ok("http://127.0.0.1:7860/")
 
 
 def test_messages_are_text_and_not_markup():

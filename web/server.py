@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
+from gradio import networking
 from gradio.utils import get_space, get_upload_folder
 
 from comparison.report.page import FRAGMENT_STYLE_SHEET
@@ -37,6 +38,7 @@ CLEAN_EVERY_SECONDS, KEEP_SECONDS = 600, 6 * 3600  # Gradio's copies of videos a
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "100mb"
 REMEMBERED_SESSIONS = 200
+START_TRIES = 20  # of three seconds each
 COOKIE_SECONDS = 365 * 86_400
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing is fetched
 STYLE_SHEET = Path(__file__).with_name("style.css")
@@ -110,24 +112,25 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
     page.delete_cache = (CLEAN_EVERY_SECONDS, KEEP_SECONDS)
     page.queue(api_open=False, default_concurrency_limit=1)
     try:
-        _, url, public_url = page.launch(
-            server_name=address.host,
-            server_port=address.port,
-            share=address.share,
-            auth=address.auth,
-            prevent_thread_lock=True,
-            quiet=True,
-            ssr_mode=False,
-            run_history=False,
-            enable_monitoring=False,
-            footer_links=["api"],
-            max_file_size=MAX_UPLOAD,
-            allowed_paths=[str(folder) for folder in folders],
-            app_kwargs={"middleware": middleware},
-            state_session_capacity=REMEMBERED_SESSIONS,
-            theme=theme(),
-            css_paths=[STYLE_SHEET, FRAGMENT_STYLE_SHEET],
-        )
+        with patient_start():
+            _, url, public_url = page.launch(
+                server_name=address.host,
+                server_port=address.port,
+                share=address.share,
+                auth=address.auth,
+                prevent_thread_lock=True,
+                quiet=True,
+                ssr_mode=False,
+                run_history=False,
+                enable_monitoring=False,
+                footer_links=["api"],
+                max_file_size=MAX_UPLOAD,
+                allowed_paths=[str(folder) for folder in folders],
+                app_kwargs={"middleware": middleware},
+                state_session_capacity=REMEMBERED_SESSIONS,
+                theme=theme(),
+                css_paths=[STYLE_SHEET, FRAGMENT_STYLE_SHEET],
+            )
     except OSError:
         place = f"{address.host}:{address.port}"
         raise UserError(
@@ -135,6 +138,17 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
         ) from None
     close_silent_connections(page.server)
     return public_url or url
+
+
+@contextmanager
+def patient_start() -> Iterator[None]:
+    """Inside, Gradio asks longer whether its page answers: on a busy machine it gave up after three seconds."""
+    asked = networking.url_ok
+    networking.url_ok = lambda url: any(asked(url) for _ in range(START_TRIES))
+    try:
+        yield
+    finally:
+        networking.url_ok = asked
 
 
 def check_temporary_folder() -> None:
@@ -145,12 +159,22 @@ def check_temporary_folder() -> None:
 
 
 def theme() -> gr.themes.Base:
-    """Return a calm theme of fonts that every system has."""
-    return gr.themes.Default(
+    """Return a calm theme of fonts that every system has, its contrasts at least 4.5 to 1 (WCAG 2.1, 1.4.3)."""
+    calm = gr.themes.Default(
         primary_hue="teal",
         neutral_hue="slate",
         font=SYSTEM_FONTS,
         font_mono=("ui-monospace", "Consolas", "monospace"),
+    )
+    return calm.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )
 
 

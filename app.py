@@ -7,11 +7,12 @@ import app_canny
 import app_compare
 import app_depth
 import app_director
+import app_history
 import app_pix2pix
 import app_pose
 import app_text_to_video
 import web.page
-from web.tabs import PageTab
+from web.context import PageTab
 
 TABS: tuple[PageTab, ...] = (
     app_text_to_video.TAB,
@@ -21,6 +22,7 @@ TABS: tuple[PageTab, ...] = (
     app_depth.TAB,
     app_pix2pix.TAB,
     app_compare.TAB,
+    app_history.TAB,
 )
 create_app = partial(web.page.create_app, tabs=TABS)
 

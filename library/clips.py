@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ PICTURES = ".pictures"
 VISITORS = "visitors"
 PROMPT_CHARS = 60
 PAGE_SIZE = 20
+ReadMetadata = Callable[[Path], Mapping[str, str]]
 _WILDCARDS = re.compile(r"[%_\\]")  # of SQL's LIKE
 _TOKEN = re.compile(r"-([0-9a-f]{16})$")
 
@@ -67,18 +68,28 @@ class Limits:
 class ClipIndex:
     """Clips of all owners; every question names the owner, and answers with nothing of others."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
-        self.folder, self.database = folder, database
+    def __init__(self, folder: Path, database: Database, read: ReadMetadata = read_metadata) -> None:
+        """Index the clips of a folder; ``read`` gives the metadata inside a file."""
+        self.folder, self.database, self.read = folder, database, read
         if database.fresh:
             self.rebuild()
 
     def place_for(self, owner: str, prompt: str, seed: int, suffix: str) -> Path:
         """Return the path at which a new clip is to be written, with a new token in its name; its folder exists."""
-        token = secrets.token_hex(8)
-        folder = self.folder if owner == LOCAL else self.folder / VISITORS / owner
-        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        words = "-".join(re.findall(r"[^\W_]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
+        token, folder = secrets.token_hex(8), self.folder_of(owner)
+        words = "-".join(re.findall(r"[a-z0-9]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
         return folder / f"{words}-{seed}-{token}.{suffix}"
+
+    def folder_of(self, owner: str) -> Path:
+        """Return the folder of an owner's files; it exists, and a folder for pictures in it."""
+        folder = self.folder if owner == LOCAL else self.folder / VISITORS / owner
+        self.picture_folder(folder).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @staticmethod
+    def picture_folder(folder: Path) -> Path:
+        """Return the folder of what is shown of the files in a folder."""
+        return folder / PICTURES
 
     def add(self, path: Path) -> ClipRecord:
         """Index a clip that is there; raises InvalidVideo where the file carries no settings of this program."""
@@ -120,6 +131,12 @@ class ClipIndex:
         query = "SELECT DISTINCT model FROM clips WHERE owner = ? ORDER BY model"
         return [row["model"] for row in self.database.rows(query, (owner,))]
 
+    def prompts(self, owner: str, mode: str, most: int = PAGE_SIZE) -> list[str]:
+        """Return the prompts that an owner's clips of a mode were made with, newest first, each once."""
+        query = """SELECT prompt FROM clips WHERE owner = ? AND mode = ? GROUP BY prompt
+            ORDER BY max(created) DESC LIMIT ?"""
+        return [row["prompt"] for row in self.database.rows(query, (owner, mode, most))]
+
     def delete(self, owner: str, clip: str) -> None:
         """Delete a clip, its pictures and its row; raises UserError where the owner has none of this id."""
         record = self.get(owner, clip)
@@ -159,7 +176,7 @@ class ClipIndex:
             yield from (path for path in sorted(folder.glob("*")) if path.suffix in SUFFIXES and path.is_file())
 
     def _record(self, path: Path) -> ClipRecord:
-        settings = json.loads(read_metadata(path)["settings"])
+        settings = json.loads(self.read(path)["settings"])
         stat = path.stat()
         token = _TOKEN.search(path.stem)
         return ClipRecord(

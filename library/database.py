@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE clips (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, file TEXT NOT NULL, created REAL NOT NULL, mode TEXT NOT NULL,
@@ -23,9 +23,22 @@ CREATE TABLE jobs (
     message TEXT NOT NULL, created REAL NOT NULL, started REAL, finished REAL
 ) STRICT;
 CREATE INDEX jobs_by_state ON jobs (state, position);
-CREATE TABLE presets (name TEXT PRIMARY KEY, settings TEXT NOT NULL) STRICT;
+CREATE TABLE presets (
+    owner TEXT NOT NULL, name TEXT NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (owner, name)
+) STRICT;
 CREATE TABLE switches (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+# From each version to the next, by the version it begins with.
+CHANGES = {
+    1: """
+    ALTER TABLE presets RENAME TO presets_1;
+    CREATE TABLE presets (
+        owner TEXT NOT NULL, name TEXT NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (owner, name)
+    ) STRICT;
+    INSERT INTO presets SELECT 'local', name, settings FROM presets_1;
+    DROP TABLE presets_1;
+    """
+}
 
 
 class NewerVersion(Exception):
@@ -97,8 +110,9 @@ def _open(path: Path) -> sqlite3.Connection:
             raise NewerVersion
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
-            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        steps = SCHEMA if version == 0 else "".join(CHANGES[step] for step in range(version, VERSION))
+        if version < VERSION:
+            connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
         if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("its pages do not fit together")
         for table in ("clips", "jobs", "presets", "switches"):

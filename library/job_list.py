@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from errors import UserError
+from errors import Cancelled, UserError
 from library.database import Database
 
 FORGET_AFTER_S = 7 * 86_400  # finished jobs; their clips stay
@@ -90,6 +90,14 @@ class Job:
     finished: float | None
 
 
+class StoppedWithResult(Cancelled):
+    """A job was cancelled, and a part of its ``result`` is there."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
+
+
 class TooManyJobs(UserError):
     """An owner has as many jobs in the list as one may have."""
 
@@ -97,9 +105,17 @@ class TooManyJobs(UserError):
 class JobList:
     """Jobs of all owners; every question names the owner, and answers with nothing of others."""
 
-    def __init__(self, database: Database, folder: Path, most_per_owner: int | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        most_per_owner: int | None = None,
+        most_in_all: int | None = None,
+    ) -> None:
         """Open the list; what ran when the server before stopped is marked as interrupted. ``folder`` holds uploads."""
-        self.database, self.folder, self.most_per_owner = database, folder, most_per_owner
+        self.database, self.folder = database, folder
+        self.most_per_owner, self.most_in_all = most_per_owner, most_in_all
         database.rows("UPDATE jobs SET state = ? WHERE state = ?", (State.INTERRUPTED, State.RUNNING))
         self.forget(time.time() - FORGET_AFTER_S)
 
@@ -138,16 +154,21 @@ class JobList:
 
     def ahead_of(self, job: str) -> list[Job]:
         """Return the jobs of any owner that come before a waiting one, in the order in which they are taken."""
-        order = self._order()
+        order = self.order()
         names = [row.id for row in order]
         return order[: names.index(job)] if job in names else []
+
+    def count_waiting(self, owner: str) -> int:
+        """Return how many jobs of an owner wait."""
+        query = "SELECT count(*) FROM jobs WHERE owner = ? AND state = ?"
+        return int(self.database.rows(query, (owner, State.WAITING))[0][0])
 
     def take_next(self) -> Job | None:
         """Mark the next waiting job as running and return it; None where nothing waits or the list is paused."""
         if self.paused:
             return None
         with self.database.transaction() as connection:
-            waiting = self._order()
+            waiting = self.order()
             if not waiting:
                 return None
             change = "UPDATE jobs SET state = ?, started = ? WHERE id = ? RETURNING *"
@@ -219,8 +240,8 @@ class JobList:
         """Let the list rest after the running job, or go on."""
         self.database.rows("INSERT OR REPLACE INTO switches VALUES ('paused', ?)", ("yes" if paused else "no",))
 
-    def _order(self) -> list[Job]:
-        """Waiting jobs as they are taken: owners in turn, whoever was served longest ago first, each in own order."""
+    def order(self) -> list[Job]:
+        """Return the waiting jobs as they are taken: owners in turn, whoever was served longest ago first."""
         query = """
             SELECT jobs.*, row_number() OVER (PARTITION BY jobs.owner ORDER BY position) AS turn, served.last
             FROM jobs LEFT JOIN (SELECT owner, max(started) AS last FROM jobs GROUP BY owner) AS served USING (owner)
@@ -228,15 +249,15 @@ class JobList:
         return [_from_row(row) for row in self.database.rows(query)]
 
     def _check_room(self, connection: sqlite3.Connection, owner: str, more: int) -> None:
-        if self.most_per_owner is None:
-            return
-        query = "SELECT count(*) FROM jobs WHERE owner = ? AND state IN (?, ?)"
-        present = connection.execute(query, (owner, *OPEN)).fetchone()[0]
-        if present + more > self.most_per_owner:
+        query = "SELECT count(*), coalesce(sum(owner = ?), 0) FROM jobs WHERE state IN (?, ?)"
+        in_all, own = connection.execute(query, (owner, *OPEN)).fetchone()
+        if self.most_per_owner is not None and own + more > self.most_per_owner:
             raise TooManyJobs(
-                f"{more} more would make {present + more} jobs in your list, and {self.most_per_owner} may be there: "
+                f"{more} more would make {own + more} jobs in your list, and {self.most_per_owner} may be there: "
                 "wait, or cancel one"
             )
+        if self.most_in_all is not None and in_all + more > self.most_in_all:
+            raise TooManyJobs("too many jobs are waiting here: try again later")
 
     def _copied(self, job: str, files: Mapping[str, Path]) -> dict[str, str]:
         """Copies of uploads in a folder of the job's own, since the page deletes its own after some hours."""

@@ -25,14 +25,27 @@ STRIP_FRAMES = 6
 class FinishedClip(Protocol):
     """The parts of ``model.Clip`` that are kept."""
 
-    frames: np.ndarray
-    settings: Settings
-    seconds: float
-    notes: tuple[str, ...]
+    @property
+    def frames(self) -> np.ndarray:
+        """Pixels, uint8 (frames, height, width, 3)."""
 
-    def save(self, path: Path) -> Path: ...
+    @property
+    def settings(self) -> Settings:
+        """Settings that make the clip again."""
 
-    def save_control(self, path: Path) -> Path | None: ...
+    @property
+    def seconds(self) -> float:
+        """Time that the clip took."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user."""
+
+    def save(self, path: Path) -> Path:
+        """Write the clip."""
+
+    def save_control(self, path: Path) -> Path | None:
+        """Write the video that steered it, if there is one."""
 
 
 class Recorder:
@@ -46,6 +59,7 @@ class Recorder:
         """Make the clip of a job; raises UserError, Cancelled."""
         clip = self.generate(parse(job.settings), on_step=on_step, cancel=cancel, **job.files)
         facts = {"seconds": round(clip.seconds, 2), "notes": list(clip.notes), "settings": clip.settings.to_dict()}
+        facts["shape"] = list(clip.frames.shape[:3])
         try:
             return self._kept(clip, job, facts)
         except OSError as error:
@@ -60,8 +74,8 @@ class Recorder:
         clip.save(path)
         record = self.clips.add(path)
         write_pictures(clip.frames, record)
-        clip.save_control(record.picture("control"))
-        return Result(path, record.id, facts)
+        control = clip.save_control(record.picture("control"))
+        return Result(path, record.id, {**facts, "control": None if control is None else str(control)})
 
     def _unkept(self, clip: FinishedClip, job: Job, facts: dict[str, Any]) -> Result:
         folder = Path(tempfile.mkdtemp(prefix="clip-", dir=self.temporary))

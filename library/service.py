@@ -1,31 +1,39 @@
 """Everything that a page keeps, opened together and closed together."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from library.clips import LOCAL, ClipIndex, Limits
+from errors import UserError
+from library.clips import LOCAL, ClipIndex, Limits, ReadMetadata
 from library.data_folder import DataFolder, open_data_folder, read_key
 from library.database import Database
-from library.job_list import JobList
+from library.estimates import Estimates
+from library.job_list import Job, JobList, Result
 from library.presets import Presets
 from library.recorder import FinishedClip, Recorder
 from library.visitors import Visitors
 from library.worker import Run, Worker
+from media.metadata import read_metadata
 
 
 @dataclass(frozen=True)
 class Library:
     """Clips, jobs and presets in one data folder, and the worker; ``shared`` where each visitor has their own.
 
-    ``trouble`` is one line for the page where something was lost or does not outlive this process, or empty.
+    ``runs`` are functions that do the jobs, by their kind. ``trouble`` is one line for the page where something was
+    lost or does not outlive this process, or empty.
     """
 
     folder: DataFolder
     database: Database
     clips: ClipIndex
     jobs: JobList
+    estimates: Estimates
     presets: Presets
+    runs: dict[str, Run]
     worker: Worker
     visitors: Visitors
     shared: bool
@@ -63,8 +71,9 @@ def open_library(  # noqa: PLR0913 - an operator's choices
     clips_dir: Path | None = None,
     shared: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    most_jobs: int | None = None,
-    kinds: dict[str, Run] | None = None,
+    most_per_owner: int | None = None,
+    most_in_all: int | None = None,
+    read: ReadMetadata = read_metadata,
 ) -> Library:
     """Open the data folder and begin with the jobs that wait in it.
 
@@ -73,19 +82,26 @@ def open_library(  # noqa: PLR0913 - an operator's choices
         data_dir: the folder; None for the platform's own place.
         clips_dir: a folder of its own for finished clips.
         shared: each visitor has jobs and clips of their own.
-        limits: how much is kept.
-        most_jobs: how many jobs one visitor may have in the list.
-        kinds: what runs jobs of other kinds than ``generate``, by kind.
+        limits: bounds of what is kept.
+        most_per_owner: number of open jobs that one visitor may have in the list.
+        most_in_all: number of open jobs that all together may have.
+        read: gives the metadata inside a clip.
 
     Raises:
         UserError: another server uses the folder.
     """
     folder = open_data_folder(data_dir, clips_dir)
     database = Database(folder.database)
-    clips = ClipIndex(folder.clips, database)
+    clips = ClipIndex(folder.clips, database, read)
     clips.prune(limits)
-    jobs = JobList(database, folder.job_files, most_jobs)
-    runs: dict[str, Run] = {"generate": Recorder(generate, clips, folder.path), **(kinds or {})}
-    worker = Worker(jobs, lambda job, tell, cancel: runs[job.kind](job, tell, cancel))
+    jobs = JobList(database, folder.job_files, most_per_owner=most_per_owner, most_in_all=most_in_all)
+    runs: dict[str, Run] = {"generate": Recorder(generate, clips, folder.path)}
+
+    def run(job: Job, tell: Callable[[Any], None], cancel: threading.Event) -> Result:
+        if job.kind not in runs:
+            raise UserError("this page has no tab for this job")
+        return runs[job.kind](job, tell, cancel)
+
+    worker = Worker(jobs, run)
     presets, visitors = Presets(database), Visitors(read_key(folder))
-    return Library(folder, database, clips, jobs, presets, worker, visitors, shared, limits)
+    return Library(folder, database, clips, jobs, Estimates(database), presets, runs, worker, visitors, shared, limits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from errors import Cancelled, UserError
-from library.job_list import Job, JobList, Result, State
+from library.job_list import Job, JobList, Result, State, StoppedWithResult
 
 logger = logging.getLogger(__name__)
 STOP_WITHIN_S = 3.0
@@ -93,9 +93,12 @@ class Worker:
         def tell(progress: Any) -> None:
             self.running = Running(job, cancel, progress)
 
-        result, message = None, ""
+        result: Result | None = None
+        message = ""
         try:
             result, state = self.run(job, tell, cancel), State.DONE
+        except StoppedWithResult as stop:
+            state, result = (State.INTERRUPTED, None) if self._stopping else (State.CANCELLED, stop.result)
         except Cancelled:
             state = State.INTERRUPTED if self._stopping else State.CANCELLED
         except UserError as error:

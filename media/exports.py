@@ -1,5 +1,6 @@
 """A finished clip in other formats: MP4, GIF, animated WebP, WebM, and its frames as PNG in a ZIP."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def export(clip: Path, kind: str, folder: Path, name: str) -> Path:
     """
     if kind not in EXPORTS:
         raise ValueError(f"kind: one of {', '.join(EXPORTS)}, not {kind!r}")
+    if clip.suffix == f".{kind}":
+        return Path(shutil.copyfile(clip, folder / f"{name}.{kind}"))
     frames, fps = read_frames(clip)
     target = folder / f"{name}.{'zip' if kind == 'png' else kind}"
     if f".{kind}" in SUFFIXES:

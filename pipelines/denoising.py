@@ -111,8 +111,9 @@ class Sampler:
         return self.step_starts[start], self.step_starts[end]
 
     def window_from_end(self, t0: int, t1: int) -> tuple[int, int]:
-        """The motion window likewise, of whole steps counted from the last one, t0 < t1."""
-        return self.step_starts[max(0, len(self.step_starts) - t1 - 1)], self.step_starts[-t0 - 1]
+        """The motion window likewise, of whole steps counted from the last one, t0 < t1; none is before the first."""
+        last = len(self.step_starts) - 1
+        return self.step_starts[max(0, last - t1)], self.step_starts[max(0, last - t0)]
 
     def stop_after(self, steps: int) -> None:
         """Leave out the steps after so many: what is left of the noise stays in the latents."""

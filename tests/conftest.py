@@ -117,6 +117,12 @@ def xl_pipeline(xl_components):
 
 
 @pytest.fixture(autouse=True)
+def own_data_folder(monkeypatch, tmp_path_factory):
+    """No test touches the clips of whoever runs it."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
+
+
+@pytest.fixture(autouse=True)
 def float32(monkeypatch):
     """The same arithmetic on every machine: some processors would choose bfloat16."""
     monkeypatch.setattr("model_manager.loader.choose_dtype", lambda device: torch.float32)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from errors import Cancelled, ModelUnavailable
+from errors import Cancelled, InvalidVideo, ModelUnavailable
+from library.service import Library, open_library
 from model import Clip, Progress
 from model_manager.builtin_models import models
 from model_manager.catalogue import Catalogue
@@ -81,6 +82,22 @@ class FakeClip(Clip):
         return None
 
 
+def read_fake_metadata(path: Path) -> dict[str, str]:
+    """The settings at the beginning of a FakeClip's file, or of one that holds nothing else."""
+    content = path.read_bytes()
+    if not content.startswith(b"{"):
+        raise InvalidVideo("this is not a video of this program")
+    _, end = json.JSONDecoder().raw_decode(content.decode("latin-1"))
+    return {"settings": content[:end].decode()}
+
+
+def started_library(model: "FakeModel", folder: Path, **options: Any) -> Library:
+    """What keeps a FakeModel's clips, at work."""
+    library = open_library(model.generate, data_dir=folder, read=read_fake_metadata, **options)
+    library.worker.start()
+    return library
+
+
 ENDLESS = "a job that ends only when it is cancelled"
 
 
@@ -94,6 +111,7 @@ class FakeModel:
         self.lock = threading.Lock()
         self.loader = SimpleNamespace(device="cpu")
         self.given: dict[str, Any] = {}
+        self.read: dict[str, bytes] = {}  # of those that are files, which may be gone after the job
         self.log: list[tuple[str, str]] = []  # ("start" or "stop", prompt), in the order it happened
 
     def load(self, settings) -> None:
@@ -111,6 +129,7 @@ class FakeModel:
         with self.lock:
             self.log.append(("start", settings.prompt))
             self.given = {"source": source, "first_frame": first_frame}
+            self.read = {name: file.read_bytes() for name, file in self.given.items() if isinstance(file, Path)}
             try:
                 clip = self._paint(settings.resolved().model_copy(update={"model": "toyworld"}), on_step, cancel)
                 return clip if source is None else dataclasses.replace(clip, control=clip.frames)

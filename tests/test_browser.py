@@ -3,153 +3,22 @@
 Chromium plays the H.264 that the program writes, so "the video plays" is asked of the browser and not assumed.
 """
 
-import json
-import os
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import chat_server, free_port
-from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
+from browser import DESKTOP, NEEDS_BROWSER, PHONE, Browser, program
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-ROOT = Path(__file__).parents[1]
-DESKTOP, PHONE = (1280, 900), (390, 844)
-OPTIONS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-    *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-PATIENCE_SECONDS = 120
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``python app.py`` on a free port, until the tests are over."""
-    port, folder = free_port(), tmp_path_factory.mktemp("server")
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "T2V_LLM_MODEL": "small"}
-    with chat_server() as address, (folder / "log").open("w") as log:
-        environment["T2V_LLM_URL"] = address
-        command = [sys.executable, "app.py", "--port", str(port)]
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            url = f"http://127.0.0.1:{port}/"
-            wait_for_answer(url, server, folder / "log")
-            yield url
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def wait_for_answer(url: str, server: subprocess.Popen, log: Path) -> None:
-    """Until the page is there; a server that died says why."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, "the page did not come up"
-            time.sleep(0.1)
-
-
-class Browser:
-    """A tab of Chromium with the page in it, and the few things a person does there."""
-
-    def __init__(self, url: str, size: tuple[int, int]):
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for option in OPTIONS:
-            options.add_argument(option)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-        width, height = self.size = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self.driver.get(url)
-        self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "textarea"))
-
-    def wait(self, condition):
-        """What the condition gives, once it is true."""
-        return WebDriverWait(self.driver, PATIENCE_SECONDS).until(lambda _: condition())
-
-    def run(self, script: str, *arguments):
-        return self.driver.execute_script(f"return {script}", *arguments)
-
-    def fits(self) -> bool:
-        """Whether the page is as wide as the screen; a phone shows a wider one by making all of it smaller."""
-        return self.run("[innerWidth, document.documentElement.scrollWidth <= innerWidth]") == [self.size[0], True]
-
-    def shown(self, by: str, what: str):
-        """The first element of this kind that can be seen: other tabs have the same ones."""
-        return self.wait(lambda: next((one for one in self.driver.find_elements(by, what) if one.is_displayed()), None))
-
-    def prompt(self):
-        return self.shown(By.CSS_SELECTOR, "textarea")
-
-    def write(self, text: str) -> None:
-        self.prompt().clear()
-        self.prompt().send_keys(text)
-
-    def press(self, label: str) -> None:
-        button = self.shown(By.XPATH, f"//button[contains(normalize-space(), '{label}')]")
-        self.run("arguments[0].scrollIntoView({block: 'center'})", button)
-        self.wait(button.is_enabled)
-        button.click()
-
-    def open_tab(self, label: str) -> None:
-        """A narrow screen has the last tabs in a menu."""
-        tabs = self.driver.find_elements(By.XPATH, f"//button[@role='tab'][normalize-space()='{label}']")
-        if not any(tab.is_displayed() for tab in tabs):
-            self.shown(By.CSS_SELECTOR, ".overflow-menu > button").click()
-        self.press(label)
-
-    def status(self) -> str:
-        texts = "[...document.querySelectorAll('.t2v-status')].filter(one => one.offsetWidth).map(one => one.innerText)"
-        return self.run(texts + ".join()")
-
-    def lines(self) -> list[str]:
-        """Every line of text that can be seen; a cell of a table is one."""
-        return [line.strip() for line in self.run("document.body.innerText").splitlines()]
-
-    def change_cell(self, old: str, new: str) -> None:
-        """Write something else into a cell of a table, again where the page has just been moving under the mouse."""
-        where = f"//*[normalize-space(text())='{old}'][not(self::textarea)]"
-
-        def changed() -> bool:
-            if new in self.lines():
-                return True
-            for cell in [one for one in self.driver.find_elements(By.XPATH, where) if one.is_displayed()][:1]:
-                self.run("arguments[0].scrollIntoView({block: 'center'})", cell)
-                ActionChains(self.driver).pause(0.3).double_click(cell).pause(0.3).perform()
-                ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
-                ActionChains(self.driver).send_keys(new, Keys.ENTER).perform()
-            return False
-
-        self.wait(changed)
-
-    def video(self):
-        """The video on the page, once it can play."""
-        shown = "[...document.querySelectorAll('.t2v-result video')].find(v => v.offsetWidth && v.readyState >= 2)"
-        return self.wait(lambda: self.run(shown))
-
-    def requests(self) -> set[str]:
-        """Every address that was asked for since the last time."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    """The address of the page."""
+    with program(tmp_path_factory.mktemp("server")) as running:
+        yield running.url
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])

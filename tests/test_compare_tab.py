@@ -1,6 +1,5 @@
 """The tab of comparisons as a program sees it: a real server, with a model that is quick and false."""
 
-import asyncio
 import json
 import tempfile
 import zipfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from fakes import ENDLESS, FakeModel, eventually, free_port
+from fakes import ENDLESS, FakeModel, eventually, free_port, started_library
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -18,23 +17,21 @@ import app_compare
 from comparison.engine_specs import ENGINES
 from comparison.options import pipelines_offered
 from comparison.runner import prepare
+from comparison.settings import ComparisonSettings
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
+from library.clips import LOCAL
+from library.job_list import Job, State
+from library.service import Library
 from model_manager.builtin_models import ModelRow, models
+from settings.parsing import validate
 from web import server
-from web.compare import STOPPED, ComparisonHandlers, ComparisonPanel, FinishedComparison
+from web.compare import STOPPED, ComparisonJobs, ComparisonPanel
 from web.compare_tab import engines_offered
-from web.html import NOTHING_KEPT
-from web.tabs import PageContext
+from web.context import PageContext
 
 TWO = ["text2video-zero: toyworld", "direct: toyworld"]
 ASKED = {"prompts": "a red circle\n\n a star ", "engines": TWO, "seed": 7, "num_frames": 4, "fps": 8}
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Path:
-    """The operator's folder."""
-    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +40,17 @@ def model() -> FakeModel:
 
 
 @pytest.fixture(scope="module")
-def client(model, kept) -> Iterator[Client]:
+def library(model, tmp_path_factory) -> Iterator[Library]:
+    """What keeps comparisons."""
+    library = started_library(model, tmp_path_factory.mktemp("data"))
+    yield library
+    assert library.close()
+
+
+@pytest.fixture(scope="module")
+def client(model, library) -> Iterator[Client]:
     """A program that talks to the running tab."""
-    context = PageContext(
-        *(model.generate, model.rows, model.default, lambda path: {}, kept), compare=partial(prepare, model=model)
-    )
+    context = PageContext(*(library, model.rows, model.default, lambda path: {}), compare=partial(prepare, model=model))
     with gr.Blocks() as page:
         app_compare.TAB.build(context)
     client = Client(server.start(page, server.Address(port=free_port())), verbose=False)
@@ -55,13 +58,19 @@ def client(model, kept) -> Iterator[Client]:
     page.close()
 
 
-def comparer() -> ComparisonHandlers:
-    return ComparisonHandlers(engines_offered(models()), lambda settings: settings)
+def comparer() -> ComparisonJobs:
+    return ComparisonJobs(engines_offered(models()))
 
 
-def test_a_report_comes_back(client, kept):
-    """All of it in one file: the page, the clips that it points to, every number as JSON; the same seed for all. The
-    operator who keeps videos keeps it too."""
+def read(values: dict, jobs: ComparisonJobs | None = None) -> ComparisonSettings:
+    """The settings of the job that a client asks for."""
+    (job,) = (jobs or comparer()).read(values)
+    return validate(ComparisonSettings, {name: value for name, value in job.settings.items() if name != "mode"})
+
+
+def test_a_report_comes_back(client, library):
+    """All of it in one file: the page, the clips that it points to, every number as JSON; the same seed for all. It is
+    kept among the clips."""
     archive, facts = client.predict(**ASKED, api_name="/compare")
     with zipfile.ZipFile(archive) as file:
         names = [Path(*Path(name).parts[1:]).as_posix() for name in file.namelist()]
@@ -70,7 +79,7 @@ def test_a_report_comes_back(client, kept):
     clips = [clip["file"] for engine in facts["engines"] for clip in engine["clips"]]
     assert {"report.html", "results.json", *clips} <= set(names)
     assert all(f'href="{clip}"' in page for clip in clips)
-    assert f"{folder}.zip" in [path.name for path in kept.iterdir()]
+    assert f"{folder}.zip" in [path.name for path in library.folder.clips.iterdir()]
     assert [engine["label"] for engine in facts["engines"]] == ["Text2Video-Zero, Toy world", "DirecT2V, Toy world"]
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
     assert facts["seeds"] == [7]
@@ -95,33 +104,29 @@ def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(clien
     assert [len(engine["clips"]) for engine in facts["engines"]] == [2, 2]
 
 
-def test_cancel_on_the_page_keeps_what_was_finished(tmp_path, monkeypatch):
-    """The clips that are there may have taken hours: they are shown with their numbers, and the report can be had, for
-    the operator as well. Of a job without any, nothing."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    (tmp_path / "kept").mkdir()
-    model = FakeModel()
-    comparing = ComparisonHandlers(engines_offered(models()), partial(prepare, model=model), tmp_path / "kept")
-    panel = ComparisonPanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button(), gr.State([]))
+def test_cancel_on_the_page_keeps_what_was_finished(library, client, model):
+    """The clips that are there may have taken hours: they are shown with their numbers, and the report can be had. Of a
+    job without any, nothing."""
+    panel = ComparisonPanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button())
 
-    async def cancelled(prompts: str) -> list[FinishedComparison]:
-        updates = comparing.for_page(panel, **ASKED | {"prompts": prompts})
-        kept = (await anext(updates))[panel.kept]
-        async for _ in updates:
-            if model.log[-1:] == [("start", ENDLESS)]:
-                break
-        await updates.aclose()
-        return kept
+    def cancelled(prompts: str) -> Job:
+        begun = len(model.log)
+        (job,) = library.jobs.add(LOCAL, comparer().read(ASKED | {"prompts": prompts}))
+        library.worker.wake()
+        eventually(lambda: ("start", ENDLESS) in model.log[begun:])
+        library.worker.cancel(LOCAL, job)
+        eventually(lambda: library.jobs.get(LOCAL, job).state == State.CANCELLED)
+        return library.jobs.get(LOCAL, job)
 
-    shown = panel.show_stopped(kept := asyncio.run(cancelled(f"a star\n{ENDLESS}")))
+    job = cancelled(f"a star\n{ENDLESS}")
+    shown = panel.show_result(job.result)
     assert STOPPED in shown[panel.status]
     assert "stopped before it had finished" in shown[panel.status]
     assert "t2v-cmp-clip" in shown[panel.stage]
     assert "Text2Video-Zero" in shown[panel.table]
-    with zipfile.ZipFile(kept[0].archive) as file:
+    with zipfile.ZipFile(job.result.file) as file:
         assert len([name for name in file.namelist() if name.endswith("report.html") or name.endswith(".mp4")]) == 2
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == [kept[0].archive.name]
-    assert NOTHING_KEPT in panel.show_stopped(asyncio.run(cancelled(ENDLESS)))[panel.status]
+    assert cancelled(ENDLESS).result is None
 
 
 def folders_of_comparisons() -> list[Path]:
@@ -194,12 +199,12 @@ def test_the_operator_names_further_engines(tmp_path):
     offered = engines_offered(models(), pipelines_offered(named, local=False))
     assert [key for key in offered if key in ("direct", "ltx-video")] == []
     assert offered["mine"] == ("mine", {"engine": str(tmp_path / "mine")})
-    comparing = ComparisonHandlers(offered, lambda settings: settings)
-    chosen = comparing.read({**ASKED, "engines": ["wan2.1-1.3b", "somebody/video-model", "mine"]}).engines
+    jobs = ComparisonJobs(offered)
+    chosen = read({**ASKED, "engines": ["wan2.1-1.3b", "somebody/video-model", "mine"]}, jobs).engines
     assert [choice.engine for choice in chosen] == named[:3]
     for other in ("ltx-video", "somebody/other", str(tmp_path / "mine")):
         with pytest.raises(InvalidSettings, match="must be a list of engines that are offered"):
-            comparing.read({**ASKED, "engines": [TWO[0], other]})
+            jobs.read({**ASKED, "engines": [TWO[0], other]})
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -229,7 +234,7 @@ def test_a_model_of_the_operator_that_was_trained_on_videos_is_an_engine_of_its_
 
 def test_an_empty_number_is_automatic_and_a_random_seed_is_drawn():
     values = {**ASKED, "width": "", "height": "72", "seed": -1, "clip": True}
-    first, second = (comparer().read(values) for _ in range(2))
+    first, second = (read(values) for _ in range(2))
     assert (first.width, first.height, first.clip) == (None, 72, VIT_B_32)
     assert first.seeds != second.seeds
     assert first.prompts == ("a red circle", "a star")

@@ -16,7 +16,6 @@ from library.clips import LOCAL, ClipIndex, Limits
 from library.data_folder import open_data_folder, read_key
 from library.database import VERSION, Database
 from library.job_list import Job, JobList, NewJob, Result, State, TooManyJobs
-from library.presets import Presets
 from library.recorder import Recorder, with_pictures
 from library.variations import variations
 from library.visitors import Visitors
@@ -337,22 +336,6 @@ def test_variations_say_what_tells_them_apart():
         variations(values, seeds=201)
     with pytest.raises(InvalidSettings, match="no_such is not a setting"):
         variations(values, grid={"no_such": [1]})
-
-
-def test_presets_are_kept_by_name_and_mode(database):
-    """A name taken again holds the newer settings."""
-    presets = Presets(database)
-    presets.keep(" calm ", SETTINGS.to_dict())
-    presets.keep("calm", {**SETTINGS.to_dict(), "seed": 9})
-    assert presets.names("text_to_video") == ["calm"]
-    assert presets.names("pix2pix") == []
-    assert presets.get("calm")["seed"] == 9
-    for name in ("", "x" * 61, "a\nb"):
-        with pytest.raises(InvalidSettings):
-            presets.keep(name, {})
-    presets.delete("calm")
-    with pytest.raises(InvalidSettings, match="none of this name"):
-        presets.get("calm")
 
 
 def test_a_visitor_is_known_by_a_signed_cookie_alone(tmp_path):

@@ -230,7 +230,7 @@ def test_as_it_comes_it_shares_the_page_with_a_new_password(notebook, tmp_path, 
     model.loader = SimpleNamespace(device="cuda")
     monkeypatch.setattr("model.Model", lambda models, default: model)
 
-    def start(page, address, readable):
+    def start(page, address, readable, library):
         page.share_url = "https://example.share"
         opened.append(address)
         return page.share_url

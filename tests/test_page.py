@@ -1,36 +1,40 @@
 """The page as its operator starts it: options, port and console; and what it shows is text."""
 
 import logging
+import signal
 import socket
+import sys
 
-import gradio as gr
 import pytest
-from fakes import FakeModel
+from fakes import FakeModel, started_library
 
 import app
 import app_text_to_video
 from errors import UserError
 from web import server
+from web.context import PageContext
 from web.html import learned_words_html, status_html
-from web.tabs import PageContext, create_demo
+from web.tabs import create_demo
 
 
-def test_the_console_says_where_the_page_is(monkeypatch, caplog):
-    """Although other libraries' remarks at this level are not shown."""
+def test_the_console_says_where_the_page_is_until_somebody_ends_it(monkeypatch, caplog):
+    """Although other libraries' remarks at this level are not shown; Ctrl-C ends it as shells know it."""
     monkeypatch.setattr(server, "start", lambda *given: "http://127.0.0.1:7860/")
-    monkeypatch.setattr(server.signal, "signal", lambda *given: None)
-    monkeypatch.setattr(gr.Blocks, "block_thread", lambda page: None)
-    app.main(["--device", "cpu"])
+    monkeypatch.setattr(server.signal, "signal", lambda number, handle: handle(signal.SIGINT, None))
+    monkeypatch.setattr(server.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as stop:
+        app.main(["--device", "cpu"])
+    assert stop.value.code == 130
     assert caplog.record_tuples == [("web.server", logging.INFO, "open http://127.0.0.1:7860/")]
 
 
-def test_a_taken_port_is_one_clear_line():
+def test_a_taken_port_is_one_clear_line(tmp_path):
     """Starting twice is a user's mistake."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         model = FakeModel()
-        context = PageContext(model.generate, model.rows, model.default, lambda path: {})
+        context = PageContext(started_library(model, tmp_path), model.rows, model.default, lambda path: {})
         page = create_demo(app_text_to_video.TAB, context)
         with pytest.raises(UserError, match="cannot serve on"):
             server.start(page, server.Address(port=taken.getsockname()[1]))
@@ -50,7 +54,7 @@ def test_messages_are_text_and_not_markup():
         (["--auth", "nobody"], "user:password"),
         (["--queue-size", "0"], "whole number from 1"),
         (["--engine", "wan3"], "error: --engine wan3: must be one of"),
-        (["--output-dir", "/proc/none"], "--output-dir /proc/none"),
+        (["--keep-days", "old"], "invalid float"),
     ],
 )
 def test_a_mistake_in_the_options_is_one_line_and_exit_code_2(options, words, capsys):

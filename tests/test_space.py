@@ -78,7 +78,12 @@ def test_the_pins_leave_room_for_what_a_space_adds():
 def served(monkeypatch):
     """What ``app.main`` would have served; loading a checkpoint fails the test."""
     served = []
-    monkeypatch.setattr(server, "serve", lambda page, address, readable: served.append((page, address)))
+
+    def serve(page, address, readable, library):
+        served.append((page, address, library.jobs.most_in_all))
+        assert library.close()
+
+    monkeypatch.setattr(server, "serve", serve)
     monkeypatch.setattr(loader, "load_components", lambda *given: pytest.fail("a checkpoint was loaded at boot"))
     monkeypatch.setattr(sys, "argv", ["app.py"])
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", OPTIONS_VARIABLE):
@@ -92,11 +97,10 @@ def test_a_space_starts_where_it_is_told_to_and_computes_nothing(served, monkeyp
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(OPTIONS_VARIABLE, "--device cpu")
     app.main()
-    ((page, address),) = served
+    ((page, address, _),) = served
     assert (address.host, address.port, address.share) == ("0.0.0.0", 7860, False)
     events = [event for dependency in page.config["dependencies"] for _, event in dependency["targets"]]
     assert "click" in events
-    assert "load" not in events
 
 
 def test_options_come_from_the_environment_where_there_is_no_command_line(served, monkeypatch):
@@ -105,7 +109,7 @@ def test_options_come_from_the_environment_where_there_is_no_command_line(served
     app.main()
     monkeypatch.setattr(sys, "argv", ["app.py", "--queue-size", "7"])
     app.main()
-    assert [(address.queue_size, address.auth) for _, address in served] == [
+    assert [(most_jobs, address.auth) for _, address, most_jobs in served] == [
         (5, ("me", "two words")),
         (7, ("me", "two words")),
     ]

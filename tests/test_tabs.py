@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes import FakeModel, free_port
+from fakes import FakeModel, free_port, started_library
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -17,8 +17,9 @@ import app_text_to_video
 from media.video_io import probe
 from settings import ControlSettings
 from web import server
-from web.generate import GenerationHandlers
-from web.tabs import EXAMPLES, PageContext, Tab, create_demo
+from web.context import PageContext
+from web.generate import GenerationJobs
+from web.tabs import EXAMPLES, Tab, create_demo
 
 TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_pix2pix.TAB)
 
@@ -26,19 +27,21 @@ TABS = (app_text_to_video.TAB, app_canny.TAB, app_depth.TAB, app_pose.TAB, app_p
 class Page:
     """A running tab and its model."""
 
-    def __init__(self, tab: Tab):
+    def __init__(self, tab: Tab, data: Path):
         self.model = FakeModel()
-        context = PageContext(self.model.generate, self.model.rows, self.model.default, lambda path: {})
+        self.library = started_library(self.model, data)
+        context = PageContext(self.library, self.model.rows, self.model.default, lambda path: {})
         self.blocks = create_demo(tab, context)
-        self.url = server.start(self.blocks, server.Address(port=free_port()))
+        self.url = server.start(self.blocks, server.Address(port=free_port()), [self.library.folder.clips])
         self.client = Client(self.url, verbose=False)
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    page = Page(app_canny.TAB)  # takes both, a video and a first frame
+def page(tmp_path_factory) -> Iterator[Page]:
+    page = Page(app_canny.TAB, tmp_path_factory.mktemp("data"))  # takes both, a video and a first frame
     yield page
     page.blocks.close()
+    assert page.library.close()
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def test_a_video_goes_in_and_a_video_comes_out(page, upload):
     assert Path(video).stat().st_size > 0
     assert (facts["settings"]["control"], facts["settings"]["num_frames"]) == ("canny", 3)
     source = page.model.given["source"]
-    assert source.read_bytes() == upload.read_bytes()
+    assert page.model.read["source"] == upload.read_bytes()
     assert source != upload
 
 
@@ -104,11 +107,12 @@ def test_only_an_upload_is_a_file(page, name, attack):
 
 @pytest.mark.parametrize("offered", [(), ("style",)], ids=["nothing offered", "a LoRA and a VAE offered"])
 @pytest.mark.parametrize("tab", TABS, ids=lambda tab: tab.label)
-def test_every_tab_asks_for_exactly_what_its_mode_has(tab, offered):
+def test_every_tab_asks_for_exactly_what_its_mode_has(tab, offered, tmp_path):
     """Each setting is a parameter, fixed by the tab, says nothing here, or has nothing to choose from; defaults are the
     class's."""
     model = FakeModel()
-    context = PageContext(model.generate, model.rows, model.default, lambda path: {}, loras=offered, vaes=offered)
+    library = started_library(model, tmp_path)
+    context = PageContext(library, model.rows, model.default, lambda path: {}, loras=offered, vaes=offered)
     blocks = create_demo(tab, context)
     endpoint = blocks.get_api_info()["named_endpoints"][f"/{tab.endpoint}"]
     asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
@@ -153,8 +157,8 @@ def test_a_controlled_tab_offers_only_models_that_can_be_steered(page):
     assert app_text_to_video.TAB.suits(page.model.rows["stabilityai/stable-diffusion-xl-base-1.0"])
 
 
-def test_a_video_of_another_tab_is_not_restored():
+def test_a_video_of_another_tab_is_another_tabs():
     """Settings for skeletons do not become settings for edges."""
-    handlers = GenerationHandlers(ControlSettings, FakeModel().generate, None, "canny", {"control": "canny"})
-    assert handlers.of_this_tab(ControlSettings(prompt="a fox", control="canny"))
-    assert not handlers.of_this_tab(ControlSettings(prompt="a fox", control="pose"))
+    jobs = GenerationJobs(ControlSettings, "canny", {"control": "canny"})
+    assert jobs.makes(ControlSettings(prompt="a fox", control="canny").to_dict())
+    assert not jobs.makes(ControlSettings(prompt="a fox", control="pose").to_dict())

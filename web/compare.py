@@ -1,15 +1,14 @@
-"""Jobs that compare engines: from what the tab's components hold, or a program sends, to a report."""
+"""Jobs that compare engines: from what the tab's components hold, or a program sends, to a kept report."""
 
+import json
 import secrets
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +24,19 @@ from comparison.results import Results
 from comparison.runner import Comparison, Stage
 from comparison.settings import ComparisonSettings
 from errors import Cancelled, GenerationFailed, InvalidSettings
+from library.clips import ClipIndex, copy_into
+from library.job_list import Job, NewJob, Result, StoppedWithResult
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from settings.parsing import validate
 from web.controls import read_values
-from web.events import ProgramUpdates, Updates, error_line
-from web.html import NOTHING_KEPT, PLACEHOLDER, status_html
-from web.jobs import keep, run_in_thread
+from web.events import Updates
+from web.html import PLACEHOLDER, status_html
 
+KIND = "compare"  # of jobs in the list
 MOST_PROMPTS, FEWEST_ENGINES, MOST_ENGINES = 4, 2, 4  # of one comparison on the page
 STOPPED = "Stopped; what was finished is below"
 # A name of its own for each engine on offer, with its label and the choice as ComparisonSettings takes it.
 OfferedEngines = Mapping[str, tuple[str, Mapping[str, Any]]]
-
-
-@dataclass(frozen=True)
-class FinishedComparison:
-    """A comparison that is finished or was ``stopped``, and an archive of its report and clips, which lives until the
-    next step of the job."""
-
-    results: Results
-    archive: Path
-    seconds: float
-    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,91 +49,50 @@ class ComparisonPanel:
     plots: gr.HTML
     files: gr.File
     cancel: gr.Button
-    kept: gr.State  # a list, in which a job that is cancelled leaves what it had finished
 
     @property
     def shown(self) -> list[Component]:
         """All components that a job changes."""
-        return [self.status, self.stage, self.table, self.plots, self.files, self.cancel, self.kept]
+        return [self.status, self.stage, self.table, self.plots, self.files, self.cancel]
 
-    def show(self, status: str, *, busy: bool = False) -> Updates:
-        """Show a status and no clips (yet)."""
-        empty = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False), self.kept: []}
-        return {self.status: status, self.stage: PLACEHOLDER, self.cancel: gr.Button(interactive=busy), **empty}
+    def show_nothing(self) -> Updates:
+        """Show no clips (yet)."""
+        empty: Updates = {self.table: "", self.plots: "", self.files: gr.File(None, visible=False)}
+        return {self.stage: PLACEHOLDER, self.cancel: gr.Button(interactive=False), **empty}
 
-    def show_stopped(self, kept: Sequence[FinishedComparison]) -> Updates:
-        """Show the clips that were finished before the job was cancelled, if there are any."""
-        return self.show_results(kept[0]) if kept else self.show(status_html(NOTHING_KEPT))
-
-    def keep(self, kept: list[FinishedComparison], done: FinishedComparison) -> None:
-        """Leave a comparison for ``show_stopped``, with its archive among the files that Gradio keeps for a while."""
-        archive = self.files.move_resource_to_block_cache(done.archive)
-        kept.append(replace(done, archive=Path(archive or done.archive)))
-
-    def show_stage(self, stage: Stage, *, with_clips: bool) -> Updates:
+    def show_progress(self, progress: Stage, *, before: object, waiting: int) -> Updates:
         """Show the progress of a comparison, and the clips if there are new ones."""
-        step = "loading" if stage.progress is None else f"step {stage.progress.step} of {stage.progress.total}"
-        where = f"{stage.label} · clip {stage.done + 1} of {stage.total} · {step}"
-        text = "Writing the report…" if stage.done == stage.total else where
-        shown: Updates = {self.status: status_html(text, "running", fraction=stage.fraction)}
-        return shown | ({self.stage: clips_html(stage.results) or PLACEHOLDER} if with_clips else {})
+        step = "loading" if progress.progress is None else f"step {progress.progress.step} of {progress.progress.total}"
+        where = f"{progress.label} · clip {progress.done + 1} of {progress.total} · {step}"
+        text = "Writing the report…" if progress.done == progress.total else where
+        more = f" · {waiting} more in the list" if waiting else ""
+        shown: Updates = {self.status: status_html(text + more, "running", fraction=progress.fraction)}
+        if not isinstance(before, Stage):
+            shown = {**self.show_nothing(), **shown, self.cancel: gr.Button(interactive=True)}
+        elif before.done == progress.done:
+            return shown
+        return shown | {self.stage: clips_html(progress.results) or PLACEHOLDER}
 
-    def show_results(self, done: FinishedComparison) -> Updates:
+    def show_result(self, result: Result) -> Updates:
         """Show clips, table, plots and the report."""
-        results = done.results
-        failed = [f"{engine.label}: {engine.error}" for engine in results.engines if engine.error]
-        text = STOPPED if done.stopped else f"Done in {duration(done.seconds)}"
+        html = json.loads(Path(result.facts["shown"]).read_text(encoding="utf-8"))
         return {
-            self.status: status_html(f"{text} · seed {results.seeds[0]}", "done", notes=[*failed, *results.notes]),
-            # Of an element that stays, Gradio keeps the clips as they run; in a new one all begin together.
-            self.stage: f"<section>{clips_html(results)}</section>",
-            self.table: table_html(results),
-            self.plots: plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no means
-            self.files: gr.File(str(done.archive), visible=True),
+            **{getattr(self, name): html[name] for name in ("status", "stage", "table", "plots")},
+            self.files: gr.File(str(result.file), visible=True),
             self.cancel: gr.Button(interactive=False),
-            self.kept: [],
         }
 
 
 @dataclass(frozen=True)
-class ComparisonHandlers:
-    """Handlers of comparisons: the page gets HTML, a program JSON; ``compare`` prepares one from its settings."""
+class ComparisonJobs:
+    """Comparisons of engines on ``offered``; ``endpoint`` is their name in the API."""
 
     offered: OfferedEngines
-    compare: Callable[[ComparisonSettings], Comparison]
-    output_dir: Path | None = None
+    endpoint: str = KIND
+    about: str | None = ComparisonSettings.__doc__
 
-    async def for_page(self, panel: ComparisonPanel, **values: Any) -> AsyncGenerator[Updates, None]:
-        """Show the comparison while its results come in."""
-        kept: list[FinishedComparison] = []
-        yield {panel.status: status_html("Loading the first model…", "running"), panel.kept: kept}
-        shown = 0  # clips; those of a step that was skipped come with the next
-        try:
-            async with aclosing(self._updates(values, partial(panel.keep, kept))) as updates:
-                async for update in updates:
-                    if isinstance(update, FinishedComparison):
-                        yield panel.show_results(update)
-                    else:
-                        yield panel.show_stage(update, with_clips=update.done > shown)
-                        shown = update.done
-        except Exception as error:
-            yield panel.show(status_html(error_line(error), "error"))
-
-    async def for_program(self, **values: Any) -> ProgramUpdates:
-        """Yield progress, and at last the archive and its numbers."""
-        try:
-            async with aclosing(self._updates(values)) as updates:
-                async for update in updates:
-                    if isinstance(update, FinishedComparison):
-                        yield str(update.archive), update.results.to_dict()
-                    else:
-                        stage = {"engine": update.label, "done": update.done, "total": update.total}
-                        yield None, {"progress": stage | {"fraction": update.fraction}}
-        except Exception as error:
-            raise gr.Error(error_line(error), print_exception=False) from None
-
-    def read(self, values: Mapping[str, object]) -> ComparisonSettings:
-        """Return validated settings from what was sent; raises InvalidSettings."""
+    def read(self, values: Mapping[str, object]) -> list[NewJob]:
+        """Check what was sent and return its job; raises InvalidSettings."""
         plain, prompts, keys = dict(values), values.get("prompts"), values.get("engines")
         if not isinstance(prompts, str) or len(prompts) > MOST_PROMPTS * (MAX_PROMPT_CHARS + 1):
             raise InvalidSettings(f"prompts: must be text, at most {MOST_PROMPTS} lines")
@@ -155,68 +104,86 @@ class ComparisonHandlers:
         if not FEWEST_ENGINES <= len(set(keys)) <= MOST_ENGINES:
             raise InvalidSettings(f"engines: choose {FEWEST_ENGINES} to {MOST_ENGINES}")
         seed = validate(TextToVideoSettings, {"prompt": "any", "seed": plain.pop("seed", -1)}).seed
-        plain |= {"prompts": lines, "engines": [self.offered[key][1] for key in dict.fromkeys(keys)]}
+        engines = [dict(self.offered[key][1]) for key in dict.fromkeys(keys)]
+        plain |= {"prompts": lines, "engines": engines}
         plain |= {"seeds": [secrets.randbelow(MAX_SEED + 1) if seed < 0 else seed]}
         if not isinstance(plain.get("clip", False), bool):
             raise InvalidSettings("clip: must be true or false")
-        return read_values(ComparisonSettings, plain)
+        settings = read_values(ComparisonSettings, plain).to_dict()
+        return [NewJob({**settings, "engines": engines}, KIND, "zip")]
 
-    async def _updates(
-        self, values: Mapping[str, object], on_stopped: Callable[[FinishedComparison], None] | None = None
-    ) -> AsyncGenerator[Stage | FinishedComparison, None]:
-        """Check everything, then run; raises UserError before anything has started.
+    def is_ours(self, job: Job) -> bool:
+        """Return whether a job of the list is a comparison."""
+        return job.kind == KIND
 
-        ``on_stopped`` gets, in a thread, the clips that a job had finished when this was closed: nobody hears of them
-        otherwise.
-        """
-        settings = self.read(values)
-        with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
-            name = f"comparison-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    def program_progress(self, progress: Stage) -> dict[str, Any]:
+        """Return progress as JSON."""
+        stage = {"engine": progress.label, "done": progress.done, "total": progress.total}
+        return stage | {"fraction": progress.fraction}
 
-            def work(report: Callable[[Stage], None], cancel: threading.Event) -> FinishedComparison:
-                began, comparison = time.monotonic(), self.compare(settings)
-                job = ComparisonJob(comparison, Path(folder) / name, self.output_dir, began)
-                return job.run(report, cancel, on_stopped=on_stopped)
-
-            async with aclosing(run_in_thread(work)) as updates:
-                async for update in updates:
-                    yield update
+    def program_facts(self, result: Result) -> dict[str, Any]:
+        """Return every number of the report."""
+        return dict(result.facts["results"])
 
 
 @dataclass(frozen=True)
-class ComparisonJob:
-    """A comparison at work in a thread: its folder, the operator's folder for the archive, and when it ``began``."""
+class ComparisonRecorder:
+    """Runs a comparison and keeps its report among the clips; ``compare`` prepares one from its settings."""
 
-    comparison: Comparison
-    folder: Path
-    output_dir: Path | None
-    began: float
+    compare: Callable[[ComparisonSettings], Comparison]
+    clips: ClipIndex
+    temporary: Path
 
-    def run(
-        self,
-        report: Callable[[Stage], None],
-        cancel: threading.Event,
-        *,
-        on_stopped: Callable[[FinishedComparison], None] | None,
-    ) -> FinishedComparison:
-        """Run the comparison; raises Cancelled, after ``on_stopped`` has got the finished clips, if there are any."""
+    def __call__(self, job: Job, on_stage: Callable[[Stage], None], cancel: threading.Event) -> Result:
+        """Return the report; raises UserError, and Cancelled, with the clips that were finished if there are any."""
+        began = time.monotonic()
+        values = {name: value for name, value in job.settings.items() if name != "mode"}
+        comparison = self.compare(validate(ComparisonSettings, values))
+        with tempfile.TemporaryDirectory(prefix="text2video-") as folder:
+            name = f"comparison-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(8)}"
+            try:
+                results = comparison.run(Path(folder) / name, on_stage, cancel)
+            except Cancelled:
+                if not _has_clips(comparison.results):
+                    raise
+                status = status_of(comparison.results, STOPPED)
+                kept = self._kept(comparison.results, Path(folder) / name, owner=job.owner, status=status)
+                raise StoppedWithResult(kept) from None
+            if not _has_clips(results):
+                raise GenerationFailed("; ".join(f"{engine.label}: {engine.error}" for engine in results.engines))
+            status = status_of(results, f"Done in {duration(time.monotonic() - began)}")
+            return self._kept(results, Path(folder) / name, owner=job.owner, status=status)
+
+    def _kept(self, results: Results, folder: Path, *, owner: str, status: str) -> Result:
+        """Write the report, pack it with the clips, and keep the archive and what the page shows of it."""
+        write_report(results, folder)
+        archive = Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
         try:
-            results = self.comparison.run(self.folder, report, cancel)
-        except Cancelled:
-            if on_stopped is not None and _has_clips(self.comparison.results):
-                on_stopped(self._finished(self.comparison.results, stopped=True))
-            raise
-        if not _has_clips(results):
-            raise GenerationFailed("; ".join(f"{engine.label}: {engine.error}" for engine in results.engines))
-        return self._finished(results)
+            place = self.clips.folder_of(owner)
+            archive = copy_into(archive, place / archive.name)
+        except OSError:
+            place = Path(tempfile.mkdtemp(prefix="comparison-", dir=self.temporary))
+            archive = copy_into(archive, place / archive.name)
+        shown = self.clips.picture_folder(place) / f"{folder.name}.json"
+        shown.parent.mkdir(exist_ok=True)
+        shown.write_text(json.dumps(shown_html(results) | {"status": status}), encoding="utf-8")
+        return Result(archive, facts={"results": results.to_dict(), "shown": str(shown)})
 
-    def _finished(self, results: Results, *, stopped: bool = False) -> FinishedComparison:
-        """Write the report and pack it with the clips beside its folder; the operator keeps the archive too."""
-        write_report(results, self.folder)
-        archive = Path(shutil.make_archive(str(self.folder), "zip", self.folder.parent, self.folder.name))
-        if self.output_dir is not None:
-            keep(archive, self.output_dir)
-        return FinishedComparison(results, archive, time.monotonic() - self.began, stopped)
+
+def status_of(results: Results, text: str) -> str:
+    """Return the line of a comparison that has ended, with its notes, as HTML."""
+    failed = [f"{engine.label}: {engine.error}" for engine in results.engines if engine.error]
+    return status_html(f"{text} · seed {results.seeds[0]}", "done", notes=[*failed, *results.notes])
+
+
+def shown_html(results: Results) -> dict[str, str]:
+    """Return clips, table and plots of a comparison as HTML."""
+    return {
+        # Of an element that stays, Gradio keeps the clips as they run; in a new one all begin together.
+        "stage": f"<section>{clips_html(results)}</section>",
+        "table": table_html(results),
+        "plots": plots_html(results) if len(results.prompts) > 1 else "",  # one prompt has no means
+    }
 
 
 def _has_clips(results: Results) -> bool:

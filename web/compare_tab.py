@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import gradio as gr
 from gradio.components import Component
@@ -14,16 +13,19 @@ from model_manager.builtin_models import ModelRow
 from settings import MAX_PROMPT_CHARS, TextToVideoSettings
 from web.compare import (
     FEWEST_ENGINES,
+    KIND,
     MOST_ENGINES,
     MOST_PROMPTS,
-    ComparisonHandlers,
+    ComparisonJobs,
     ComparisonPanel,
+    ComparisonRecorder,
     OfferedEngines,
 )
+from web.context import PageContext
 from web.controls import clickable_texts, control, item_at
-from web.events import PAGE_ONLY, EndpointHandlers, connect_job, run_buttons
+from web.events import PAGE_ONLY, run_buttons
 from web.html import PLACEHOLDER, hint_html
-from web.tabs import PageContext
+from web.job_events import JobEvents
 
 WITH_ANY_IMAGE_MODEL = ("text2video-zero", "direct")
 NUMBERS = ("num_frames", "fps", "width", "height")
@@ -68,33 +70,30 @@ class CompareTab:
 
     def build(self, context: PageContext) -> None:
         """Build the tab inside the current Gradio block."""
-        create_demo(self, context)
+        build_tab(self, context)
 
 
-def create_demo(tab: CompareTab, context: PageContext) -> gr.Blocks:
-    """Build the tab as a page of its own."""
+def build_tab(tab: CompareTab, context: PageContext) -> None:
+    """Build the tab inside the current Gradio block."""
     assert context.compare is not None
     offered = engines_offered(context.rows, context.engines)
     default = context.default(edits=False)[0].name
     chosen_first = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
-    with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:
-        controls = add_prompts_and_engines(offered, [key for key in chosen_first if key in offered])
-        run, cancel = run_buttons("Compare")
-        examples = clickable_texts(EXAMPLES, "Examples")
-        controls |= add_settings()
-        status, stage, table, plots = gr.HTML(), gr.HTML(PLACEHOLDER), gr.HTML(), gr.HTML()
-        files = gr.File(visible=False, interactive=False, label="Report and clips")
-        panel = ComparisonPanel(status, stage, table, plots, files, cancel, gr.State([]))
-        comparing = ComparisonHandlers(offered, context.compare, context.output_dir)
-        for_page, about = partial(comparing.for_page, panel), ComparisonSettings.__doc__
-        handlers = EndpointHandlers(for_page, comparing.for_program, tab.endpoint, about)
-        connect_job([run.click], controls, panel=panel, handlers=handlers)
+    controls = add_prompts_and_engines(offered, [key for key in chosen_first if key in offered])
+    run, cancel = run_buttons("Compare")
+    examples = clickable_texts(EXAMPLES, "Examples")
+    controls |= add_settings()
+    status, stage, table, plots = gr.HTML(), gr.HTML(PLACEHOLDER), gr.HTML(), gr.HTML()
+    files = gr.File(visible=False, interactive=False, label="Report and clips")
+    panel = ComparisonPanel(status, stage, table, plots, files, cancel)
+    library, jobs = context.library, ComparisonJobs(offered, tab.endpoint)
+    library.runs[KIND] = ComparisonRecorder(context.compare, library.clips, library.folder.path)
+    JobEvents(library, jobs, panel).connect([run.click], controls)
 
-        def example(index: object) -> object:
-            return item_at(index, EXAMPLES) or gr.skip()
+    def example(index: object) -> object:
+        return item_at(index, EXAMPLES) or gr.skip()
 
-        examples.click(example, examples, controls["prompts"], **PAGE_ONLY)
-    return demo
+    examples.click(example, examples, controls["prompts"], **PAGE_ONLY)
 
 
 def add_prompts_and_engines(offered: OfferedEngines, begin_with: Sequence[str]) -> dict[str, Component]:

@@ -1,11 +1,6 @@
-"""Jobs that generate a clip: from what a tab's components hold, or a program sends, to a file.
+"""Jobs that generate a clip: from what a tab's components hold, or a program sends, to jobs of the list."""
 
-A tab hands in ``generate``. Its settings are checked here, its progress is shown, its job is stopped when nobody waits
-for it any more, and its errors become one line.
-"""
-
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,122 +9,90 @@ import gradio as gr
 from gradio.components import Component
 
 from errors import InvalidSettings
+from library.job_list import Job, NewJob, Result
+from library.variations import Variation, variations
+from media.video_io import SUFFIXES
 from model import Progress
 from model_manager.offered_names import NAMING_SETTINGS
 from settings import Settings
-from settings.parsing import from_json
+from settings.parsing import from_json, parse
 from web.controls import read_values, shown_values, uploaded
-from web.events import PAGE_ONLY, EndpointHandlers, ProgramUpdates, Updates, connect_job, error_line
+from web.events import Updates
 from web.html import status_html
-from web.jobs import FinishedClip, Generate, run_job
-from web.result_panel import ResultPanel, clip_facts
+from web.result_panel import program_facts
 from web.storyboard import rows_of_text, text_of_table
+from web.variation_controls import VARYING, read_variations
 
-FORMATS = ("mp4", "gif")
+FORMATS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 FILES = ("source", "first_frame")
 PROGRESS_FACTS = ("step", "total", "frame", "frames", "fraction", "seconds", "seconds_left")
 ReadMetadata = Callable[[Path], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class GenerationHandlers:
-    """Handlers of one tab's jobs: settings arrive by name, the page gets HTML and a program JSON.
+class GenerationJobs:
+    """Jobs of one mode; ``fixed`` are the settings that its tab does not ask for."""
 
-    ``fixed`` are the settings that the tab does not ask for.
-    """
-
-    kind: type[Settings]
-    generate: Generate
-    output_dir: Path | None
+    settings: type[Settings]
     endpoint: str
     fixed: Mapping[str, object]
 
-    def connect(
-        self, triggers: Sequence[Callable[..., Any]], controls: Mapping[str, Component], panel: ResultPanel
-    ) -> None:
-        """Wire the triggers of a job and its Cancel button, and open the endpoint named like the mode."""
+    @property
+    def about(self) -> str | None:
+        """Description in the API."""
+        return self.settings.__doc__
 
-        async def for_page(**values: object) -> AsyncGenerator[Updates, None]:
-            yield {panel.status: status_html("Loading the model…", "running")}
-            try:
-                async with aclosing(self._updates(values)) as updates:
-                    async for update in updates:
-                        if isinstance(update, FinishedClip):
-                            yield panel.show_clip(update)
-                        else:
-                            yield panel.show_progress(update)
-            except Exception as error:
-                yield panel.show(status_html(error_line(error), "error"))
-
-        async def for_program(source: object = None, first_frame: object = None, **values: object) -> ProgramUpdates:
-            # The files are named here because Gradio offers a parameter without a value only so as optional.
-            try:
-                files = {"source": source, "first_frame": first_frame}
-                async with aclosing(self._updates(values | files)) as updates:
-                    async for update in updates:
-                        if isinstance(update, FinishedClip):
-                            yield str(update.path), clip_facts(update.clip)
-                        else:
-                            yield None, {"progress": {name: getattr(update, name) for name in PROGRESS_FACTS}}
-            except Exception as error:
-                raise gr.Error(error_line(error), print_exception=False) from None
-
-        handlers = EndpointHandlers(for_page, for_program, self.endpoint, self.kind.__doc__)
-        connect_job(triggers, controls, panel=panel, handlers=handlers)
-
-    async def _updates(self, values: Mapping[str, object]) -> AsyncGenerator[Progress | FinishedClip, None]:
-        """Check everything, then run; raises UserError before anything has started."""
-        values = dict(values)
-        suffix = values.pop("format", FORMATS[0])
+    def read(self, values: Mapping[str, object]) -> list[NewJob]:
+        """Check what was sent and return one job for each seed, prompt and value of a grid; raises UserError."""
+        plain = dict(values)
+        varying = {name: plain.pop(name, None) for name in VARYING}
+        suffix = plain.pop("format", FORMATS[0])
         if not isinstance(suffix, str) or suffix not in FORMATS:
             raise InvalidSettings(f"format: must be one of {', '.join(FORMATS)}")
-        given = {name: path for name in FILES if (path := uploaded(name, values.pop(name, None))) is not None}
-        if "storyboard" in values:
-            values["storyboard"] = text_of_table(values["storyboard"])
-        settings = read_values(self.kind, {**values, **self.fixed})
-        job = run_job(self.generate, settings, suffix=suffix, output_dir=self.output_dir, given=given)
-        async with aclosing(job) as updates:
-            async for update in updates:
-                yield update
+        files = {name: path for name in FILES if (path := uploaded(name, plain.pop(name, None))) is not None}
+        if "storyboard" in plain:
+            plain["storyboard"] = text_of_table(plain["storyboard"])
+        asked = read_variations(self.settings, varying)
+        if asked.prompts:
+            plain["prompt"] = asked.prompts[0]
+            if plain.get("storyboard"):
+                raise InvalidSettings("prompts: the storyboard says what each frame shows; clear it, or these")
+        settings = read_values(self.settings, {**plain, **self.fixed})
+        every = variations(settings.to_dict(), prompts=asked.prompts, seeds=asked.seeds, grid=asked.grid)
+        return [self._job(variation, suffix, files) for variation in every]
 
-    def connect_restore(
-        self,
-        upload: gr.UploadButton,
-        controls: Mapping[str, Component],
-        *,
-        panel: ResultPanel,
-        read_metadata: ReadMetadata,
-    ) -> None:
-        """Fill the components from the settings inside an uploaded video."""
+    def _job(self, variation: Variation, suffix: str, files: Mapping[str, Path]) -> NewJob:
+        settings = parse(variation.values).resolved()
+        return NewJob(settings.to_dict(), suffix=suffix, files=files, note=variation.note)
 
-        def restore(file: object) -> Updates:
-            try:
-                settings = read_settings(self.kind, file, read_metadata)
-                if not self.of_this_tab(settings):
-                    raise InvalidSettings("this video was made in another tab")
-                return restored_values(settings, controls, panel.status)
-            except Exception as error:
-                return {panel.status: status_html(error_line(error), "error")}
+    def is_ours(self, job: Job) -> bool:
+        """Return whether a job of the list is one that this tab makes."""
+        return job.kind == "generate" and self.makes(job.settings)
 
-        upload.upload(restore, upload, [panel.status, *controls.values()], preprocess=False, **PAGE_ONLY)
+    def makes(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether plain settings are of this mode, with the values that the tab does not ask for."""
+        fixed = all(settings.get(name) == value for name, value in self.fixed.items())
+        return settings.get("mode") == self.settings.mode and fixed
 
-    def of_this_tab(self, settings: Settings) -> bool:
-        """Return whether settings of this kind have the values that the tab does not ask for."""
-        return all(getattr(settings, name) == value for name, value in self.fixed.items())
+    def program_progress(self, progress: Progress) -> dict[str, Any]:
+        """Return progress as JSON."""
+        return {name: getattr(progress, name) for name in PROGRESS_FACTS}
+
+    def program_facts(self, result: Result) -> dict[str, Any]:
+        """Return seed, seconds, notes and settings."""
+        return program_facts(result)
 
 
-def read_settings(kind: type[Settings], upload: object, read_metadata: ReadMetadata) -> Settings:
-    """Return the settings inside an uploaded video, which is then deleted; raises UserError."""
+def read_settings(upload: object, read_metadata: ReadMetadata) -> tuple[Settings, Path]:
+    """Return the settings inside an uploaded video, and its path; one that has none is deleted, with a UserError."""
     path = uploaded("video", upload)
     if path is None:
         raise InvalidSettings("choose a video that this program made")
     try:
-        settings = from_json(read_metadata(path).get("settings", ""))
-    finally:
+        return from_json(read_metadata(path).get("settings", "")), path
+    except BaseException:
         path.unlink(missing_ok=True)
-    if settings.mode != kind.mode:
-        raise InvalidSettings(f"this video was made in another tab ({settings.mode})")
-    return settings
+        raise
 
 
 def restored_values(settings: Settings, controls: Mapping[str, Component], status: gr.HTML) -> Updates:

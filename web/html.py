@@ -2,13 +2,16 @@
 
 import base64
 import html
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from comparison.report.formatting import duration
+from library.clips import ClipRecord
 from media.pictures import to_jpeg
-from model import Clip, Progress
+from model import Progress
 from model_manager.builtin_models import ModelRow
 
 HEADER = """<div class="t2v-header"><h1>Text2Video-Zero Studio</h1>
@@ -32,8 +35,9 @@ def hint_html(text: str) -> str:
     return f'<div class="t2v-hint"><p>{text}</p></div>'
 
 
-def progress_html(progress: Progress) -> str:
-    """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left."""
+def progress_html(progress: Progress, waiting: int = 0) -> str:
+    """Return the status of a running job: its step, the frames done in it if a step takes several chunks, time left,
+    and how many jobs wait behind it."""
     if progress.step == progress.total:
         return status_html("Writing the video…", "running", fraction=progress.fraction)
     parts = [f"Step {progress.step + 1} of {progress.total}"]
@@ -41,17 +45,35 @@ def progress_html(progress: Progress) -> str:
         parts.append(f"frame {progress.frame} of {progress.frames}")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)} left")
+    if waiting:
+        parts.append(f"{waiting} more in the list")
     return status_html(" · ".join(parts), "running", fraction=progress.fraction)
 
 
-def finished_html(clip: Clip) -> str:
+def waiting_html(ahead: int, *, paused: bool = False, added: int = 1) -> str:
+    """Return the status of jobs that have not begun, with the number of jobs before the first of them."""
+    if paused:
+        return status_html("The list of jobs is paused.", "running")
+    before = "" if not ahead else f" {ahead} job{'s come' if ahead > 1 else ' comes'} first."
+    several = f"{added} jobs are" if added > 1 else ""
+    if several or ahead:
+        return status_html(f"{several or 'Added'} {'in' if several else 'to'} the list.{before}", "running")
+    return status_html("Loading the model…", "running")
+
+
+def record_html(record: ClipRecord) -> str:
+    """Return what a clip of the history shows, by what it was made and when."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
+    return status_html(record.prompt, notes=[f"{record.model} · seed {record.seed} · {when}", record.download_name])
+
+
+def finished_html(facts: Mapping[str, Any]) -> str:
     """Return the status of a finished clip: time, seed, length, frame rate and size, and the model's notes."""
-    frames, height, width = clip.frames.shape[:3]
-    shape = f"{frames} frame{'s' * (frames > 1)}, {clip.fps} fps, {width}x{height}"
+    frames, height, width = facts["shape"]
+    settings = facts["settings"]
+    shape = f"{frames} frame{'s' * (frames > 1)}, {settings['fps']} fps, {width}x{height}"
     return status_html(
-        f"Done in {duration(clip.seconds)} · seed {clip.settings.seed} · {shape}",  # type: ignore[attr-defined]
-        "done",
-        notes=clip.notes,
+        f"Done in {duration(facts['seconds'])} · seed {settings['seed']} · {shape}", "done", notes=facts["notes"]
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from model import Clip, Progress
+from library.clips import ClipRecord
+from library.job_list import Result
+from model import Progress
 from web.events import Updates
-from web.html import NOTHING_KEPT, PLACEHOLDER, finished_html, preview_html, progress_html, status_html
-from web.jobs import FinishedClip
+from web.html import PLACEHOLDER, finished_html, preview_html, progress_html, record_html
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class ResultPanel:
     picture: gr.Image
     facts: gr.JSON
     cancel: gr.Button
+    reuse: gr.Button
     control: gr.Video | None = None
-    kept: gr.State | None = None  # of a video that is not finished there is nothing to keep
 
     @property
     def shown(self) -> list[Component]:
@@ -32,39 +33,42 @@ class ResultPanel:
         always = [self.status, self.stage, self.video, self.picture, self.facts, self.cancel]
         return always if self.control is None else [*always, self.control]
 
-    def show(self, status: str, *, busy: bool = False) -> Updates:
-        """Show a status and no video (yet)."""
+    def show_progress(self, progress: Progress, *, before: object = None, waiting: int = 0) -> Updates:
+        """Show the progress of a job, with its preview in the place of the last clip if there is one."""
+        shown: Updates = {self.status: progress_html(progress, waiting)}
+        if progress.preview is None:
+            return shown
+        hidden: Updates = {self.video: gr.Video(visible=False), self.picture: gr.Image(visible=False)}
+        return {**shown, **hidden, self.stage: gr.HTML(preview_html(progress.preview), visible=True)}
+
+    def show_nothing(self) -> Updates:
+        """Show an empty stage where the preview of a job was that came to nothing."""
+        return {self.stage: gr.HTML(PLACEHOLDER, visible=True), self.cancel: gr.Button(interactive=False)}
+
+    def show_result(self, result: Result) -> Updates:
+        """Show the finished clip of a job and its facts."""
+        control = result.facts.get("control")
         return {
-            self.status: status,
-            self.stage: gr.HTML(PLACEHOLDER, visible=True),
-            self.video: gr.Video(None, visible=False),
-            self.picture: gr.Image(None, visible=False),
-            self.cancel: gr.Button(interactive=busy),
-            **self._show_control(None),
+            **self.show_file(result.file),
+            self.status: finished_html(result.facts),
+            self.facts: program_facts(result),
+            **self._show_control(None if control is None else Path(control)),
         }
 
-    def show_stopped(self) -> Updates:
-        """Show that a job was cancelled."""
-        return self.show(status_html(NOTHING_KEPT))
-
-    def show_progress(self, progress: Progress) -> Updates:
-        """Show the progress of a job, with a preview if there is one."""
-        shown: Updates = {self.status: progress_html(progress)}
-        return shown if progress.preview is None else {**shown, self.stage: preview_html(progress.preview)}
-
-    def show_clip(self, finished: FinishedClip) -> Updates:
-        """Show the finished clip; a GIF is a picture to a browser."""
-        clip, path = finished.clip, finished.path
-        moving = path.suffix != ".gif"
+    def show_file(self, file: Path) -> Updates:
+        """Show a clip; a GIF is a picture to a browser."""
+        moving = file.suffix != ".gif"
         return {
-            self.status: finished_html(clip),
             self.stage: gr.HTML(visible=False),
-            self.video: gr.Video(str(path) if moving else None, visible=moving),
-            self.picture: gr.Image(None if moving else str(path), visible=not moving),
-            self.facts: clip_facts(clip),
+            self.video: gr.Video(str(file) if moving else None, visible=moving),
+            self.picture: gr.Image(None if moving else str(file), visible=not moving),
             self.cancel: gr.Button(interactive=False),
-            **self._show_control(finished.control),
         }
+
+    def show_record(self, record: ClipRecord) -> Updates:
+        """Show a clip of the history and its settings."""
+        facts = {"seed": record.seed, "settings": record.settings}
+        return {**self.show_file(record.file), self.status: record_html(record), self.facts: facts}
 
     def _show_control(self, path: Path | None) -> Updates:
         if self.control is None:
@@ -89,15 +93,16 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
     status = gr.HTML()
     with gr.Accordion("Settings of this video", open=False):
         facts = gr.JSON(show_label=False, elem_classes="t2v-facts")
-    return ResultPanel(status, stage, video, picture, facts, cancel, control)
+        reuse = gr.Button("Use these settings", size="sm")
+    return ResultPanel(status, stage, video, picture, facts, cancel, reuse, control)
 
 
-def clip_facts(clip: Clip) -> dict[str, Any]:
+def program_facts(result: Result) -> dict[str, Any]:
     """Return seed, seconds, notes and settings of a finished clip as JSON; its settings make it again."""
-    settings = clip.settings.to_dict()
+    settings = result.facts["settings"]
     return {
         "seed": settings["seed"],
-        "seconds": round(clip.seconds, 2),
-        "notes": list(clip.notes),
+        "seconds": result.facts["seconds"],
+        "notes": result.facts["notes"],
         "settings": settings,
     }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import queue
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +19,12 @@ from gradio.utils import get_space
 
 from comparison.report.page import FRAGMENT_STYLE_SHEET
 from errors import UserError
+from library.visitors import COOKIE, Visitors
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from library.service import Library
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +34,19 @@ MAX_UPLOAD = "100mb"
 UPLOADS = ("/upload", "/gradio_api/upload")
 MAX_REQUEST_BYTES = 1_000_000  # of anything but an upload; Gradio keeps what each session last sent in memory
 REMEMBERED_SESSIONS = 200
+COOKIE_SECONDS = 365 * 86_400
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing is fetched
 STYLE_SHEET = Path(__file__).with_name("style.css")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Host and port of a page, the visitors it is for, and the number of jobs that may wait."""
+    """Host and port of a page, and the visitors it is for."""
 
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     auth: tuple[str, str] | None = None
-    queue_size: int = 20
 
     @property
     def local(self) -> bool:
@@ -72,15 +78,46 @@ class RequestLimit:
         return await self.app(scope, limited, send)
 
 
-def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> str:
+class VisitorCookie:
+    """ASGI middleware that gives a browser without a cookie of this server a new one."""
+
+    def __init__(self, app: ASGIApp, visitors: Visitors):
+        self.app, self.visitors = app, visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the cookie to the answer for a page; scripts cannot read it, and other sites cannot send it."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return await self.app(scope, receive, send)
+        sent = SimpleCookie(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
+        if COOKIE in sent and self.visitors.owner(sent[COOKIE].value) is not None:
+            return await self.app(scope, receive, send)
+        kind = "SameSite=None; Secure" if scope["scheme"] == "https" else "SameSite=Lax"
+        cookie = f"{COOKIE}={self.visitors.new_cookie()}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; {kind}"
+
+        async def with_cookie(message: Message) -> None:
+            headers = message.get("headers", [])
+            is_page = any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
+            if message["type"] == "http.response.start" and is_page:
+                message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode())]}
+            await send(message)
+
+        await self.app(scope, receive, with_cookie)
+
+
+def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), library: Library | None = None) -> str:
     """Serve the page from a thread and return its URL; raises UserError where the port cannot be had.
 
-    ``readable`` are folders whose files anybody may see.
+    ``readable`` are folders whose files anybody may see who knows their names; visitors of a shared ``library`` get a
+    cookie.
     """
+    folders = [*readable, *([] if library is None else [library.folder.clips])]
+    middleware: list[tuple[type, tuple[object, ...], dict[str, object]]] = [(RequestLimit, (), {})]
+    if library is not None and library.shared:
+        middleware.append((VisitorCookie, (library.visitors,), {}))
     if address.share and address.auth is None:
         logger.warning("anybody with the public link can use this machine: add --auth user:password")
     page.delete_cache = (CLEAN_EVERY_SECONDS, KEEP_SECONDS)
-    page.queue(api_open=False, max_size=address.queue_size, default_concurrency_limit=1)
+    page.queue(api_open=False, default_concurrency_limit=1)
     try:
         _, url, public_url = page.launch(
             server_name=address.host,
@@ -94,8 +131,8 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> s
             enable_monitoring=False,
             footer_links=["api"],
             max_file_size=MAX_UPLOAD,
-            allowed_paths=[str(folder) for folder in readable],
-            app_kwargs={"middleware": [(RequestLimit, (), {})]},
+            allowed_paths=[str(folder) for folder in folders],
+            app_kwargs={"middleware": middleware},
             state_session_capacity=REMEMBERED_SESSIONS,
             theme=theme(),
             css_paths=[STYLE_SHEET, FRAGMENT_STYLE_SHEET],
@@ -118,11 +155,20 @@ def theme() -> gr.themes.Base:
     )
 
 
-def serve(page: gr.Blocks, address: Address, readable: Sequence[Path] = ()) -> None:
-    """Serve the page as ``start`` does, until Ctrl-C or SIGTERM, which both let a running job clean up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logger.info("open %s", start(page, address, readable))
-    page.block_thread()
+def serve(page: gr.Blocks, address: Address, readable: Sequence[Path], library: Library) -> None:
+    """Serve the page until Ctrl-C or SIGTERM, then end the process within seconds: 0, or 130 after Ctrl-C.
+
+    The running job ends within a step and is offered again at the next start. The process is left without waiting for
+    open connections, of which every page that is looked at has one.
+    """
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda number, frame: received.put(number))
+    logger.info("open %s", start(page, address, readable, library))
+    number = received.get()
+    library.close()
+    logging.shutdown()
+    os._exit(128 + number if number == signal.SIGINT else 0)
 
 
 @contextmanager

@@ -1,76 +1,32 @@
 """Tabs of the page: one builder, and as data the differences between one mode's tab and another's."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
 from annotators.controls import CONTROLS, ExampleClip, settings_of_others
-from comparison.runner import Comparison
-from comparison.settings import ComparisonSettings
-from director.director import ChatModel
 from model_manager.builtin_models import ModelRow
 from model_manager.offered_names import AUTO
 from settings import ControlSettings, Settings, field_facts
 from utils import ROOT
+from web.context import BuiltTab, PageContext
 from web.controls import Choices, choice_control, clickable_texts, control, item_at, text_control
 from web.events import PAGE_ONLY, Updates, run_buttons
-from web.generate import FORMATS, GenerationHandlers, ReadMetadata
+from web.generate import FORMATS, GenerationJobs
 from web.html import learned_words_html, model_html
-from web.jobs import Generate
+from web.job_events import JobEvents
+from web.memory import remember
+from web.opening import connect_opening
+from web.presets import add_presets
+from web.recent import recent_clips
 from web.result_panel import result_panel
 from web.storyboard import StoryboardHandlers, StoryboardPanel, storyboard_panel
+from web.variation_controls import variation_controls
 
 EXAMPLES = ROOT / "examples"
-
-
-@dataclass(frozen=True)
-class PageContext:
-    """The program as a tab sees it.
-
-    ``rows`` are the models a client may choose, ``default(edits=...)`` is the model that "auto" takes with the reason
-    for it; ``loras``, ``vaes`` and ``embeddings`` are names of further files the operator offers; ``chat_model`` is a
-    language model, or None; ``compare`` prepares a comparison, of the program's own engines and of ``engines``,
-    diffusers pipelines as ``engine_spec`` takes them.
-    """
-
-    generate: Generate
-    rows: Mapping[str, ModelRow]
-    default: Callable[..., tuple[ModelRow, str]]
-    read_metadata: ReadMetadata
-    output_dir: Path | None = None
-    loras: Collection[str] = ()
-    vaes: Collection[str] = ()
-    embeddings: Collection[str] = ()
-    chat_model: ChatModel | None = None
-    compare: Callable[[ComparisonSettings], Comparison] | None = None
-    engines: Collection[str] = ()
-
-    def choices(self) -> dict[str, Choices]:
-        """Return the choices of the settings that only the operator can fill."""
-        return {
-            "lora": [("None", ""), *((name, name) for name in self.loras)],
-            "vae": [("The checkpoint's own", ""), *((name, name) for name in self.vaes)],
-        }
-
-    def hidden(self) -> tuple[str, ...]:
-        """Return the settings that are not asked for because nothing is offered."""
-        return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
-
-
-class PageTab(Protocol):
-    """Any tab of the page."""
-
-    @property
-    def label(self) -> str:
-        """Title of the tab."""
-
-    def build(self, context: PageContext) -> None:
-        """Build the tab inside the current Gradio block."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +58,7 @@ class Tab:
 
     def build(self, context: PageContext) -> None:
         """Build the tab inside the current Gradio block."""
-        create_demo(self, context)
+        build_tab(self, context)
 
     def examples(self, row: ModelRow) -> tuple[str, ...]:
         """Return prompts to try with a model."""
@@ -126,13 +82,22 @@ def control_tab(control: str, label: str, source: str, *, rows: tuple[tuple[str,
 
 def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
     """Build the tab as a page of its own."""
-    models = ModelChoice(tab, context)
+    with gr.Blocks(title=tab.label, analytics_enabled=False) as demo:
+        build_tab(tab, context)
+        connect_opening(context)
+    return demo
+
+
+def build_tab(tab: Tab, context: PageContext) -> None:
+    """Build the tab inside the current Gradio block; ``connect_opening`` follows when all tabs are built."""
+    models, jobs = ModelChoice(tab, context), GenerationJobs(tab.kind, tab.endpoint, tab.fixed)
     names = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *context.hidden())]
-    with gr.Blocks(title=tab.label, analytics_enabled=False) as demo, gr.Row(elem_classes="t2v-layout"):
+    with gr.Row(elem_classes="t2v-layout"):
         with gr.Column(elem_classes="t2v-ask"):
             request = add_request(tab, with_language_model=context.chat_model is not None)
         with gr.Column(elem_classes="t2v-answer"):
             panel = result_panel(request.cancel, with_control=tab.source is not None)
+            recent = recent_clips(context.library)
             upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
         with gr.Column(elem_classes="t2v-settings"):
             examples = clickable_texts(tab.examples(models.default), "Examples")
@@ -143,27 +108,37 @@ def create_demo(tab: Tab, context: PageContext) -> gr.Blocks:
             settings = add_settings(tab, asked, panel.facts)
             if context.embeddings:
                 gr.HTML(learned_words_html(context.embeddings))
+            varying = variation_controls()
+            controls |= settings.controls
+            controls = {name: controls[name] for name in names}
+            presets = add_presets(context.library, jobs, controls, panel.status)
 
-        controls |= settings.controls
-        controls = {name: controls[name] for name in names}
-        files = {"source": request.source, "first_frame": settings.first_frame}
-        inputs = {
-            **controls,
-            "format": settings.output_format,
-            **{name: one for name, one in files.items() if one is not None},
-        }
-        handlers = GenerationHandlers(tab.kind, context.generate, context.output_dir, tab.endpoint, tab.fixed)
-        handlers.connect([request.run.click, request.prompt.submit], inputs, panel)
-        handlers.connect_restore(upload, controls, panel=panel, read_metadata=context.read_metadata)
-        example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)
-        if request.board is not None:
-            frames = controls["num_frames"]
-            assert isinstance(frames, gr.Number)
-            storyboard = StoryboardHandlers(request.board, request.prompt, frames, panel.status, context.chat_model)
-            storyboard.connect(example_chosen)
-        if request.source is not None and request.clips is not None:
-            connect_clips(request.clips, tab.clips, source=request.source, controls=controls)
-    return demo
+    files = {"source": request.source, "first_frame": settings.first_frame}
+    given = {name: one for name, one in files.items() if one is not None}
+    inputs, editing = {**controls, "format": settings.output_format, **given}, gr.State("")
+    triggers = [request.run.click, request.prompt.submit]
+    JobEvents(context.library, jobs, panel).connect(
+        triggers, inputs, page_inputs=varying, followers=[recent, presets], editing=editing
+    )
+    remembered = {**controls, "format": settings.output_format, **varying}
+    remember(tab.endpoint, remembered, triggers)
+    built = BuiltTab(tab.label, jobs, controls, given, panel, recent, upload=upload, editing=editing)
+    context.built.append(built)
+    example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)
+    connect_request(tab, request, built=built, context=context, example_chosen=example_chosen)
+
+
+def connect_request(
+    tab: Tab, request: "RequestControls", *, built: BuiltTab, context: PageContext, example_chosen: Dependency
+) -> None:
+    """Wire what only some tabs have: a storyboard, and example clips."""
+    if request.board is not None:
+        frames = built.controls["num_frames"]
+        assert isinstance(frames, gr.Number)
+        storyboard = StoryboardHandlers(request.board, request.prompt, frames, built.panel.status, context.chat_model)
+        storyboard.connect(example_chosen)
+    if request.source is not None and request.clips is not None:
+        connect_clips(request.clips, tab.clips, source=request.source, controls=built.controls)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ It depends on results and not on engines.
 
 import base64
 import html
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import numpy as np
@@ -60,10 +61,25 @@ def _prompt_html(results: Results, prompt: str, links: bool) -> str:
     for engine, clip in zip(results.engines, clips, strict=True):
         picture = _clip_html(clip, engine.label, seconds) if clip else _missing_html(engine.error)
         cells.append(_cell_html(engine.label, picture, _caption_html(clip, links) if clip else ""))
+    heading = f'<h3 dir="auto">{html.escape(prompt)} <small>seed {seed}</small></h3>'
+    return f'<section class="t2v-cmp-prompt">{heading}{_row_html(cells)}</section>'
+
+
+def side_by_side_html(clips: Sequence[tuple[str, np.ndarray, float]]) -> str:
+    """Return clips of any origin in step, each as its label, its uint8 frames (f, h, w, 3) and frames per second."""
+    seconds = max(len(frames) / fps for _, frames, fps in clips)
+    cells = []
+    for label, frames, fps in clips:
+        count, height, width = frames.shape[:3]
+        clip = ClipResult("", 0, "", 0.0, count, round(fps), width, height, {}, strip=strip_of(frames))
+        cells.append(_cell_html(label, _clip_html(clip, label, seconds), _shape(clip)))
+    return f"<section>{_row_html(cells)}</section>"
+
+
+def _row_html(cells: Sequence[str]) -> str:
     return (
-        f'<section class="t2v-cmp-prompt"><h3 dir="auto">{html.escape(prompt)} <small>seed {seed}</small></h3>'
         f'<div class="t2v-cmp-row" role="group" tabindex="0" style="--t2v-cmp-engines:{len(cells)}"'
-        f' aria-label="Clips side by side; point here to hold them still">{"".join(cells)}</div></section>'
+        f' aria-label="Clips side by side; point here to hold them still">{"".join(cells)}</div>'
     )
 
 
@@ -120,8 +136,12 @@ def easing(count: int, share: float) -> str:
 
 
 def _caption_html(clip: ClipResult, link: bool) -> str:
-    facts = f"{duration(clip.seconds)} · {clip.width}x{clip.height} · {_frames(clip.frames)} · {clip.fps} fps"
+    facts = f"{duration(clip.seconds)} · {_shape(clip)}"
     return facts + (f" · {link_html(clip, 'file')}" if link else "")
+
+
+def _shape(clip: ClipResult) -> str:
+    return f"{clip.width}x{clip.height} · {_frames(clip.frames)} · {clip.fps} fps"
 
 
 def _frames(count: int) -> str:

@@ -1,0 +1,140 @@
+"""A clip of this program opened on the page: its tab comes to the front with its settings and shows it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+
+from errors import InvalidSettings
+from settings import Settings
+from settings.parsing import parse
+from web.context import BuiltTab, PageContext
+from web.events import PAGE_ONLY, Updates, error_line
+from web.generate import read_settings, restored_values
+from web.html import status_html
+from web.watching import owner_of
+
+DROP_ID = "t2v-drop"
+# A clip that is dropped where nothing else takes it goes to the hidden upload; else the browser would leave the page.
+DROP_JS = """() => {
+  if (window.t2vDrops) return;
+  window.t2vDrops = true;
+  const taken = (event) => event.target.closest?.("[data-testid='file-upload'], .upload-container, input[type=file]");
+  const files = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
+  document.addEventListener("dragover", (event) => {
+    if (files(event) && !taken(event)) event.preventDefault();
+  });
+  document.addEventListener("drop", (event) => {
+    if (!files(event) || taken(event)) return;
+    event.preventDefault();
+    const place = document.getElementById("t2v-drop")?.parentElement;
+    const input = place?.querySelector("input[type=file]");
+    if (!input) return;
+    const one = new DataTransfer();
+    one.items.add(event.dataTransfer.files[0]);
+    input.files = one.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+}"""
+
+
+class ClipOpener:
+    """Opens clips and settings in the tab that made them."""
+
+    def __init__(self, context: PageContext) -> None:
+        self.context = context
+
+    @property
+    def changed(self) -> list[Block]:
+        """All components that opening a clip may change."""
+        tabs: list[Block] = [] if self.context.tabs is None else [self.context.tabs]
+        for tab in self.context.built:
+            shown = [one for one in tab.panel.shown if one is not tab.panel.status]
+            tabs += [tab.panel.status, *tab.controls.values(), *shown]
+        return tabs
+
+    def tab_of(self, settings: Settings) -> BuiltTab:
+        """Return the tab that makes what these settings say; raises InvalidSettings."""
+        plain = settings.to_dict()
+        for tab in self.context.built:
+            if tab.jobs.makes(plain):
+                return tab
+        raise InvalidSettings(f"this page has no tab for this clip ({settings.mode})")
+
+    def open(self, settings: Settings, file: Path | None = None) -> Updates:
+        """Return the updates that bring the tab to the front with these settings, and show the clip, if any."""
+        tab = self.tab_of(settings)
+        shown: Updates = {} if file is None else tab.panel.show_file(file)
+        if file is not None:
+            shown[tab.panel.facts] = {"seed": getattr(settings, "seed", None), "settings": settings.to_dict()}
+        return {**shown, **restored_values(settings, tab.controls, tab.panel.status), **self.selected(tab)}
+
+    def selected(self, tab: BuiltTab) -> Updates:
+        """Return the update that brings a tab to the front."""
+        return {} if self.context.tabs is None else {self.context.tabs: gr.Tabs(selected=tab.label)}
+
+
+def connect_opening(context: PageContext) -> None:
+    """Wire, when all tabs are built, whatever opens a clip: each tab's upload, its last clips, and its facts."""
+    opener = ClipOpener(context)
+    for tab in context.built:
+        tab.upload.upload(
+            _restoring(opener, tab.panel.status), tab.upload, opener.changed, preprocess=False, **PAGE_ONLY
+        )
+        tab.panel.reuse.click(_reusing(opener, tab), tab.panel.facts, opener.changed, preprocess=False, **PAGE_ONLY)
+        tab.recent.gallery.select(_showing(context, tab), tab.recent.ids, tab.panel.shown, **PAGE_ONLY)
+
+
+def connect_drops(context: PageContext, page: gr.Blocks, status: gr.HTML) -> None:
+    """Let a clip be dropped anywhere on the page; a line about one that cannot be opened goes to ``status``."""
+    opener = ClipOpener(context)
+    dropped = gr.UploadButton("Open a clip", file_types=[".mp4", ".gif"], elem_id=DROP_ID, elem_classes="t2v-hidden")
+    dropped.upload(_restoring(opener, status), dropped, [status, *opener.changed], preprocess=False, **PAGE_ONLY)
+    page.load(None, None, None, js=DROP_JS, **PAGE_ONLY)
+
+
+def _restoring(opener: ClipOpener, status: gr.HTML) -> Callable[[object], Updates]:
+    def restore(upload: object) -> Updates:
+        try:
+            settings, path = read_settings(upload, opener.context.read_metadata)
+            return opener.open(settings, path)
+        except Exception as error:
+            return {status: status_html(error_line(error), "error")}
+
+    return restore
+
+
+def _reusing(opener: ClipOpener, tab: BuiltTab) -> Callable[[object], Updates]:
+    def reuse(facts: object) -> Updates:
+        try:
+            return opener.open(parse(_settings_in(facts)))
+        except Exception as error:
+            return {tab.panel.status: status_html(error_line(error), "error")}
+
+    return reuse
+
+
+def _settings_in(facts: object) -> Mapping[str, Any]:
+    """Return the settings of facts that a page sent, as JSON or as its text; raises InvalidSettings."""
+    try:
+        plain = json.loads(facts) if isinstance(facts, str) else facts
+    except ValueError:
+        plain = None
+    settings = plain.get("settings") if isinstance(plain, dict) else None
+    if not isinstance(settings, dict):
+        raise InvalidSettings("there is no video yet whose settings could be taken")
+    return settings
+
+
+def _showing(context: PageContext, tab: BuiltTab) -> Callable[..., Updates]:
+    def show(ids: Sequence[str], event: gr.SelectData, request: gr.Request) -> Updates:
+        try:
+            record = context.library.clips.get(owner_of(context.library, request), ids[event.index])
+            return tab.panel.show_record(record)
+        except Exception as error:
+            return {tab.panel.status: status_html(error_line(error), "error")}
+
+    return show

@@ -44,7 +44,7 @@ LIGHT = [
     f"comparison.{name}"
     for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_loader", "diffusers_engine")
 ]
-LIGHT += ["storybook.vocabulary"]
+LIGHT += ["storybook.vocabulary", "web.options", "app"]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 
 
@@ -196,3 +196,14 @@ def test_importing_does_nothing_heavy():
     code = f"import sys\nimport {', '.join(present)}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("program", ["app.py", "inference.py"])
+def test_help_is_said_before_anything_heavy_is_read(program):
+    """Parsing options needs neither PyTorch nor the page's libraries, which take seconds."""
+    code = "import contextlib, runpy, sys\nsys.argv = [sys.argv[1], '--help']\nsys.path.insert(0, '')\n"
+    code += "with contextlib.suppress(SystemExit):\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    code += f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("[]", "")
+    assert "--help" in done.stdout

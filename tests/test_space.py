@@ -16,7 +16,7 @@ import utils
 from model import Model
 from model_manager import loader
 from web import server
-from web.page import OPTIONS_VARIABLE
+from web.options import OPTIONS_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -159,8 +159,9 @@ class Browser:
         return [one for one in found if one.is_displayed()]
 
     def press(self, label: str, *, last: bool = False) -> None:
-        """Press the first button with such a label that can be seen, or the last one."""
-        where = f"//button[contains(normalize-space(), '{label}')]"
+        """Press the first button with such words that can be seen, or the last one with exactly these."""
+        words = f"normalize-space()='{label}'" if last else f"contains(normalize-space(), '{label}')"
+        where = f"//button[{words}]"
         button = self.shown(By.XPATH, where)
         if last:
             button = [one for one in self.driver.find_elements(By.XPATH, where) if one.is_displayed()][-1]

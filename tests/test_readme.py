@@ -47,7 +47,7 @@ def test_command_lines_are_understood(line, monkeypatch):
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python app.py ")])
 def test_the_page_is_started_with_options_it_has(line):
     """Parsed, not served."""
-    assert options.parser().parse_args(shlex.split(line)[2:]).queue_size > 0
+    assert options.parser().parse_args(shlex.split(line)[2:]).port > 0
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])

@@ -80,6 +80,8 @@ ON_PROCESSOR = Plan(
     phases=(
         Phase("coarse", few(0), 6000, 320, 64, 16, learning_rate=1.2e-3, floor=0.6, centre=0.55, warmup=60),
         Phase("fixed", few(0), 6000, 1900, floor=0.0, warmup=100),
+        # 80,000 pictures are not enough for outlines at full size, as a sheet showed after "fixed".
+        Phase("outlines", few(0), 6000, 4000, floor=0.2, warmup=50),
         Phase("sides", few(2, size=0.15, side=0.15), 5000, 500, learning_rate=8e-4, floor=0.7, warmup=50),
         Phase("words", WORDS, 6000, 1000, learning_rate=6e-4, floor=0.0, warmup=50),
     ),

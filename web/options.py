@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default=host, help="address to listen on; 0.0.0.0 for every network of this machine")
     parser.add_argument("--port", type=_number(1, 65535), default=port, help="port to listen on")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
+    parser.add_argument("--mcp", action="store_true", help="offer the endpoints as tools to language models (MCP)")
     parser.add_argument(
         "--auth", type=_user_and_password, metavar="USER:PASSWORD", help="ask for this user and password"
     )

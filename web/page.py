@@ -81,7 +81,7 @@ def serve_page(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     server.logger.setLevel(logging.INFO)
     with server.exit_on_user_error():
-        address = server.Address(options.host, options.port, options.share, options.auth)
+        address = server.Address(options.host, options.port, options.share, options.auth, options.mcp)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
         model = Model(options.model, options.device, default, read_extras(options))

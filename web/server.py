@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import queue
@@ -20,6 +21,7 @@ from gradio.utils import get_space
 from comparison.report.page import FRAGMENT_STYLE_SHEET
 from errors import UserError
 from library.visitors import COOKIE, Visitors
+from web.api_errors import ApiErrors
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,12 +43,13 @@ STYLE_SHEET = Path(__file__).with_name("style.css")
 
 @dataclass(frozen=True)
 class Address:
-    """Host and port of a page, and the visitors it is for."""
+    """Host and port of a page, and the visitors it is for; ``mcp`` offers its endpoints as tools to language models."""
 
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     auth: tuple[str, str] | None = None
+    mcp: bool = False
 
     @property
     def local(self) -> bool:
@@ -110,8 +113,11 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
     ``readable`` are folders whose files anybody may see who knows their names; visitors of a shared ``library`` get a
     cookie.
     """
+    if address.mcp and importlib.util.find_spec("mcp") is None:
+        raise UserError("--mcp needs a package that is not here: pip install -r requirements-mcp.txt")
     folders = [*readable, *([] if library is None else [library.folder.clips])]
     middleware: list[tuple[type, tuple[object, ...], dict[str, object]]] = [(RequestLimit, (), {})]
+    middleware.append((ApiErrors, (page,), {}))
     if library is not None and library.shared:
         middleware.append((VisitorCookie, (library.visitors,), {}))
     if address.share and address.auth is None:
@@ -133,6 +139,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
             max_file_size=MAX_UPLOAD,
             allowed_paths=[str(folder) for folder in folders],
             app_kwargs={"middleware": middleware},
+            mcp_server=address.mcp,
             state_session_capacity=REMEMBERED_SESSIONS,
             theme=theme(),
             css_paths=[STYLE_SHEET, FRAGMENT_STYLE_SHEET],

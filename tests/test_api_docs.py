@@ -1,4 +1,4 @@
-"""What docs/api.md tells programs to do works, on a real server with a model that is quick and false."""
+"""The examples of docs/api.md run, on a real server with a model that is quick and false."""
 
 import asyncio
 import json

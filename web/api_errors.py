@@ -36,10 +36,9 @@ def as_error(line: object, fields: Collection[str]) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a call may send: the parameters of a name as Gradio describes them, and the number of its components."""
+    """Parameters of an endpoint as Gradio describes them."""
 
     parameters: Sequence[Mapping[str, Any]]
-    components: int
 
     @property
     def fields(self) -> list[str]:
@@ -60,7 +59,7 @@ class Endpoint:
         wanted = len(self.parameters)
         if not isinstance(data, list):
             return f"data: must be a list of {wanted} values; /call/v2 takes them by name"
-        if len(data) not in (wanted, self.components):
+        if len(data) < wanted:  # Gradio does not look at more than there are
             return f"data: must have {wanted} values, not {len(data)}; /call/v2 takes them by name"
         return None
 
@@ -85,10 +84,7 @@ class ApiErrors:
     def endpoints(self) -> dict[str, Endpoint]:
         """The names that programs may call; the page's own events are not among them."""
         named = self.page.get_api_info()["named_endpoints"]
-        components = {f"/{fn.api_name}": len(fn.inputs) for fn in self.page.fns.values()}
-        return {
-            name.removeprefix("/"): Endpoint(facts["parameters"], components[name]) for name, facts in named.items()
-        }
+        return {name.removeprefix("/"): Endpoint(facts["parameters"]) for name, facts in named.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a malformed call, and bring what goes wrong with others into form."""
@@ -97,7 +93,7 @@ class ApiErrors:
             return await self.app(scope, receive, send)
         name = match["endpoint"]
         own_event = any(fn.api_name == name for fn in self.page.fns.values())
-        endpoint = self.endpoints.get(name, Endpoint((), 0))
+        endpoint = self.endpoints.get(name, Endpoint(()))
         in_form = InForm(send, endpoint.fields)
         if scope["method"] != "POST":
             return await self.app(scope, receive, in_form)

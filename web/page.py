@@ -13,6 +13,7 @@ from director.director import ChatModel
 from director.options import language_model
 from library.clips import Limits
 from library.service import Library, open_library
+from library.visits import Visits
 from media.metadata import read_metadata
 from model import Model
 from model_manager.options import read_extras
@@ -23,6 +24,7 @@ from web.job_panel import add_job_panel
 from web.opening import connect_drops, connect_opening
 from web.options import LOCAL_QUEUE, PUBLIC_QUEUE, read_options
 from web.tabs import EXAMPLES
+from web.zero_gpu import ZeroGpuModel, has_spaces
 
 OWNERS_SHARE = 4  # one visitor of a shared page may fill this part of the list
 
@@ -84,7 +86,9 @@ def serve_page(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
         address = server.Address(options.host, options.port, options.share, options.auth, options.mcp)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]
-        model = Model(options.model, options.device, default, read_extras(options))
+        lent_cards = has_spaces()
+        kind = ZeroGpuModel if lent_cards else Model
+        model = kind(options.model, options.device, default, read_extras(options))
         shared = not address.local or address.auth is not None
         queue_size = options.queue_size or (PUBLIC_QUEUE if shared else LOCAL_QUEUE)
         library = open_library(
@@ -92,6 +96,7 @@ def serve_page(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
             data_dir=options.data_dir,
             clips_dir=options.output_dir,
             shared=shared,
+            visits=Visits() if lent_cards else None,
             most_per_owner=max(1, queue_size // OWNERS_SHARE) if shared else queue_size,
             most_in_all=queue_size,
             limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),

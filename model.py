@@ -74,6 +74,11 @@ class Model:
         if name == "auto":
             return self.default(edits=edits)[0]
         if name not in self.rows or self.rows[name].edits != edits:
+            if name in self.rows:
+                edits_it = self.rows[name].edits
+                what = "an editing checkpoint" if edits_it else "a checkpoint that draws and does not edit"
+                where = "use it with --mode pix2pix (the tab Edit)" if edits_it else "choose one that edits"
+                raise ModelUnavailable(f"model: {name} is {what}: {where}")
             fitting = [row.name for row in self.rows.values() if row.edits == edits]
             raise ModelUnavailable(f"model: must be auto or one of {', '.join(fitting)}")
         return self.rows[name]

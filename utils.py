@@ -1,13 +1,17 @@
 """Facts about the program and the machine: folder, versions, device, precision and threads, and access to the Hub."""
 
 import logging
+import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from safetensors import SafetensorError
 
@@ -38,6 +42,9 @@ IMPORTING_MODULE = "transformers.utils.import_utils"
 QUIET_MODULES = (IMPORTING_MODULE, "transformers.tokenization_utils_base")
 # Of a processor's allocator in PyTorch, of its kernels (oneDNN), and of C++.
 NOT_ALLOCATED = ("can't allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+OWN_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 CGROUP = Path("/sys/fs/cgroup")
 CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 of control groups, version 1
 
@@ -128,6 +135,57 @@ def quiet_imports() -> None:
     logging.getLogger(IMPORTING_MODULE).setLevel(logging.ERROR)
 
 
+def reach_this_machine_directly(host: str = "") -> None:
+    """Let no request to this machine go through a proxy that the environment names; ``host`` is one more name of it.
+
+    Raises InvalidSettings where a proxy that is named cannot be used.
+    """
+    if not _proxies():
+        return  # the system's own settings count then, and a variable would hide them
+    for name, value in _proxies().items():
+        _check_proxy(name, value)
+    hosts = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = [*filter(None, map(str.strip, hosts.split(","))), *OWN_HOSTS, socket.gethostname(), *filter(None, [host])]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(dict.fromkeys(direct))
+
+
+@contextmanager
+def unusable_proxies_hidden() -> Iterator[None]:
+    """Inside, the environment names only proxies that can be used."""
+    hidden = {}
+    for name, value in _proxies().items():
+        try:
+            _check_proxy(name, value)
+        except InvalidSettings:
+            hidden[name] = os.environ.pop(name)
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies that the environment names, by variable, in capitals and in small letters."""
+    spellings = (spelling for name in PROXY_VARIABLES for spelling in (name, name.lower()))
+    return {name: value for name in spellings if (value := os.environ.get(name))}
+
+
+def _check_proxy(variable: str, address: str) -> None:
+    """Raise InvalidSettings for a proxy that the library for requests (httpx) refuses with an exception of its own."""
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    try:
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or parts.scheme not in PROXY_SCHEMES:
+        raise InvalidSettings(f"{variable}: must be an address such as http://proxy.example:8080: change or unset it")
+    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise InvalidSettings(
+            f"{variable}: names a SOCKS proxy, for which a package is missing: unset it, name an HTTP proxy, or run "
+            "pip install socksio"
+        )
+
+
 def quiet_libraries() -> None:
     """Switch off progress bars of diffusers and transformers, remarks of diffusers, and those of QUIET_MODULES; call it
     before a pipeline's class is imported."""
@@ -195,10 +253,11 @@ def repository_of(source: str) -> str:
 
 
 def ask_hub(source: str) -> None:
-    """Ask the Hub once whether it has ``source``; raises OSError.
+    """Ask the Hub once whether it has ``source``; raises OSError, and InvalidSettings for a proxy that is of no use.
 
     Without a connection every file would be asked for six times, and the user told after more than a minute.
     """
+    reach_this_machine_directly()
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import httpx

@@ -24,6 +24,7 @@ from director.options import add_language_model, language_model
 from errors import Cancelled, InvalidSettings, UserError
 from model_manager.options import add_extras
 from settings.parsing import validate
+from settings.user_files import user_path
 from utils import make_writable
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_compare_request(arguments: Sequence[str]) -> CompareRequest:
     settings = validate(ComparisonSettings, {"engines": list(DEFAULT_ENGINES), **values})
     return CompareRequest(
         settings=settings,
-        folder=Path(output) if output else OUTPUT_FOLDER / f"compare-{datetime.now():%Y%m%d-%H%M%S}",
+        folder=user_path(output) if output else OUTPUT_FOLDER / f"compare-{datetime.now():%Y%m%d-%H%M%S}",
         offer=Offer.of(sources, [choice.settings for choice in settings.engines]),
         device=options.device,
         chat_model=language_model(options, from_environment=False),
@@ -70,7 +71,7 @@ def read_compare_request(arguments: Sequence[str]) -> CompareRequest:
 def _parser() -> Parser:
     about = "Draw the same prompts with several engines, and write a report: table, clips side by side, charts."
     parser = Parser(prog="inference.py compare", description=about, allow_abbrev=False)
-    parser.add_argument("config", nargs="?", type=Path, help="YAML as in examples/compare.example.yaml")
+    parser.add_argument("config", nargs="?", type=user_path, help="YAML as in examples/compare.example.yaml")
     parser.add_argument("--prompt", action="append", help="what the videos show; may be repeated")
     parser.add_argument("--engine", action="append", help="what draws them; may be repeated")
     parser.add_argument("--seed", action="append", type=int, help="may be repeated")

@@ -46,7 +46,7 @@ def generate_video(request: CommandLineRequest) -> None:
     facts = clip.settings.to_dict()
     path = request.output or _default_path(facts, model.rows)
     _save(clip, path)
-    for note in clip.notes:
+    for note in (*request.notes, *clip.notes):
         write_remark(f"note: {note}")
     write_result(f"{one_line(str(path))}  seed {facts['seed']}  {clip.seconds:.1f} s")
 

@@ -19,7 +19,8 @@ from model_manager.catalogue import Extras
 from model_manager.offered_names import FILE_SETTINGS, sources_to_offer
 from model_manager.options import EXTRAS, as_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, GenerationSettings, Settings, TextToVideoSettings
-from settings.parsing import parse, read_mapping
+from settings.parsing import parse, read_mapping, restorable
+from settings.user_files import read_text, user_path
 
 STORYBOARD_SUFFIXES = (".yaml", ".yml", ".txt")
 FILES = ("source", "first_frame")  # as in Model.generate
@@ -49,8 +50,8 @@ class Offer:
 
 @dataclass(frozen=True)
 class CommandLineRequest:
-    """Settings of a video, its ``files`` by argument of ``Model.generate``, and the operator's offer of models, device
-    and chat model. A video without an ``output`` gets a name of its own."""
+    """Settings of a video, its ``files`` by argument of ``Model.generate``, the operator's offer of models, device and
+    chat model, and ``notes`` for the user. A video without an ``output`` gets a name of its own."""
 
     settings: GenerationSettings
     files: Mapping[str, Path]
@@ -58,6 +59,7 @@ class CommandLineRequest:
     offer: Offer
     device: str | None = None
     chat_model: ChatModel | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_request(arguments: Sequence[str]) -> CommandLineRequest:
@@ -66,8 +68,8 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
     first, _ = mode_parser().parse_known_args([argument for argument in arguments if argument != "--help"])
     path = getattr(first, "from")
     config = first.config or (None if path else _default_config(arguments))
-    from_video = read_video_settings(Path(path)) if path else {}
-    from_file = read_config(Path(config)) if config else {}
+    from_video, lost = restorable(read_video_settings(user_path(path))) if path else ({}, [])
+    from_file = read_config(user_path(config)) if config else {}
     kind = _settings_class(first.mode or from_file.get("mode") or from_video.get("mode") or TextToVideoSettings.mode)
 
     options = settings_parser(kind).parse_args(arguments)
@@ -77,7 +79,7 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
     if not config and "prompt" not in {**from_video, **values}:
         raise InvalidSettings(NO_PROMPT)
     in_file = {name: values.pop(name, None) for name in ("output", *FILES)}
-    output = Path(options.output) if options.output is not None else _new_path(in_file["output"])
+    output = user_path(options.output) if options.output is not None else _new_path(in_file["output"])
     files = {name: _existing(name, getattr(options, name) or in_file[name]) for name in FILES}
     sources = take_sources(values, options)
     return CommandLineRequest(
@@ -87,6 +89,7 @@ def read_request(arguments: Sequence[str]) -> CommandLineRequest:
         offer=Offer.of(sources, [values]),
         device=options.device,
         chat_model=_chat_model(options, kind),
+        notes=tuple(f"not restored: {each}" for each in lost),
     )
 
 
@@ -123,11 +126,11 @@ def _as_texts(key: str, value: object) -> list[str]:
 def _storyboard_of_file(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the storyboard of the file that ``--storyboard`` names, and its number of frames if no option sets one;
     nothing if it is a storyboard itself. Raises UserError."""
-    path = Path(given.get("storyboard", ""))
+    path = user_path(given.get("storyboard", ""))
     if path.suffix.lower() not in STORYBOARD_SUFFIXES or "\n" in path.name:
         return {}
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"--storyboard {path}: {getattr(error, 'strerror', 'is not a text in UTF-8')}") from None
     frames = given.get("num_frames")
@@ -146,9 +149,9 @@ def _existing(name: str, path: object) -> Path | None:
     """Return the path of a file that is there, None for none; raises InvalidSettings."""
     if path is None:
         return None
-    if not (isinstance(path, str) and Path(path).is_file()):
+    if not (isinstance(path, str) and user_path(path).is_file()):
         raise InvalidSettings(f"{name}: there is no file {path}")
-    return Path(path)
+    return user_path(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_file(path: Path, option: str = "") -> dict[str, Any]:
     """Read the mapping in a YAML or JSON file that an option names; raises InvalidSettings."""
     try:
-        return read_mapping(path.read_text("utf-8"))
+        return read_mapping(read_text(path))
     except (OSError, ValueError) as error:
         not_text = isinstance(error, UnicodeDecodeError)
         reason = "is not a text in UTF-8" if not_text else getattr(error, "strerror", error)
@@ -185,7 +188,7 @@ def _new_path(output: object) -> Path | None:
         return None
     if not isinstance(output, str):
         raise InvalidSettings("output: must be text")
-    path = Path(output)
+    path = user_path(output)
     with suppress(OSError, ValueError):  # a name that cannot be one is refused with every other
         if path.exists():
             raise InvalidSettings(f"output: {path} is already there; choose another name, or give -o to replace it")

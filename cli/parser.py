@@ -11,6 +11,7 @@ from errors import InvalidSettings
 from media.video_io import SUFFIXES
 from model_manager.options import add_extras
 from settings import SETTINGS_BY_MODE, DirectorSettings, Settings, TextToVideoSettings, field_facts
+from settings.user_files import user_path
 
 OUTPUT_FOLDER = Path("outputs")
 NOTHING = ("", "none", "null")
@@ -71,7 +72,8 @@ def _add_setting(group: argparse._ActionsContainer, kind: type[Settings], name: 
         facts = field_facts(kind)[name]
         value_type = facts["type"]
         options["metavar"] = {"string": "TEXT", "array": "N,N"}.get(value_type, "N")
-        options["type"] = _plain_value if value_type != "string" else _optional_name if facts["optional"] else str
+        kinds = {"string": _optional_name if facts["optional"] else str, "array": _plain_value}
+        options["type"] = kinds.get(value_type, _plain_number)
     group.add_argument(f"--{name.replace('_', '-')}", *OTHER_NAMES.get(name, ()), dest=name, **options)
 
 
@@ -89,9 +91,9 @@ def _add_files_and_machine(parser: Parser) -> None:
     group.add_argument("-o", "--output", metavar="FILE", help=target)
     config = "Settings in YAML under the names of the options; the config.yaml that ships has them all. "
     config += "[default config.yaml in the current folder, where there is neither a prompt nor --from]"
-    group.add_argument("--config", type=Path, metavar="FILE", help=config)
+    group.add_argument("--config", type=user_path, metavar="FILE", help=config)
     video = "A video of this program, which is made again from the settings inside it."
-    group.add_argument("--from", dest="video", type=Path, metavar="FILE", help=video)
+    group.add_argument("--from", dest="video", type=user_path, metavar="FILE", help=video)
     models = "A Hub id, folder or .safetensors file that the video of --from may ask for; may be repeated."
     group.add_argument("--models", action="append", default=[], metavar="MODEL", help=models)
     add_extras(group, command_line=True)
@@ -125,6 +127,11 @@ def _plain_value(text: str) -> Any:
         return None
     numbers = [_number(part) for part in text.split(",")]
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _plain_number(text: str) -> int | float | str | None:
+    """Return a number or None; any other text stays text, of which the settings class reads a decimal comma."""
+    return None if text.strip().lower() in NOTHING else _number(text)
 
 
 def _optional_name(text: str) -> str | None:

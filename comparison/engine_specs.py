@@ -3,6 +3,7 @@
 Settings of the pipelines are those of their makers' examples: docstrings and pages of diffusers, and model cards.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -198,5 +199,5 @@ def engine_spec(name: str) -> EngineSpec:
     """Return the row of a name, or of any other text a row for the diffusers pipeline with that Hub id or folder."""
     if name in ENGINES:
         return ENGINES[name]
-    note = "A pipeline of diffusers, named by the user."
+    note, name = "A pipeline of diffusers, named by the user.", os.path.expanduser(name)
     return EngineSpec(public_name(name), last_part(name), note, pipeline=DiffusersPipeline(name))

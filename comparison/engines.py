@@ -23,6 +23,8 @@ from media.video_io import write_video
 from model import Model
 from model_manager.discovery import public_name
 from model_manager.offered_names import with_offered_names, without_folders
+from model_manager.prompt_notation import notation_notes, words_of
+from pipelines.prompt_weights import plain_text
 from settings import DirectorSettings, GenerationSettings, check_pixels, is_directed
 from settings.parsing import parse
 
@@ -109,11 +111,11 @@ class DiffusersEngine:
 
     def generate(self, prompt: str, seed: int, *, on_step: OnStep, cancel: threading.Event | None) -> EngineOutput:
         """Draw a clip from key moments as one sentence; raises UserError and Cancelled."""
-        text = as_sentence(prompt)
+        text, notes = plain_text(words_of(as_sentence(prompt))), tuple(notation_notes([prompt], (), {}))
         frames = self._pipeline.generate(text, seed, self._sizes, on_step=on_step, cancel=cancel)
         metadata = {"prompt": text, "seed": str(seed), "source": str(self.settings["source"])}
         save = partial(write_video, frames=frames, fps=self._fps, metadata=metadata)
-        return EngineOutput(frames, self._fps, save, self.settings)
+        return EngineOutput(frames, self._fps, save, self.settings, notes)
 
     def release(self) -> None:
         """Free the memory."""

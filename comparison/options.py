@@ -29,7 +29,7 @@ def pipelines_offered(names: Sequence[str], *, local: bool) -> tuple[str, ...]:
     Each is tens of gigabytes to download, which is not for strangers to start. Raises InvalidSettings.
     """
     offered = {name: name for name, row in ENGINES.items() if local and row.pipeline is not None}
-    for name in names:
+    for name in (name if name in ENGINES else os.path.expanduser(name) for name in names):
         is_folder = os.path.isfile(os.path.join(name, "model_index.json"))
         if not (name in ENGINES or is_folder or (is_hub_id(name) and name.count("/") == 1)):
             rows = ", ".join(ENGINES)

@@ -29,6 +29,8 @@ from evaluation.clip_scores import ClipScorer
 from generation.progress import Progress, stop_if
 from generation.prompts import file_name
 from model import Model
+from model_manager.prompt_notation import words_of
+from pipelines.prompt_weights import plain_text
 from toyworld.clips import ToyClip
 from toyworld.scene import Scene
 from utils import versions
@@ -120,7 +122,7 @@ class Comparison:
         if self.scorer is not None:
             try:
                 thinned = output.frames[:: metrics.thinning(len(output.frames), output.fps)]
-                values |= self.scorer.scores(thinned, as_sentence(prompt))
+                values |= self.scorer.scores(thinned, plain_text(words_of(as_sentence(prompt))))
             except UserError as error:
                 self.scorer = None
                 self.results.notes.append(f"Without CLIP scores: {error}.")

@@ -19,6 +19,7 @@ from director.director import ChatModel, Messages
 from director.local_llm import local
 from director.storyboard import MAX_TEXT_CHARS
 from errors import DirectorError, InvalidSettings
+from settings.user_files import user_path
 
 logger = logging.getLogger(__name__)
 URL_VARIABLE, MODEL_VARIABLE, KEY_VARIABLE = "T2V_LLM_URL", "T2V_LLM_MODEL", "T2V_LLM_KEY"
@@ -88,7 +89,7 @@ def key_from_environment(base_url: str) -> str | None:
 def connect(options: LanguageModelOptions, device: str = "cpu") -> ChatModel:
     """Return the chat model that the options name."""
     if options.base_url is None:
-        return local(options.model, device)
+        return local(str(user_path(options.model)), device)
     return remote(options.base_url, options.model, options.key)
 
 

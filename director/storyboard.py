@@ -9,14 +9,16 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from errors import InvalidStoryboard
 from settings import MAX_FRAMES, MAX_PROMPT_CHARS
+from settings.parsing import yaml_mistake
 from settings.plain_yaml import FastPlainLoader
 
 MAX_TEXT_CHARS = 256 * 1024  # of a storyboard or of a chat model's answer
 TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+BYTE_ORDER_MARK = "\ufeff"  # at the beginning of texts that Windows writes
 ARROWS = ("-->", "->", "\u2192")
 BEGINS_FILE = re.compile(r"^[ \t{\"']*(frames|prompts)[\"']?[ \t]*:", re.MULTILINE)
 
@@ -78,6 +80,19 @@ class _File(BaseModel):
     frames: int | None = Field(None, ge=1, le=MAX_FRAMES)
     prompts: dict[int, str]
 
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _numbered(cls, prompts: object) -> object:
+        """JSON has no names but texts: "0" is frame 0."""
+        if not isinstance(prompts, dict):
+            return prompts
+        numbered = {int(key) if _is_number(key) else key: text for key, text in prompts.items()}
+        return numbered if len(numbered) == len(prompts) else {"a frame twice": ""}
+
+
+def _is_number(key: object) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) <= len(str(MAX_FRAMES))
+
 
 def load_storyboard(text: str, frames: int | None = None) -> tuple[str, ...]:
     """Read frame prompts from the YAML of ``save_storyboard``, whose own number of frames counts, or from other text as
@@ -86,6 +101,7 @@ def load_storyboard(text: str, frames: int | None = None) -> tuple[str, ...]:
     Raises InvalidStoryboard with one line.
     """
     _check_length(text)
+    text = text.removeprefix(BYTE_ORDER_MARK)
     if BEGINS_FILE.search(text):
         file = _read_file(text)
         count = file.frames or frames
@@ -100,6 +116,7 @@ def load_storyboard(text: str, frames: int | None = None) -> tuple[str, ...]:
 def frames_of(text: str) -> int | None:
     """Return the number of frames that a storyboard states, or None; raises InvalidStoryboard."""
     _check_length(text)
+    text = text.removeprefix(BYTE_ORDER_MARK)
     return _read_file(text).frames if BEGINS_FILE.search(text) else None
 
 
@@ -112,9 +129,8 @@ def _read_file(text: str) -> _File:
         where = clean(".".join(map(str, first["loc"])))[:60]
         raise InvalidStoryboard(f"the storyboard has a mistake at '{where}': {first['msg'].lower()}") from None
     except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise InvalidStoryboard(f"the storyboard is not valid YAML{where}: put each prompt in quotes") from None
+        mistake = yaml_mistake(error, text)
+        raise InvalidStoryboard(f"the storyboard is not valid YAML: {mistake}; put each prompt in quotes") from None
 
 
 def _check_flat(text: str) -> None:
@@ -129,5 +145,5 @@ def _check_flat(text: str) -> None:
 def clean(text: str) -> str:
     """Return the text in one line, without characters that settings refuse or no file can hold: control characters,
     marks that turn the direction of writing, lone halves of a surrogate pair."""
-    hidden = (unicodedata.category(sign) in ("Cc", "Cs") or sign in TURNS_TEXT for sign in text)
+    hidden = (unicodedata.category(sign) in ("Cc", "Cs") or sign in TURNS_TEXT + BYTE_ORDER_MARK for sign in text)
     return " ".join("".join(" " if hide else sign for sign, hide in zip(text, hidden, strict=True)).split())

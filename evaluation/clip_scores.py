@@ -13,6 +13,7 @@ import numpy as np
 
 from annotators.base import Network, load_parts
 from errors import ModelUnavailable
+from settings.user_files import user_path
 from utils import local_or_hub
 
 VIT_B_32 = "openai/clip-vit-base-patch32"
@@ -81,7 +82,7 @@ class ClipScorer:
     """
 
     def __init__(self, source: str = VIT_B_32, device: str = "cpu") -> None:
-        self._network = ClipNetwork(source, device)
+        self._network = ClipNetwork(str(user_path(source)), device)
 
     @property
     def network(self) -> str:

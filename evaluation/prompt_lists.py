@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from settings.user_files import read_text
 from toyworld.captions import caption
 from toyworld.clips import ToyClip, held_out
 from toyworld.scene import (
@@ -41,7 +42,7 @@ class ToyPrompt:
 
 def read_prompts(path: Path) -> list[str]:
     """Read the prompts of a UTF-8 text file, one in a line; empty lines and comments after ``#`` do not count."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -34,12 +34,14 @@ from generation.sources import (
     read_first_frame,
     read_source,
 )
+from model_manager.adapters import left_out
 from model_manager.admission import admit
 from model_manager.builtin_models import ModelRow
 from model_manager.catalogue import Catalogue
 from model_manager.loader import Loader
 from model_manager.memory import MemoryPlan, is_shared, plan_job, tighter
 from model_manager.placement import placed
+from model_manager.prompt_notation import notation_notes
 from utils import memory_errors
 
 logger = logging.getLogger(__name__)
@@ -138,7 +140,13 @@ def prepare(
         one_batch=pipeline.draws_together or settings.anchors == "all",
         video=video,
         first_frame=first_frame,
-        notes=(*notes, *style_notes(written, row.style), *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer)),
+        notes=(
+            *notes,
+            *(note for lora in row.loras for note in left_out(lora, pipeline.components)),
+            *notation_notes(written.texts, [lora.name for lora in row.tagged_loras], row.embeddings),
+            *style_notes(written, row.style),
+            *prompt_notes(prompts, row, tokenizer=pipeline.tokenizer),
+        ),
     )
 
 
@@ -194,7 +202,10 @@ def run_with_retries(job: PreparedJob, plan: MemoryPlan, resources: Resources, *
             matrix=previews.get(vae),
         )
         with placed(pipeline, plan, device):
-            frames = pipeline(**call_arguments(job), options=RunOptions(plan.chunk_size, attention, watch=watch))[0]
+            frames = pipeline(
+                **call_arguments(job),
+                options=RunOptions(plan.chunk_size, attention, weighted_prompts=True, watch=watch),
+            )[0]
             if getattr(pipeline.vae, "use_tiling", False) and not plan.tile_vae:
                 notes.append("Memory was short; went on decoding pictures in tiles.")
         return frames

@@ -2,7 +2,6 @@
 placeholders for learned words. Settings hold only what the user wrote; the rest is made of it again for every job.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,13 @@ from director.director import ChatModel, direct
 from director.storyboard import load_storyboard, save_storyboard
 from errors import InvalidSettings
 from model_manager.builtin_models import ModelRow
+from model_manager.prompt_notation import words_of
 from model_manager.styles import Style
 from model_manager.textual_inversion import mentions, placeholder, with_placeholders
 from settings import DirectorSettings
+from settings.user_files import words_for_name
+
+MAX_QUOTED_CHARS = 160
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class EncoderPrompts:
     prompt: str
     negative_prompt: str
     frame_prompts: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return all of them."""
+        return (self.prompt, self.negative_prompt, *(self.frame_prompts or ()))
 
 
 def styled(written: EncoderPrompts, style: Style | None) -> EncoderPrompts:
@@ -55,7 +63,7 @@ def encoder_prompts(written: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -
     tokens = tokenizer.get_added_vocab()
 
     def expand(text: str, trigger: str = row.trigger) -> str:
-        return with_placeholders(with_trigger(text, trigger), row.embeddings, tokens)
+        return with_placeholders(with_trigger(words_of(text), trigger), row.embeddings, tokens)
 
     frames = written.frame_prompts
     return EncoderPrompts(
@@ -93,20 +101,39 @@ def prompt_notes(prompts: EncoderPrompts, row: ModelRow, *, tokenizer: Any) -> I
     for name in row.embeddings:
         if placeholder(name, 0) not in tokenizer.get_added_vocab():
             yield f"The embedding {name} was made for another kind of checkpoint and is read as plain words."
+    from pipelines.prompt_weights import plain_text
+
     limit = tokenizer.model_max_length
     shown = [("prompt", prompts.prompt)]
     if prompts.frame_prompts is not None:
         shown = [(f"prompt of frame {frame}", prompt) for frame, prompt in enumerate(prompts.frame_prompts)]
-    for label, text in (*shown, ("negative prompt", prompts.negative_prompt)):
+    texts = (*shown, ("negative prompt", prompts.negative_prompt))
+    for label, text in ((label, plain_text(text)) for label, text in texts):
         tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         if tokens > limit:
-            yield f"The {label} is {tokens} tokens long; this checkpoint reads the first {limit} and ignores the rest."
+            rest = shortened(_beyond(text, limit, tokenizer))
+            read = f"this checkpoint reads the first {limit} and ignores the rest: {rest}"
+            yield f"The {label} is {tokens} tokens long; {read}"
+
+
+def _beyond(text: str, limit: int, tokenizer: Any) -> str:
+    """The end of a text that is left out where ``limit`` tokens are read, of which the last marks the end."""
+    if getattr(tokenizer, "is_fast", False):
+        places = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
+        return text[places[limit - 1][0] :].strip()
+    left_out = tokenizer(text, truncation=False, verbose=False).input_ids[limit - 1 :]
+    return tokenizer.decode(left_out, skip_special_tokens=True).strip()
+
+
+def shortened(text: str) -> str:
+    """A text in MAX_QUOTED_CHARS, its middle left out."""
+    half = MAX_QUOTED_CHARS // 2
+    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
 
 
 def file_name(prompt: str, suffix: str) -> str:
-    """A file name that says the prompt: ``a-red-circle-moving-right.gif``."""
-    words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return f"{'-'.join(words)[:80].strip('-') or 'clip'}{suffix}"
+    """A file name that says the prompt, in its own script: ``a-red-circle-moving-right.gif``."""
+    return f"{words_for_name(prompt) or 'clip'}{suffix}"
 
 
 def with_trigger(prompt: str, trigger: str) -> str:

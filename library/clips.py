@@ -19,12 +19,12 @@ from errors import UserError
 from library.database import Database
 from media.metadata import read_metadata
 from media.video_io import SUFFIXES
+from settings.user_files import words_for_name
 
 logger = logging.getLogger(__name__)
 LOCAL = "local"  # the owner on a page that only this machine reaches
 PICTURES = ".pictures"
 VISITORS = "visitors"
-PROMPT_CHARS = 60
 PAGE_SIZE = 20
 ReadMetadata = Callable[[Path], Mapping[str, str]]
 _WILDCARDS = re.compile(r"[%_\\]")  # of SQL's LIKE
@@ -77,7 +77,7 @@ class ClipIndex:
     def place_for(self, owner: str, prompt: str, seed: int, suffix: str) -> Path:
         """Return the path at which a new clip is to be written, with a new token in its name; its folder exists."""
         token, folder = secrets.token_hex(8), self.folder_of(owner)
-        words = "-".join(re.findall(r"[a-z0-9]+", prompt.lower()))[:PROMPT_CHARS].strip("-") or "clip"
+        words = words_for_name(prompt) or "clip"
         return folder / f"{words}-{seed}-{token}.{suffix}"
 
     def folder_of(self, owner: str) -> Path:

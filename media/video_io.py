@@ -21,6 +21,7 @@ from errors import InvalidVideo
 from media.files import MAX_PIXELS, UNREADABLE, kind_of, refuse_size
 from media.metadata import as_comment, as_ffmetadata, insert_gif_comment
 from media.processes import run
+from media.rendering import Rendering, on_white, rendering
 
 SUFFIXES = (".mp4", ".gif")
 GIF_TICK_S = 0.01
@@ -112,6 +113,11 @@ def probe(path: Path) -> VideoFacts:
 
     Raises InvalidVideo, in one line without the path, where this is no such video or its frames are too large or small.
     """
+    return _look(path)[0]
+
+
+def _look(path: Path) -> tuple[VideoFacts, Rendering]:
+    """The facts of a video, and how it is shown; raises InvalidVideo."""
     first_frame = ["-map", "0:V:0", "-frames:v", "1", "-f", "framecrc", "pipe:1"]
     decoded = _read_with_ffmpeg(path, first_frame)
     told = _read_with_ffmpeg(path, [], level="info").stderr
@@ -128,7 +134,7 @@ def probe(path: Path) -> VideoFacts:
     refuse_size(width, height, InvalidVideo)
     duration = re.search(rb"\n  Duration: (\d+):(\d\d):(\d\d\.\d+)", told)
     seconds = 3600 * int(duration[1]) + 60 * int(duration[2]) + float(duration[3]) if duration else None
-    return VideoFacts(width, height, steps_per_second / step, seconds)
+    return VideoFacts(width, height, steps_per_second / step, seconds), rendering(told, _kind(path))
 
 
 def read_video(
@@ -143,7 +149,7 @@ def read_video(
         start_seconds: of the video, where the result begins.
 
     Returns:
-        uint8 (frames, height, width, 3), RGB, at least one frame.
+        uint8 (frames, height, width, 3), RGB as a browser shows it, at least one frame.
 
     Raises:
         ValueError: a size, speed, number or start that only a mistake in the program asks for.
@@ -156,32 +162,25 @@ def read_video(
     if width * height > MAX_PIXELS:
         raise InvalidVideo(f"this video is too long and thin: at this size it would be {width}x{height}")
     most_frames = MAX_READ_PIXELS // (width * height)
-    seconds = probe(path).seconds
+    facts, shown = _look(path)
+    seconds = facts.seconds
     # The last frame is passed on: rounding away what is shown for less than half a step would leave short clips empty.
     speed = f"fps={fps:.6f}:eof_action=pass"
     scaling = f"scale={width}:{height}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     output = [
-        *(
-            "-map",
-            "0:V:0",
-            "-vf",
-            f"{speed},{scaling}",
-            "-fps_mode",
-            "passthrough",
-            "-frames:v",
-            str(min(num_frames, most_frames + 2)),
-        ),
-        *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
+        *("-map", "0:V:0", "-vf", ",".join([*shown.before, speed, scaling, *shown.after])),
+        *("-fps_mode", "passthrough", "-frames:v", str(min(num_frames, most_frames + 2))),
+        *("-pix_fmt", shown.pixels, "-f", "rawvideo", "pipe:1"),
     ]
-    done = _read_with_ffmpeg(path, output, before=["-ss", f"{start_seconds:.6f}"])
+    done = _read_with_ffmpeg(path, output, before=["-ss", f"{start_seconds:.6f}", *shown.decoder])
     if done.returncode:
         raise InvalidVideo(f"this video {UNREADABLE} MP4 (H.264)")
-    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, shown.channels)
     if seconds is not None and _kind(path) == "gif":  # it may last a tick longer than its frames, which shows no other
         frames = frames[: max(1, math.ceil((seconds - start_seconds - GIF_TICK_S) * fps - 1e-6))]
     if len(frames) > most_frames:
         raise InvalidVideo(f"this video has over {most_frames} frames of {width}x{height}: take fewer or smaller ones")
-    frames = frames.copy()  # bytes cannot be written to
+    frames = on_white(frames)
     if not len(frames):
         length = "" if seconds is None else f" (it is {seconds:g} s long)"
         raise InvalidVideo(f"this video shows nothing new after {start_seconds:g} s{length}: start earlier")

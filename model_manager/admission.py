@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from model_manager.builtin_models import ModelRow
 from model_manager.memory import activations, is_shared, refuse_beyond
 from model_manager.safetensors_header import SUFFIX
+from settings.user_files import read_text
 from utils import choose_dtype
 
 CONFIG = "config.json"
@@ -61,7 +62,7 @@ def _config(source: str, network: str) -> dict[str, Any] | None:
         except HFValidationError:
             return None
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8")) if isinstance(path, str | Path) else None
+        config = json.loads(read_text(Path(path))) if isinstance(path, str | Path) else None
     except (OSError, ValueError):
         return None
     return config if isinstance(config, dict) and _are_counts(config.get("block_out_channels")) else None

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from annotators.controls import CONTROLS, SD1_CONTROLNETS
 from model_manager.checkpoint_formats import format_of_folder
-from model_manager.discovery import numbered
+from model_manager.discovery import current_id, numbered
 from model_manager.safetensors_header import SUFFIX
 from model_manager.styles import Style
+from settings.user_files import named_in
 from utils import ROOT
 
 PAPER_WINDOW = (881, 941)  # arXiv 2303.13439, section 4.1: T' = 881, T = 941 of 1000
@@ -55,10 +56,16 @@ class ModelRow:
     variant: str | None = None  # which files to take of a Hub id that has its weights in several precisions
     trigger: str = ""  # words that every prompt for it gets
     vae: str | None = None  # takes the place of its own
-    lora: Lora | None = None
+    lora: Lora | None = None  # that is chosen
+    tagged_loras: tuple[Lora, ...] = ()  # that prompts name by <lora:name:scale>
     style: Style | None = None
     # Learned words (textual inversion, Gal et al. 2022, arXiv 2208.01618), and where they come from.
     embeddings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """Return the LoRAs of a job, in the order of which their weights are added."""
+        return ((self.lora,) if self.lora is not None else ()) + self.tagged_loras
 
 
 TOYWORLD = ModelRow(
@@ -221,9 +228,9 @@ BUILT_IN = (
 def models(extra: Sequence[str] = ()) -> dict[str, ModelRow]:
     """Return all rows by name: the built-in ones, those of the environment variable T2V_MODELS (comma-separated), and
     ``extra``. The operator names Hub ids, folders or files; a path is shown under its last part."""
-    named = [*extra, *os.environ.get(MODELS_VARIABLE, "").split(",")]
+    named = [*extra, *named_in(MODELS_VARIABLE)]
     rows = {row.name: row for row in BUILT_IN}
-    for source in filter(None, (part.strip() for part in named)):
+    for source in filter(None, (current_id(os.path.expanduser(part.strip())) for part in named)):
         if source not in rows:
             name = unique_name(source, rows)
             rows[name] = _operator_row(name, source)

@@ -3,7 +3,6 @@
 A client chooses by name. Names are file names without folders, so that no client learns a path.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +24,13 @@ from model_manager.discovery import (
     sources_in_root,
     sources_of,
 )
+from model_manager.prompt_notation import tagged_loras
 from model_manager.safetensors_header import read_shapes
 from model_manager.styles import VARIABLE as STYLES_VARIABLE
 from model_manager.styles import Style, read_styles, styles_in_root
 from model_manager.textual_inversion import mentions
 from settings import GenerationSettings
+from settings.user_files import named_in
 
 ROOTS_VARIABLE = "T2V_MODELS_ROOT"
 TEXT_WIDTH = 768  # of Stable Diffusion 1.x
@@ -76,6 +77,10 @@ class Catalogue:
             row, text = replace(row, style=style), f"{text}\n{style.prompt}\n{style.negative_prompt}"
         if settings.lora is not None:
             row = replace(row, lora=Lora(settings.lora, self._chosen("lora", settings.lora), settings.lora_scale))
+        tags = {name: scale for name, scale in tagged_loras(text).items() if name in self.loras}
+        if settings.lora in tags:  # the tag says how strongly
+            row = replace(row, lora=None)
+        row = replace(row, tagged_loras=tuple(Lora(name, self.loras[name], scale) for name, scale in tags.items()))
         if settings.vae is not None:
             row = replace(row, vae=self._chosen("vae", settings.vae))
         return replace(
@@ -113,7 +118,7 @@ def read_catalogue(models: Sequence[str] = (), extras: Extras | None = None) -> 
 
 def _listed(given: Sequence[str], variable: str) -> list[str]:
     """The given sources, and those of the environment variable, which separates them by commas."""
-    return [part.strip() for part in [*given, *os.environ.get(variable, "").split(",")] if part.strip()]
+    return [part.strip() for part in [*given, *named_in(variable)] if part.strip()]
 
 
 def _named(kind: Kind, given: Sequence[str], roots: Iterable[Path]) -> dict[str, str]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from errors import ModelUnavailable
+from model_manager.checkpoint_file import XL, CheckpointFile, read_facts
 from model_manager.safetensors_header import SUFFIX
+from settings.user_files import read_text
 from utils import local_or_hub
 
 INDEX = "model_index.json"
@@ -72,7 +74,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_INDEX_BYTES:
         raise ValueError(f"{INDEX} is no index: it is too large")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(read_text(path))
     except RecursionError:
         raise ValueError(f"{INDEX} is nested too deep") from None
     return _checked(index)
@@ -96,39 +98,35 @@ def _checked(index: object) -> dict[str, Any]:
 
 
 def class_of(source: str) -> str:
-    """Return the pipeline class that a checkpoint was made for; for a single file, the class that reads it.
-
-    Raises OSError where there is nothing to read, SafetensorError for a damaged file.
-    """
-    if Path(source).is_file():
-        return (STABLE_DIFFUSION_XL if is_xl_file(Path(source)) else STABLE_DIFFUSION).reader
+    """Return the pipeline class that a folder's or Hub id's checkpoint was made for; raises OSError where there is
+    nothing to read."""
     return str(hub_index(source).get("_class_name"))
 
 
-def is_xl_file(path: Path) -> bool:
-    """Return whether a single ``.safetensors`` file is of Stable Diffusion XL, by the mark that diffusers goes by."""
-    from diffusers.loaders.single_file_utils import CHECKPOINT_KEY_NAMES
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return CHECKPOINT_KEY_NAMES["xl_base"] in file.keys()  # noqa: SIM118 - it is no dictionary
+def format_of_file(facts: CheckpointFile) -> CheckpointFormat:
+    """Return the format of a checkpoint in one file."""
+    return replace(STABLE_DIFFUSION_XL if facts.family == XL else STABLE_DIFFUSION, edits=facts.edits)
 
 
 def format_of_folder(source: str) -> CheckpointFormat:
-    """Return the format that a folder names; that of Stable Diffusion for everything else, which nothing is known of
-    yet."""
+    """Return the format that a folder names or a file shows; that of Stable Diffusion for everything else, which
+    nothing is known of yet."""
     try:
+        if Path(source).is_file():
+            return format_of_file(read_facts(source, Path(source)))
         return FORMATS[str(read_index(Path(source)).get("_class_name"))]
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError, ModelUnavailable):
         return STABLE_DIFFUSION
 
 
 def format_of(name: str, source: str) -> CheckpointFormat:
     """Return the format of a checkpoint, which a message calls ``name``.
 
-    Raises ModelUnavailable where it is none of those known; OSError and SafetensorError as ``class_of``.
+    Raises ModelUnavailable where it is none of those known; OSError as ``class_of``.
     """
     refuse_unreadable(name, Path(source))
+    if Path(source).is_file():
+        return format_of_file(read_facts(name, Path(source)))
     kind = class_of(source)
     if kind not in FORMATS:
         raise ModelUnavailable(f"{name} is a {kind}; this program takes {KNOWN}")

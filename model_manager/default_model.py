@@ -1,16 +1,19 @@
 """Choice of the checkpoint that the setting "auto" stands for, by the device and what is at hand or in reach."""
 
+import os
 from collections.abc import Mapping
 
 from errors import ModelUnavailable
 from model_manager.builtin_models import INSTRUCT_PIX2PIX, STABLE_DIFFUSION, TOYWORLD, TOYWORLD_EDIT, ModelRow
+from model_manager.discovery import current_id
 from model_manager.hub import cached, reachable
 
 
 def named_model(rows: Mapping[str, ModelRow], name: str) -> tuple[ModelRow, str]:
     """Return the row of the model that the operator names as the default, by its name or source, and one line of
     reason; raises ModelUnavailable where it is not in the list."""
-    row = next((row for row in rows.values() if name in (row.name, row.source)), None)
+    wanted = current_id(os.path.expanduser(name))
+    row = next((row for row in rows.values() if {name, wanted} & {row.name, row.source}), None)
     if row is None:
         raise ModelUnavailable(f"model: {name} is not in the list")
     return row, "It was named when this program was started."

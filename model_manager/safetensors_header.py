@@ -18,7 +18,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_shapes(path: Path) -> Shapes:
-    """Read the shape of every tensor in a whole file, by name.
+    """Read the shape of every tensor in a whole file, by name; raises ModelUnavailable as ``read_header``."""
+    return read_header(path)[0]
+
+
+def read_header(path: Path) -> tuple[Shapes, Mapping[str, str]]:
+    """Read the shape of every tensor in a whole file, by name, and the texts that its maker has added.
 
     Raises ModelUnavailable, without the file's folder, for a pickle, a half download or anything else.
     """
@@ -27,16 +32,16 @@ def read_shapes(path: Path) -> Shapes:
             f"{path.name} is not a {SUFFIX} file; pickled files can run code and are never opened: convert it"
         )
     try:
-        shapes, end = _read(path)
+        shapes, metadata, end = _read(path)
     except (OSError, ValueError, RecursionError):
         raise ModelUnavailable(f"{path.name} cannot be read as a {SUFFIX} file: fetch it again") from None
     if end != path.stat().st_size:
         raise ModelUnavailable(f"{path.name} is not whole, perhaps a half download: fetch it again")
-    return shapes
+    return shapes, metadata
 
 
-def _read(path: Path) -> tuple[Shapes, int]:
-    """The shapes, and the size in bytes that the file should have; raises OSError and ValueError."""
+def _read(path: Path) -> tuple[Shapes, Mapping[str, str], int]:
+    """The shapes, the texts, and the size in bytes that the file should have; raises OSError and ValueError."""
     if not path.is_file():  # opening a pipe would wait for ever
         raise ValueError("no ordinary file")
     with path.open("rb") as file:
@@ -49,11 +54,13 @@ def _read(path: Path) -> tuple[Shapes, int]:
     tensors = [(name, facts) for name, facts in header.items() if name != METADATA]
     if not all(isinstance(facts, dict) for _, facts in tensors):
         raise ValueError("a tensor without facts")
+    texts = header.get(METADATA)
+    metadata = {name: text for name, text in texts.items() if isinstance(text, str)} if isinstance(texts, dict) else {}
     shapes = {name: tuple(_counts(facts.get("shape"))) for name, facts in tensors}
     ends = [_counts(facts.get("data_offsets")) for _, facts in tensors]
     if not all(len(end) == 2 for end in ends):
         raise ValueError("a tensor without a place")
-    return shapes, 8 + length + max((end for _, end in ends), default=0)
+    return shapes, metadata, 8 + length + max((end for _, end in ends), default=0)
 
 
 def _counts(values: object) -> list[int]:

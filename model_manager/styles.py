@@ -12,6 +12,8 @@ from pathlib import Path
 from errors import InvalidSettings
 from settings import MAX_PROMPT_CHARS, check_printable
 from settings.parsing import read_mapping
+from settings.user_files import read_text, user_path
+from settings.user_files import read_text
 
 logger = logging.getLogger(__name__)
 BUILT_IN = Path(__file__).with_name("styles.yaml")
@@ -61,7 +63,7 @@ def read_styles(files: Iterable[str | Path] = ()) -> dict[str, Style]:
     """
     styles: dict[str, Style] = {}
     for file in (BUILT_IN, *files):
-        path = Path(file).expanduser()
+        path = user_path(file)
         try:
             styles |= {style.name: style for style in _read(path)}
         except (InvalidSettings, OSError, ValueError, csv.Error) as error:
@@ -83,7 +85,7 @@ def styles_in_root(root: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> Iterator[Style]:
-    text = path.read_text("utf-8-sig")
+    text = read_text(path)
     rows = _csv_rows(text) if path.suffix.lower() == ".csv" else read_mapping(text).items()
     for name, row in rows:
         yield _style(name.strip(), {"prompt": row} if isinstance(row, str) else row)

@@ -145,7 +145,8 @@ class ControlledVideoPipeline(VideoPipelineMixin, StableDiffusionControlNetPipel
         options = options or RunOptions()
 
         device = self._execution_device
-        embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
+        weighted = options.weighted_prompts
+        embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale, weighted=weighted)
         noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
         # With motion the frames begin apart, and their steps must not repeat the noise that set them apart.
         alike = motion_window is None or frames == 1

@@ -8,6 +8,7 @@ from pipelines.arguments import check_count, check_finite, check_one, check_vide
 from pipelines.denoising import Sampler, denoise
 from pipelines.noise import VideoNoise, one_generator
 from pipelines.predictors import edit_predictor
+from pipelines.prompt_weights import as_weighted, weigh_branches
 from pipelines.video import (
     RunOptions,
     VideoPipelineMixin,
@@ -71,7 +72,10 @@ class EditedVideoPipeline(VideoPipelineMixin, StableDiffusionInstructPix2PixPipe
         device = self._execution_device
         guided = guidance_scale > 1 and (guide_below_one or image_guidance_scale >= 1)
         # With guidance three: the instruction, and twice what stands for none.
-        embeddings = self._encode_prompt(listed(prompt), device, 1, guided, listed(negative_prompt))
+        text, negative = (as_weighted(each, weighted=options.weighted_prompts) for each in (prompt, negative_prompt))
+        embeddings = self._encode_prompt(listed(text.text), device, 1, guided, listed(negative.text))
+        texts = [text, negative, negative] if guided else [text]
+        embeddings = weigh_branches(embeddings, texts, self.tokenizer)
         noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), latents, device)
         sampler = Sampler(self.scheduler, num_inference_steps, device, noise.frame_generators(frames), eta)
         predict = edit_predictor(

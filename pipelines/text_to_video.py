@@ -244,6 +244,7 @@ class TextToVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         )
         self.check_inputs(prompt, request.height, request.width, callback_steps)
 
-        embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale)
+        weighted = options.weighted_prompts
+        embeddings = self.encode_frames(prompt, frame_prompts, negative_prompt, guidance_scale, weighted=weighted)
         predict = text_predictor(self.unet, embeddings, self.guidance(guidance_scale))
         return self.paint(predict, len(embeddings), request, options)

@@ -12,6 +12,7 @@ from pipelines.arguments import check_finite, check_one
 from pipelines.attention import CrossFrame
 from pipelines.denoising import Watch
 from pipelines.predictors import text_predictor
+from pipelines.prompt_weights import as_weighted, weigh_branches
 from pipelines.text_to_video import TextToVideoMixin, VideoRequest
 from pipelines.video import RunOptions, VideoPipelineOutput, blended, listed
 
@@ -136,10 +137,11 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         self.check_inputs(height=size[0], width=size[1], callback_steps=callback_steps, **texts)
 
         guided = self.is_guided(guidance_scale)
-        embeddings, pooled = self.encode_texts(texts, guided=guided)
+        weighted = options.weighted_prompts
+        embeddings, pooled = self.encode_texts(texts, guided=guided, weighted=weighted)
         if frame_prompts is not None:
             both = {
-                text: self.encode_texts(texts | {"prompt": [text], "prompt_2": None}, guided=guided)
+                text: self.encode_texts(texts | {"prompt": [text], "prompt_2": None}, guided=guided, weighted=weighted)
                 for text in {text for text in frame_prompts if text}
             }
             embeddings = blended(frame_prompts, {text: each[0] for text, each in both.items()})
@@ -153,15 +155,21 @@ class TextToVideoXLPipeline(TextToVideoMixin, StableDiffusionXLPipeline):
         """The pictures alone: this family has no safety checker."""
         return (output.images,)
 
-    def encode_texts(self, texts: dict[str, Any], *, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_texts(
+        self, texts: dict[str, Any], *, guided: bool, weighted: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (branches, tokens, channels) and pooled embeddings (branches, channels) of what
-        ``encode_prompt`` takes, unconditional first."""
+        ``encode_prompt`` takes, unconditional first; the pooled ones have no weights."""
         device = self._execution_device
+        read = [as_weighted((texts[name] or [None])[0], weighted=weighted) for name in ("negative_prompt", "prompt")]
+        given = {name: listed(each.text) for name, each in zip(("negative_prompt", "prompt"), read, strict=True)}
+        texts = {**texts, **given}
         encoded = self.encode_prompt(device=device, do_classifier_free_guidance=guided, **texts)
         with_text, without, pooled_with, pooled_without = encoded
         if not guided:
-            return with_text.to(device), pooled_with.to(device)
-        return torch.cat([without, with_text]).to(device), torch.cat([pooled_without, pooled_with]).to(device)
+            return weigh_branches(with_text, read[1:], self.tokenizer).to(device), pooled_with.to(device)
+        both = weigh_branches(torch.cat([without, with_text]), read, self.tokenizer)
+        return both.to(device), torch.cat([pooled_without, pooled_with]).to(device)
 
     def size_conditions(
         self, original: tuple[int, int], corner: tuple[int, int], target: tuple[int, int], pooled: torch.Tensor

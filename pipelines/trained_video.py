@@ -88,7 +88,7 @@ class TrainedVideoPipeline(TextToVideoMixin, StableDiffusionPipeline):
         skip_silent_entry(self.unet)
 
         device = self._execution_device
-        embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, device)
+        embeddings = self.encode_branches(prompt, negative_prompt, guidance_scale, weighted=options.weighted_prompts)
         noise = VideoNoise(self.latent_shape(height, width), one_generator(generator), None, device)
         generators = noise.frame_generators(video_length)
         sampler = Sampler(self.scheduler, num_inference_steps, device, generators, eta)

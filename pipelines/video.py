@@ -21,6 +21,7 @@ from pipelines.motion import warp
 from pipelines.noise import VideoNoise
 from pipelines.predictors import Guidance
 from pipelines.prompt_blending import blend_prompts
+from pipelines.prompt_weights import as_weighted, weigh_branches
 
 
 @dataclass
@@ -40,10 +41,11 @@ class VideoPipelineOutput(BaseOutput):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of carrying out and watching a run; the picture depends on ``attention`` alone.
+    """Options of carrying out and watching a run; the picture depends on ``attention`` and ``weighted_prompts`` alone.
 
     ``chunk_size``: frames computed at once (all by default); changes memory, never the picture.
     ``attention``: how frames attend to each other.
+    ``weighted_prompts``: texts have weights as A1111 writes them (prompt_weights.py); else a bracket is a bracket.
     ``cancel``: set it to stop before the next prediction, with ``Cancelled``.
     ``watch``: called as ``watch(step, frames_done, latents)`` before and after every prediction, and with the number
     of steps as ``step`` while frames are decoded; ``frames_done`` is -1 while a source is encoded and while the anchor
@@ -57,6 +59,7 @@ class RunOptions:
     watch: Watch | None = None
     callback: Callable[[int, int, torch.Tensor], None] | None = None
     callback_steps: int = 1
+    weighted_prompts: bool = False
 
     def __post_init__(self) -> None:
         check_count(callback_steps=self.callback_steps)
@@ -172,14 +175,21 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
         return Guidance(guidance_scale, guidance_rescale, embedding.to(self._execution_device))
 
     def encode_branches(
-        self, prompt: str | list[str], negative_prompt: str | list[str] | None, guidance_scale: float, device: Any
+        self,
+        prompt: str | list[str],
+        negative_prompt: str | list[str] | None,
+        guidance_scale: float,
+        *,
+        weighted: bool = False,
     ) -> torch.Tensor:
         """Text embeddings of every guidance branch: (branches, tokens, channels), unconditional first."""
         guided = self.is_guided(guidance_scale)
+        text, negative = (as_weighted(each, weighted=weighted) for each in (prompt, negative_prompt))
         with_text, without = self.encode_prompt(  # type: ignore[attr-defined]
-            listed(prompt), device, 1, guided, listed(negative_prompt)
+            listed(text.text), self._execution_device, 1, guided, listed(negative.text)
         )
-        return torch.cat([without, with_text]) if guided else with_text
+        both = torch.cat([without, with_text]) if guided else with_text
+        return weigh_branches(both, [negative, text] if guided else [text], self.tokenizer)  # type: ignore[attr-defined]
 
     def encode_frames(
         self,
@@ -187,15 +197,18 @@ class VideoPipelineMixin(FrameAutoencodingMixin):
         frame_prompts: Sequence[str] | None,
         negative_prompt: str | list[str] | None,
         guidance_scale: float,
+        *,
+        weighted: bool = False,
     ) -> torch.Tensor:
         """Text embeddings of every guidance branch, unconditional first: (branches, tokens, channels) of the prompt, or
         (branches, frames, tokens, channels) of each frame's own, blended where there is none."""
-        device = self._execution_device
+
+        def encode(text: str | list[str]) -> torch.Tensor:
+            return self.encode_branches(text, negative_prompt, guidance_scale, weighted=weighted)
+
         if frame_prompts is None:
-            return self.encode_branches(prompt, negative_prompt, guidance_scale, device)
-        texts = {text for text in frame_prompts if text}
-        encoded = {text: self.encode_branches(text, negative_prompt, guidance_scale, device) for text in texts}
-        return blended(frame_prompts, encoded)
+            return encode(prompt)
+        return blended(frame_prompts, {text: encode(text) for text in {text for text in frame_prompts if text}})
 
 
 @dataclass(frozen=True)

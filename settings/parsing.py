@@ -1,6 +1,7 @@
 """Settings from plain values, YAML or JSON, and back; every mistake becomes one line that says what to change."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -8,13 +9,16 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from errors import InvalidSettings
+from errors import InvalidSettings, first_line
 from settings.base import GenerationSettings, Settings
+from settings.fields import field_facts
 from settings.plain_yaml import load_plain
 from settings.schema import SETTINGS_BY_MODE, TextToVideoSettings
 
 Validated = TypeVar("Validated", bound=Settings)
 
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d{0,9},\d{1,9}\s*", re.ASCII)
+MAX_SHOWN = 6  # of what a restored file loses
 MAX_NAME_CHARS = 60  # of an unknown setting, as a message repeats it
 
 
@@ -31,11 +35,53 @@ def parse(values: Mapping[str, Any], mode: str = TextToVideoSettings.mode) -> Ge
 
 
 def validate(kind: type[Validated], fields: Mapping[str, Any]) -> Validated:
-    """Validate fields as settings of a kind; raises InvalidSettings with one line."""
+    """Validate fields as settings of a kind, where "7,5" is a number as "7.5" is; raises InvalidSettings with one
+    line."""
+    facts = field_facts(kind)
+    plain = {
+        name: float(value.replace(",", "."))
+        if isinstance(value, str) and facts.get(name, {}).get("type") == "number" and DECIMAL_COMMA.fullmatch(value)
+        else value
+        for name, value in fields.items()
+    }
     try:
-        return kind.model_validate(fields)
+        return kind.model_validate(plain)
     except ValidationError as error:
         raise InvalidSettings("; ".join(_sentence(part) for part in error.errors()[:3])) from None
+
+
+def restorable(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what this version can take of settings inside a file, of another version perhaps, and a line for each kind
+    of what is left out. A setting that has no default stays, to be refused by ``parse``."""
+    kept = dict(values)
+    kind = SETTINGS_BY_MODE.get(str(values.get("mode", TextToVideoSettings.mode)))
+    unknown: list[str] = []
+    lost: list[str] = []
+    while kind is not None:
+        try:
+            kind.model_validate({name: value for name, value in kept.items() if name != "mode"})
+            break
+        except ValidationError as error:
+            costs = [(_culprits(kind, part, kept), part) for part in error.errors()]
+            if not any(names for names, _ in costs):
+                break
+            for names, part in costs:
+                unknown += [name for name in names if name not in kind.model_fields]
+                lost += [_sentence(part)] if set(names) & kind.model_fields.keys() else []
+                kept = {name: value for name, value in kept.items() if name not in names}
+    shown = ", ".join(name[:MAX_NAME_CHARS] for name in unknown[:MAX_SHOWN])
+    more = f" and {len(unknown) - MAX_SHOWN} more" if len(unknown) > MAX_SHOWN else ""
+    return kept, [*([f"{shown}{more}: not in this version"] if unknown else []), *lost[:MAX_SHOWN]]
+
+
+def _culprits(kind: type[Settings], error: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
+    """The settings that an error costs: the one it is about, or those that it names."""
+    if error["loc"]:
+        named = [str(error["loc"][0])]
+    else:
+        named = [name for name in values if re.search(rf"\b{re.escape(name)}\b", error["msg"])]
+    fields = kind.model_fields
+    return [name for name in named if name in values and not (name in fields and fields[name].is_required())]
 
 
 def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:
@@ -44,6 +90,7 @@ def read_mapping(text: str, *, only_json: bool = False) -> dict[str, Any]:
     ``only_json`` is for texts of strangers: YAML's aliases can make a few bytes into gigabytes. JSON is always tried
     first, because YAML reads the two halves of an emoji that JSON escapes as two broken characters.
     """
+    text = text.removeprefix("\ufeff")
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
@@ -57,7 +104,23 @@ def _read_yaml(text: str) -> Any:
     try:
         return load_plain(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidSettings(f"not YAML or JSON: {str(error).splitlines()[0]}") from None
+        raise InvalidSettings(f"not YAML or JSON: {yaml_mistake(error, text)}") from None
+
+
+def yaml_mistake(error: Exception, text: str) -> str:
+    """Return the line of a mistake in YAML, and the trouble in plain words."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return first_line(error)[:MAX_NAME_CHARS]
+    line = [*text.split("\n"), ""][mark.line]
+    sign = line[mark.column : mark.column + 1]
+    trouble = str(error.problem or "cannot be read").removeprefix("found ")  # type: ignore[attr-defined] # as marked
+    if "escape" in trouble:
+        trouble = f"\\{sign.lstrip(chr(92)) or line[mark.column + 1 : mark.column + 2]} is no escape in double quotes: "
+        trouble += "use / or single quotes"
+    elif sign == "\t" or "\t" in line[: len(line) - len(line.lstrip())]:
+        trouble = "a tab: indent with spaces"
+    return f"line {mark.line + 1}: {trouble}"
 
 
 def to_json(settings: Settings) -> str:

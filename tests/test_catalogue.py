@@ -20,10 +20,14 @@ from model_manager.safetensors_header import read_shapes
 from model_manager.textual_inversion import mentions, with_placeholders
 from settings import TextToVideoSettings
 
-CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": (2, 4, 3, 3)}
+WHOLE = {
+    "cond_stage_model.transformer.text_model.final_layer_norm.weight": (2,),
+    "first_stage_model.decoder.conv_in.weight": (2, 4, 3, 3),
+}
+CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": (2, 4, 3, 3), **WHOLE}
 INPAINTING = {"model.diffusion_model.input_blocks.0.0.weight": (2, 9, 3, 3)}
 LORA = {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": (1, 4)}
-VAE = {"first_stage_model.decoder.conv_in.weight": (2, 2)}
+VAE = {"first_stage_model.decoder.conv_in.weight": (2, 4, 3, 3)}
 EMBEDDING = {"emb_params": (2, 768)}
 CONTROLNET = {
     "control_model.input_hint_block.0.weight": (1, 3, 3, 3),

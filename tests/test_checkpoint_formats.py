@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from errors import ModelUnavailable
 from model import Model
 from model_manager import builtin_models, checkpoint_formats, loader
-from model_manager.checkpoint_formats import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, class_of
+from model_manager.checkpoint_formats import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, format_of
 from model_manager.loader import load_components
 from pipelines.text_to_video import TextToVideoPipeline
 from pipelines.text_to_video_xl import TextToVideoXLPipeline
@@ -95,17 +95,23 @@ def test_the_built_in_row_offers_no_control(model):
 
 
 @pytest.mark.parametrize(
-    ("key", "reader"),
+    ("keys", "reader"),
     [
-        ("conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias", "StableDiffusionXLPipeline"),
-        ("cond_stage_model.transformer.text_model.embeddings.position_ids", "StableDiffusionPipeline"),
+        (
+            ("conditioner.embedders.0.transformer.x", "conditioner.embedders.1.model.transformer.resblocks.9.x"),
+            "StableDiffusionXLPipeline",
+        ),
+        (("cond_stage_model.transformer.text_model.embeddings.position_ids",), "StableDiffusionPipeline"),
     ],
 )
-def test_a_single_file_is_read_by_the_class_of_its_format(tmp_path, monkeypatch, key, reader):
+def test_a_single_file_is_read_by_the_class_of_its_format(tmp_path, monkeypatch, keys, reader):
     """Told by the names of its weights; the safety checker is left out where the class knows one."""
     path = tmp_path / "single.safetensors"
-    save_file({key: torch.zeros(1)}, path)
-    assert class_of(str(path)) == reader
+    parts = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(2, 4, 3, 3)}
+    parts |= {key: torch.zeros(1) for key in (*keys, "first_stage_model.decoder.conv_in.weight")}
+    save_file(parts, path)
+    assert format_of("single", str(path)).reader == reader
+    monkeypatch.setattr("model_manager.checkpoint_file._configuration", lambda *given: tmp_path)
     read = {}
 
     def from_single_file(source, **options):
@@ -115,7 +121,8 @@ def test_a_single_file_is_read_by_the_class_of_its_format(tmp_path, monkeypatch,
     monkeypatch.setattr(f"diffusers.{reader}.from_single_file", from_single_file)
     with pytest.raises(ModelUnavailable, match="could not be read"):
         load_components(builtin_models.ModelRow("single", "single", str(path), ""), "cpu")
-    assert read == {reader: {"dtype": torch.float32} | checkpoint_formats.FORMATS[reader].options}
+    given = {"dtype": torch.float32, "config": str(tmp_path)}
+    assert read == {reader: given | checkpoint_formats.FORMATS[reader].options}
 
 
 def test_a_hub_id_is_read_by_the_class_it_names(monkeypatch, folders):

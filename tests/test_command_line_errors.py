@@ -54,7 +54,7 @@ REFUSED = [
     (["x", "--num-inference-steps", "inf"], "num_inference_steps: must be"),
     (["x", "--num-inference-steps", "many"], "num_inference_steps: must be a whole number, not 'many'"),
     (["x", "--guidance-scale", "nan"], "guidance_scale: must be a finite number"),
-    (["x", "--guidance-scale", "1,2"], "guidance_scale: must be a number"),
+    (["x", "--guidance-scale", "1,2,3"], "guidance_scale: must be a number"),
     (["x", "--width", "513"], "width: must be a multiple of 8"),
     (["x", "--width", "1" + "0" * 30], "width: must be at most 2048"),
     (["x", "--num-frames", "1024", "--width", "2048", "--height", "2048"], "too much at once"),

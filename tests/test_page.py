@@ -1,5 +1,6 @@
 """The page as its operator starts it: options, port and console; and what it shows is text."""
 
+import asyncio
 import logging
 import signal
 import socket
@@ -38,6 +39,27 @@ def test_a_taken_port_is_one_clear_line(tmp_path):
         page = create_demo(app_text_to_video.TAB, context)
         with pytest.raises(UserError, match="cannot serve on"):
             server.start(page, server.Address(port=taken.getsockname()[1]))
+
+
+@pytest.mark.parametrize("root", ["", "/t2v", "https://example.org/a/t2v/"])
+@pytest.mark.parametrize("stripped", [True, False])
+def test_uploads_alone_may_be_large_under_any_sub_path(monkeypatch, root, stripped):
+    """Whether the proxy keeps the sub-path or strips it; everything else is limited all the same."""
+    monkeypatch.setenv("GRADIO_ROOT_PATH", root)
+    below = "" if stripped else server.urlsplit(root).path.rstrip("/")
+    told = []
+
+    async def send(message):
+        told.append(message.get("status"))
+
+    async def application(scope, receive, send):
+        told.append("let in")
+
+    limit = server.RequestLimit(application)
+    for path in ("/gradio_api/upload", "/upload", "/gradio_api/queue/join", "/gradio_api/upload/more", "/a/upload"):
+        headers = [(b"content-length", b"2000000")]
+        asyncio.run(limit({"type": "http", "path": below + path, "headers": headers, "root_path": ""}, None, send))
+    assert told == ["let in", "let in", 413, None, 413, None, 413, None]
 
 
 def test_messages_are_text_and_not_markup():

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from model_manager.lora_file import authors_name
+
 
 def linears(network: Any, *parts: str) -> dict[str, torch.nn.Linear]:
     """The linear layers whose names hold one of the parts."""
@@ -89,6 +91,25 @@ def ldm_vae(vae: Any) -> dict[str, torch.Tensor]:
         name = renamed(name, (r"(up\.\d+)\.resnets", r"\1.block"), (r"(up\.\d+)\.upsamplers\.0", r"\1.upsample"))
         tensors[name] = tensor[:, :, None, None] if attention and tensor.ndim == 2 else tensor
     return tensors
+
+
+def ldm_unet(unet: Any) -> dict[str, torch.Tensor]:
+    """A UNet's weights as Stable Diffusion's authors call them."""
+    per_block = unet.config.layers_per_block
+    attends = {match[1] for name in unet.state_dict() if (match := re.match(r"up_blocks\.(\d+)\.attentions", name))}
+    tensors = {}
+    for name, tensor in unet.state_dict().items():
+        path, _, end = name.rpartition(".")
+        tensors[f"{authors_name(path, per_block, attends) or path.replace('conv_norm_out', 'out.0')}.{end}"] = tensor
+    return {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
+
+
+def ldm_checkpoint(components: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """A whole checkpoint of Stable Diffusion 1.x as its authors call the weights."""
+    encoder = {name.removeprefix("text_model."): each for name, each in components["text_encoder"].state_dict().items()}
+    text = {f"cond_stage_model.transformer.text_model.{name}": tensor for name, tensor in encoder.items()}
+    vae = {f"first_stage_model.{name}": tensor for name, tensor in ldm_vae(components["vae"]).items()}
+    return {**ldm_unet(components["unet"]), **text, **vae}
 
 
 def ldm_controlnet(controlnet: Any) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from library.worker import BROKEN
+from web.paths import path_below_root
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -88,7 +89,7 @@ class ApiErrors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a malformed call, and bring what goes wrong with others into form."""
-        match = CALL.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        match = CALL.fullmatch(path_below_root(scope)) if scope["type"] == "http" else None
         if match is None:
             return await self.app(scope, receive, send)
         name = match["endpoint"]

@@ -9,7 +9,7 @@ from PIL import Image
 from errors import InvalidSettings
 from library.clips import ClipRecord
 from media.exports import export, read_frames
-from settings.parsing import parse
+from settings.parsing import parse, restorable
 from web.context import BuiltTab, PageContext
 from web.events import Updates
 from web.generate import restored_values
@@ -54,11 +54,12 @@ class ClipUses:
 
     def _continued(self, record: ClipRecord) -> Updates:
         """The clip's own settings, from its last frame on; in another tab where its own takes no first frame."""
-        settings = parse(record.settings)
-        tab = self._tab_that_begins(self.opener.tab_of(settings))
+        values, lost = restorable(record.settings)
+        settings = parse(values)
+        tab = self._tab_that_begins(self.opener.tab_of(settings.to_dict()))
         restored: Updates = {}
         if tab.jobs.makes(settings.to_dict()):
-            restored = restored_values(settings, tab.controls, tab.panel.status)
+            restored = restored_values(settings, tab.controls, tab.panel.status, lost)
         else:
             restored = {tab.controls["prompt"]: settings.prompt}
         said = status_html("Generate goes on from the clip's last frame.")

@@ -112,7 +112,9 @@ def _parse_optional(text: str, wanted: str) -> str | float | list[float] | None:
     parts = [part.strip() for part in text.split(",", 2)]
     if not text.strip():
         return None
-    number = r"[0-9]+(\.[0-9]+)?" if wanted == "number" else "[0-9]+"
+    number = r"[0-9]+\.?[0-9]*|\.[0-9]+" if wanted == "number" else "[0-9]+"
+    if wanted == "number" and "," in text:
+        return text  # a decimal comma, which validation reads
     if wanted == "string" or len(text) > MAX_NUMBER_CHARS or not all(re.fullmatch(number, part) for part in parts):
         return text
     numbers = [float(part) if wanted == "number" else int(part) for part in parts]

@@ -1,6 +1,6 @@
 """Jobs that generate a clip: from what a tab's components hold, or a program sends, to jobs of the list."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from library.job_list import Job, NewJob, Result
 from library.variations import Variation, variations
 from media.video_io import SUFFIXES
 from model import Progress
+from model_manager.discovery import current_id
 from model_manager.offered_names import NAMING_SETTINGS
 from settings import Settings
-from settings.parsing import from_json, parse
+from settings.parsing import parse, read_mapping
 from web.controls import read_values, shown_values, uploaded
 from web.events import Updates
 from web.html import status_html
@@ -83,26 +84,30 @@ class GenerationJobs:
         return program_facts(result)
 
 
-def read_settings(upload: object, read_metadata: ReadMetadata) -> tuple[Settings, Path]:
-    """Return the settings inside an uploaded video, and its path; one that has none is deleted, with a UserError."""
+def read_settings(upload: object, read_metadata: ReadMetadata) -> tuple[dict[str, Any], Path]:
+    """Return the plain settings inside an uploaded video, and its path; one without is deleted, with a UserError."""
     path = uploaded("video", upload)
     if path is None:
         raise InvalidSettings("choose a video that this program made")
     try:
-        return from_json(read_metadata(path).get("settings", "")), path
+        return read_mapping(read_metadata(path).get("settings", ""), only_json=True), path
     except BaseException:
         path.unlink(missing_ok=True)
         raise
 
 
-def restored_values(settings: Settings, controls: Mapping[str, Component], status: gr.HTML) -> Updates:
-    """Return the values of all components for these settings, and the status, which names what is not offered here."""
+def restored_values(
+    settings: Settings, controls: Mapping[str, Component], status: gr.HTML, lost: Sequence[str] = ()
+) -> Updates:
+    """Return the values of all components for these settings, and the status, which names what is not offered here, and
+    what was ``lost`` before."""
     values = shown_values(settings)
+    values["model"] = current_id(values["model"])
     absent = {name: values.pop(name) for name in NAMING_SETTINGS if not _is_offered(values[name], controls.get(name))}
     message = "Settings restored; Generate makes this video again, from the same files where it had any."
-    if absent:
-        missing = (f"the {NAMING_SETTINGS[name]}, which is not offered here: {value}" for name, value in absent.items())
-        message = f"Settings restored, all but {'; '.join(missing)}"
+    if absent or lost:
+        missing = [f"the {NAMING_SETTINGS[name]}, which is not offered here: {value}" for name, value in absent.items()]
+        message = f"Settings restored, all but {'; '.join([*missing, *lost])}"
     if isinstance(controls.get("storyboard"), gr.Dataframe):
         values["storyboard"] = rows_of_text(values["storyboard"], values["num_frames"])
     return {status: status_html(message), **{controls[name]: values[name] for name in values if name in controls}}

@@ -155,7 +155,7 @@ class ClipsPanel:
         opener = ClipOpener(self.context)
 
         def restored(record: ClipRecord, _: str) -> Updates:
-            return opener.open(parse(record.settings), record.file)
+            return opener.open(record.settings, record.file)
 
         gallery.select(self._choosing(chosen), [found, chosen.id, chosen.beside], chosen.shown, **PAGE_ONLY)
         exported = [chosen.about, chosen.exported]

@@ -10,7 +10,6 @@ from comparison.report.formatting import duration
 from errors import InvalidSettings, UserError
 from library.job_list import RESUMABLE, Job, State
 from library.service import Library
-from settings.parsing import parse
 from web.context import PageContext
 from web.events import PAGE_ONLY, Updates, error_line
 from web.html import status_html
@@ -102,10 +101,9 @@ class JobPanel:
                 job = self.library.jobs.get(owner, _chosen(chosen))
                 if job.state is not State.WAITING:
                     raise InvalidSettings("only a job that waits can be changed")
-                settings = parse(job.settings)
-                tab = opener.tab_of(settings)
+                tab = opener.tab_of(job.settings)
                 said = status_html("Change it and press Generate: the job keeps its place in the list.")
-                return {**opener.open(settings), tab.panel.status: said, tab.editing: job.id, self.status: said}
+                return {**opener.open(job.settings), tab.panel.status: said, tab.editing: job.id, self.status: said}
             except Exception as error:
                 return {self.status: status_html(error_line(error), "error")}
 

@@ -9,8 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from errors import InvalidSettings
-from settings import Settings
-from settings.parsing import parse
+from settings.parsing import parse, restorable
 from web.context import BuiltTab, PageContext
 from web.events import PAGE_ONLY, Updates, error_line
 from web.generate import read_settings, restored_values
@@ -18,6 +17,7 @@ from web.html import status_html
 from web.watching import owner_of
 
 DROP_ID = "t2v-drop"
+RESTORED = (".mp4", ".gif", ".mov", ".m4v", ".mkv", ".webm")  # what other programs make of our videos as well
 # A clip that is dropped where nothing else takes it goes to the hidden upload; else the browser would leave the page.
 DROP_JS = """() => {
   if (window.t2vDrops) return;
@@ -56,21 +56,25 @@ class ClipOpener:
             tabs += [tab.panel.status, *tab.controls.values(), *shown]
         return tabs
 
-    def tab_of(self, settings: Settings) -> BuiltTab:
-        """Return the tab that makes what these settings say; raises InvalidSettings."""
-        plain = settings.to_dict()
+    def tab_of(self, plain: Mapping[str, Any]) -> BuiltTab:
+        """Return the tab that makes what plain settings say; raises InvalidSettings."""
         for tab in self.context.built:
             if tab.jobs.makes(plain):
                 return tab
-        raise InvalidSettings(f"this page has no tab for this clip ({settings.mode})")
+        raise InvalidSettings(f"this page has no tab for this clip ({plain.get('mode')})")
 
-    def open(self, settings: Settings, file: Path | None = None) -> Updates:
-        """Return the updates that bring the tab to the front with these settings, and show the clip, if any."""
-        tab = self.tab_of(settings)
+    def open(self, plain: Mapping[str, Any], file: Path | None = None) -> Updates:
+        """Return the updates that bring the tab to the front with these settings, and show the clip, if any.
+
+        Settings of another version are filled in as far as this one has them. Raises InvalidSettings.
+        """
+        values, lost = restorable(plain)
+        settings = parse(values)
+        tab = self.tab_of(settings.to_dict())
         shown: Updates = {} if file is None else tab.panel.show_file(file)
         if file is not None:
-            shown[tab.panel.facts] = {"seed": getattr(settings, "seed", None), "settings": settings.to_dict()}
-        return {**shown, **restored_values(settings, tab.controls, tab.panel.status), **self.selected(tab)}
+            shown[tab.panel.facts] = {"seed": settings.seed, "settings": settings.to_dict()}
+        return {**shown, **restored_values(settings, tab.controls, tab.panel.status, lost), **self.selected(tab)}
 
     def selected(self, tab: BuiltTab) -> Updates:
         """Return the update that brings a tab to the front."""
@@ -91,7 +95,7 @@ def connect_opening(context: PageContext) -> None:
 def connect_drops(context: PageContext, page: gr.Blocks, status: gr.HTML) -> None:
     """Let a clip be dropped anywhere on the page; a line about one that cannot be opened goes to ``status``."""
     opener = ClipOpener(context)
-    dropped = gr.UploadButton("Open a clip", file_types=[".mp4", ".gif"], elem_id=DROP_ID, elem_classes="t2v-hidden")
+    dropped = gr.UploadButton("Open a clip", file_types=list(RESTORED), elem_id=DROP_ID, elem_classes="t2v-hidden")
     dropped.upload(_restoring(opener, status), dropped, [status, *opener.changed], preprocess=False, **PAGE_ONLY)
     page.load(None, None, None, js=DROP_JS, **PAGE_ONLY)
 
@@ -99,8 +103,8 @@ def connect_drops(context: PageContext, page: gr.Blocks, status: gr.HTML) -> Non
 def _restoring(opener: ClipOpener, status: gr.HTML) -> Callable[[object], Updates]:
     def restore(upload: object) -> Updates:
         try:
-            settings, path = read_settings(upload, opener.context.read_metadata)
-            return opener.open(settings, path)
+            plain, path = read_settings(upload, opener.context.read_metadata)
+            return opener.open(plain, path)
         except Exception as error:
             return {status: status_html(error_line(error), "error")}
 
@@ -110,7 +114,7 @@ def _restoring(opener: ClipOpener, status: gr.HTML) -> Callable[[object], Update
 def _reusing(opener: ClipOpener, tab: BuiltTab) -> Callable[[object], Updates]:
     def reuse(facts: object) -> Updates:
         try:
-            return opener.open(parse(_settings_in(facts)))
+            return opener.open(_settings_in(facts))
         except Exception as error:
             return {tab.panel.status: status_html(error_line(error), "error")}
 

@@ -5,11 +5,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from comparison.options import add_engines
 from director.options import add_language_model
 from model_manager.options import add_extras
+from settings.user_files import user_path
 
 ABOUT = "The web page: one tab per mode, and the options it is started with."
 OPTIONS_VARIABLE = "T2V_OPTIONS"
@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     add_engines(parser)
     add_language_model(parser)
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
-    parser.add_argument("--data-dir", type=Path, help="folder of clips and jobs; the platform's own if left out")
-    parser.add_argument("--output-dir", type=Path, help="another folder for finished clips than the data folder's")
+    parser.add_argument("--data-dir", type=user_path, help="folder of clips and jobs; the platform's own if left out")
+    parser.add_argument("--output-dir", type=user_path, help="another folder for finished clips than the data folder's")
     parser.add_argument("--keep-days", type=float, help="delete clips that are older; all are kept where left out")
     parser.add_argument("--keep-gb", type=float, help="delete the oldest clips beyond this size")
     parser.add_argument(

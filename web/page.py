@@ -17,6 +17,7 @@ from library.visits import Visits
 from media.metadata import read_metadata
 from model import Model
 from model_manager.options import read_extras
+from utils import reach_this_machine_directly
 from web import server
 from web.context import PageContext, PageTab
 from web.html import HEADER, status_html
@@ -83,6 +84,8 @@ def serve_page(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     server.logger.setLevel(logging.INFO)
     with server.exit_on_user_error():
+        reach_this_machine_directly()
+        server.check_temporary_folder()
         address = server.Address(options.host, options.port, options.share, options.auth, options.mcp)
         engines = pipelines_offered(options.engine, local=address.local)
         default = (options.model or ["auto"])[0]

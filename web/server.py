@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
-from gradio.utils import get_space
+from gradio.utils import get_space, get_upload_folder
 
 from comparison.report.page import FRAGMENT_STYLE_SHEET
 from errors import UserError
 from library.visitors import COOKIE, Visitors
+from utils import make_writable, reach_this_machine_directly
 from web.api_errors import ApiErrors
+from web.paths import path_below_root
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,7 +67,7 @@ class RequestLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 413 if the announced length is too large, and hang up if more comes than was announced."""
-        if scope["type"] != "http" or scope["path"] in UPLOADS:
+        if scope["type"] != "http" or path_below_root(scope) in UPLOADS:
             return await self.app(scope, receive, send)
         if int(dict(scope["headers"]).get(b"content-length", 0)) > MAX_REQUEST_BYTES:
             await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
@@ -108,7 +110,9 @@ class VisitorCookie:
 
 
 def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), library: Library | None = None) -> str:
-    """Serve the page from a thread and return its URL; raises UserError where the port cannot be had.
+    """Serve the page from a thread and return its URL; raises UserError where the port cannot be had, or where a proxy
+    that the environment names cannot be used.
+
 
     ``readable`` are folders whose files anybody may see who knows their names; visitors of a shared ``library`` get a
     cookie.
@@ -122,6 +126,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
         middleware.append((VisitorCookie, (library.visitors,), {}))
     if address.share and address.auth is None:
         logger.warning("anybody with the public link can use this machine: add --auth user:password")
+    reach_this_machine_directly(address.host)
     page.delete_cache = (CLEAN_EVERY_SECONDS, KEEP_SECONDS)
     page.queue(api_open=False, default_concurrency_limit=1)
     try:
@@ -150,6 +155,13 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
             f"cannot serve on {place}, which is taken or not ours: choose another --host or --port"
         ) from None
     return public_url or url
+
+
+def check_temporary_folder() -> None:
+    """Raise UserError where Gradio cannot keep uploads and results."""
+    folder = Path(get_upload_folder())
+    variable = "GRADIO_TEMP_DIR" if "GRADIO_TEMP_DIR" in os.environ else "TMPDIR"
+    make_writable(folder, f"{variable}: cannot write files in {folder}, where uploads and videos are kept")
 
 
 def theme() -> gr.themes.Base:

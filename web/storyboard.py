@@ -15,6 +15,7 @@ from director.director import ChatModel, direct
 from director.storyboard import as_frame_prompts, load_storyboard, save_storyboard, storyboard
 from errors import InvalidStoryboard, UserError
 from settings import MAX_FRAMES, MAX_PROMPT_CHARS
+from settings.user_files import read_text
 from web.controls import uploaded
 from web.events import PAGE_ONLY, Updates, error_line
 from web.html import hint_html, status_html
@@ -176,7 +177,7 @@ def read_file(path: Path | None, frames: object) -> tuple[str, ...]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InvalidStoryboard("this file is too large for a storyboard")
-        text = path.read_bytes().decode()
+        text = read_text(path)
     except UnicodeDecodeError:
         raise InvalidStoryboard("this file is no text") from None
     finally:

@@ -19,7 +19,7 @@ from web.generate import FORMATS, GenerationJobs
 from web.html import learned_words_html, model_html
 from web.job_events import JobEvents
 from web.memory import remember
-from web.opening import connect_opening
+from web.opening import RESTORED, connect_opening
 from web.presets import add_presets
 from web.recent import recent_clips
 from web.result_panel import result_panel
@@ -98,7 +98,7 @@ def build_tab(tab: Tab, context: PageContext) -> None:
         with gr.Column(elem_classes="t2v-answer"):
             panel = result_panel(request.cancel, with_control=tab.source is not None)
             recent = recent_clips(context.library)
-            upload = gr.UploadButton("Restore settings from a video", file_types=[".mp4", ".gif"], size="sm")
+            upload = gr.UploadButton("Restore settings from a video", file_types=list(RESTORED), size="sm")
         with gr.Column(elem_classes="t2v-settings"):
             examples = clickable_texts(tab.examples(models.default), "Examples")
             model = choice_control(tab.kind, "model", models.choices())

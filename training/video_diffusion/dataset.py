@@ -23,6 +23,7 @@ from einops import rearrange
 
 from errors import InvalidVideo, UserError
 from media.video_io import probe, read_video
+from settings.user_files import read_text
 from training.toyworld.autoencoder import fingerprint
 from training.toyworld.text import as_pixels
 from utils import granted_cores
@@ -116,7 +117,7 @@ def captions_by_path(folder: Path) -> dict[str, list[str]]:
     """
     captions: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*.tsv")):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_text(path, errors="replace").splitlines()
         for name, tab, text in (line.partition("\t") for line in lines):
             if tab and text.strip():
                 place = PurePosixPath(name.strip())
@@ -127,7 +128,7 @@ def captions_by_path(folder: Path) -> dict[str, list[str]]:
 def captions_of(path: Path, folder: Path, written: dict[str, list[str]]) -> tuple[str, ...]:
     """Return the captions of one video: each line of the ``.txt`` beside it, and those of the ``.tsv`` files."""
     beside = path.with_suffix(".txt")
-    lines = beside.read_text(encoding="utf-8", errors="replace").splitlines() if beside.is_file() else []
+    lines = read_text(beside, errors="replace").splitlines() if beside.is_file() else []
     elsewhere = written.get(written_as(path, folder, written), [])
     return tuple([*(line.strip() for line in lines if line.strip()), *elsewhere])
 

@@ -13,7 +13,6 @@ from errors import InvalidSettings
 from settings import MAX_PROMPT_CHARS, check_printable
 from settings.parsing import read_mapping
 from settings.user_files import read_text, user_path
-from settings.user_files import read_text
 
 logger = logging.getLogger(__name__)
 BUILT_IN = Path(__file__).with_name("styles.yaml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from web.options import read_options
+from page_options import read_options
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -44,7 +44,7 @@ def create_app(model: Any, **options: Any) -> gr.Blocks:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve the page of all tabs; options as in ``web.options.read_options``, read before the page is imported."""
+    """Serve the page of all tabs; options as in ``page_options.read_options``, read before the page is imported."""
     options = read_options(arguments)
     import web.page
 

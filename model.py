@@ -7,8 +7,9 @@ number of callers follow one another.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,6 +51,11 @@ class Model:
         self._default: dict[bool, tuple[ModelRow, str]] = {}
         self.previews: dict[str, np.ndarray] = {}
         self.annotator = LastAnnotator()
+
+    def offer(self, rows: Mapping[str, ModelRow]) -> None:
+        """Leave out all models but these, before the first job."""
+        self.catalogue = replace(self.catalogue, models=rows)
+        self.rows = self.catalogue.models
 
     @property
     def loader(self) -> Loader:

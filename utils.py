@@ -239,6 +239,15 @@ class HubAccess:
         """Allow these Hub ids, or files of theirs, and no others."""
         self.only = frozenset(map(repository_of, sources))
 
+    @contextmanager
+    def for_a_while(self) -> Iterator[None]:
+        """Inside, fetching can be restricted; afterwards it is as before."""
+        before = self.only
+        try:
+            yield
+        finally:
+            self.only = before
+
     def allows(self, source: str) -> bool:
         """Return whether a Hub id, or the repository of a file, may be fetched from."""
         return self.only is None or repository_of(source) in self.only

@@ -32,10 +32,11 @@ MAY_IMPORT = {
     "evaluation": [*LAYERS, "generation", "model"],
     "comparison": [*LAYERS, "generation", "model", "evaluation"],
     "cli": [*LAYERS, "generation", "model", "evaluation", "comparison"],
-    "web": [*LAYERS, "library", "generation", "model", "evaluation", "comparison"],
+    "page_options": ["settings", "model_manager", "director", "comparison"],
+    "web": [*LAYERS, "library", "generation", "model", "evaluation", "comparison", "page_options"],
     "app_*": ["settings", "web"],
     "inference": ["cli", "errors"],
-    "app": ["app_*", "web"],
+    "app": ["app_*", "web", "page_options"],
 }
 BESIDE = ["training", "benchmarks", "tests"]  # may import everything; no row names them
 # They can be imported in a moment: a mistake in an option is told before PyTorch is read.
@@ -44,7 +45,7 @@ LIGHT = [
     f"comparison.{name}"
     for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_loader", "diffusers_engine")
 ]
-LIGHT += ["storybook.vocabulary", "web.options", "app"]
+LIGHT += ["storybook.vocabulary", "page_options", "app"]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 
 

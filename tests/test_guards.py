@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+from dataclasses import replace
 
 import pytest
 
 from errors import ModelUnavailable
 from model_manager import hub
 from model_manager.builtin_models import models
+from model_manager.catalogue import Catalogue
 from utils import HUB_ACCESS, local_or_hub
-from web import guards
+from web import guards, page, server
 from web.guards import PROXIES_VARIABLE, Exposure, Guards
+from web.protection import named_sources
 
 LOCAL = Exposure("127.0.0.1", local=True)
 PUBLIC = Exposure("0.0.0.0", local=False)
@@ -188,3 +191,36 @@ def test_strangers_start_no_downloads(monkeypatch):
     assert local_or_hub("user/loras", absent) == "fetched"
     assert asked == ["user/loras"]
     assert not hub.reachable("stable-diffusion-v1-5/stable-diffusion-v1-5")
+
+
+def test_the_operator_names_models_with_their_parts():
+    """In options and variables; rows that are not built in were named."""
+    built_in = models()
+    catalogue = Catalogue({**built_in, "mine": replace(built_in["toyworld"], name="mine", source="me/mine")})
+    catalogue = replace(catalogue, loras={"a": "me/loras/a.safetensors", "b": "/files/b.safetensors"})
+    named = named_sources(catalogue, models=["Lykon/dreamshaper-8"], engines=["wan2.1-1.3b"], language_model="me/chat")
+    assert {"me/mine", "me/loras/a.safetensors", "Lykon/dreamshaper-8", "me/chat"} <= named
+    assert set(built_in["Lykon/dreamshaper-8"].controlnets.values()) <= named
+    assert any(source.startswith("Wan-AI/") for source in named)
+    assert not {"/files/b.safetensors", "stabilityai/stable-diffusion-xl-base-1.0"} & named
+
+
+@pytest.mark.parametrize(("options", "restricted"), [([], False), (["--host", "0.0.0.0"], True)])
+def test_a_page_that_others_reach_restricts_downloads_while_it_is_served(monkeypatch, tmp_path, options, restricted):
+    """And a page of one's own does not; --downloads lifts it."""
+    seen = []
+    monkeypatch.setattr(
+        server, "serve", lambda page, address, readable, library: seen.append((HUB_ACCESS.only, library.close()))
+    )
+    monkeypatch.setattr(page, "create_app", lambda model, **_: seen.append(set(model.rows)))
+    common = ["--device", "cpu", "--data-dir", str(tmp_path), "--model", "me/mine"]
+    page.main([], [*common, *options])
+    rows, (only, _) = seen
+    assert (only is not None) is restricted
+    assert {"toyworld", "me/mine"} <= rows
+    assert ("ali-vilab/text-to-video-ms-1.7b" in rows) is not restricted
+    assert HUB_ACCESS.only is None
+    if restricted:
+        assert "me/mine" in only
+        page.main([], [*common, *options, "--downloads"])
+        assert seen[3][0] is None

@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 from fakes import FakeModel, started_library
@@ -15,6 +16,7 @@ from errors import UserError
 from web import server
 from web.context import PageContext
 from web.html import learned_words_html, status_html
+from web.limits import RequestLimits
 from web.tabs import create_demo
 
 
@@ -46,7 +48,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path):
 def test_uploads_alone_may_be_large_under_any_sub_path(monkeypatch, root, stripped):
     """Whether the proxy keeps the sub-path or strips it; everything else is limited all the same."""
     monkeypatch.setenv("GRADIO_ROOT_PATH", root)
-    below = "" if stripped else server.urlsplit(root).path.rstrip("/")
+    below = "" if stripped else urlsplit(root).path.rstrip("/")
     told = []
 
     async def send(message):
@@ -55,10 +57,11 @@ def test_uploads_alone_may_be_large_under_any_sub_path(monkeypatch, root, stripp
     async def application(scope, receive, send):
         told.append("let in")
 
-    limit = server.RequestLimit(application)
+    limit = RequestLimits(application)
     for path in ("/gradio_api/upload", "/upload", "/gradio_api/queue/join", "/gradio_api/upload/more", "/a/upload"):
-        headers = [(b"content-length", b"2000000")]
-        asyncio.run(limit({"type": "http", "path": below + path, "headers": headers, "root_path": ""}, None, send))
+        headers = [(b"content-length", b"2000000"), (b"content-type", b"multipart/form-data; boundary=e")]
+        scope = {"type": "http", "path": below + path, "headers": headers, "root_path": ""}
+        asyncio.run(limit({**scope, "method": "POST", "query_string": b""}, None, send))
     assert told == ["let in", "let in", 413, None, 413, None, 413, None]
 
 

@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+import page_options
 from cli import compare
 from cli import options as command_line
 from comparison.runner import prepare
@@ -14,7 +15,6 @@ from model import Model
 from model_manager import builtin_models
 from settings import TextToVideoSettings
 from training.video_diffusion.config import read_config
-from web import options
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_command_lines_are_understood(line, monkeypatch):
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python app.py ")])
 def test_the_page_is_started_with_options_it_has(line):
     """Parsed, not served."""
-    assert options.parser().parse_args(shlex.split(line)[2:]).port > 0
+    assert page_options.parser().parse_args(shlex.split(line)[2:]).port > 0
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from gradio.utils import get_upload_folder
 
 from web import temporary_files
-from web.temporary_files import KEEP_PARTS_SECONDS, KEEP_SECONDS, TemporaryFiles
+from web.temporary_files import KEEP_PARTS_SECONDS, KEEP_SECONDS, TemporaryFiles, close_all, own_folder, room_bytes
 
 NOW = 1_000_000_000.0
 ROOT = Path(__file__).parents[1]
@@ -20,7 +21,8 @@ def files(tmp_path):
     """A server's folder."""
     files = TemporaryFiles(tmp_path)
     yield files
-    files.close()
+    close_all()
+    assert not files.folder.exists()
 
 
 def put(folder: Path, name: str, age: float, size: int = 10) -> Path:
@@ -51,10 +53,10 @@ def test_beyond_the_quota_the_oldest_go_and_uploads_under_way_stay(files):
     """One aborted upload on a small disk made every later job fail."""
     files.quota_bytes = 250
     paths = [put(files.folder, f"{age}/video.mp4", age, 100) for age in (4000, 3000, 2000, 10)]
-    assert files.room_bytes() == -150
+    assert room_bytes(files.folder, files.quota_bytes) == -150
     files.sweep(NOW)
     assert [path.exists() for path in paths] == [False, False, True, True]
-    assert files.room_bytes() == 50
+    assert room_bytes(files.folder, files.quota_bytes) == 50
 
 
 def test_a_server_that_was_killed_leaves_nothing_for_long(tmp_path):
@@ -75,17 +77,10 @@ def test_everything_temporary_of_a_process_lies_in_its_folder(tmp_path, monkeypa
     """Gradio's files and those of every library; at the end it is gone."""
     monkeypatch.setenv(temporary_files.FOLDER_VARIABLE, str(tmp_path))
     assert get_upload_folder() == str(tmp_path)
-    program = (
-        "import tempfile; from web.temporary_files import use_own_folder\n"
-        "folder = use_own_folder().folder\n"
-        "assert tempfile.mkdtemp(prefix='text2video-').startswith(str(folder))\n"
-        "print(folder)"
-    )
-    environment = {**os.environ, temporary_files.FOLDER_VARIABLE: str(tmp_path / "ours")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=True, text=True
-    )
-    folder = Path(done.stdout.strip())
-    assert folder.parent == tmp_path / "ours"
-    assert not folder.exists()
-    assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with own_folder() as files:
+        assert get_upload_folder() == str(files.folder)
+        assert Path(tempfile.mkdtemp(prefix="text2video-")).parent == files.folder
+        assert files.folder.parent == tmp_path
+    assert not files.folder.exists()
+    assert (get_upload_folder(), tempfile.tempdir) == (str(tmp_path), None)

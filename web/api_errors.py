@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from library.worker import BROKEN
-from web.paths import path_below_root
+from web.limits import path_below_root
 
 if TYPE_CHECKING:
     import gradio as gr

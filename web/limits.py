@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -29,7 +31,7 @@ SESSION = re.compile(rf"[\w-]{{1,{MAX_SESSION_CHARS}}}", re.ASCII)
 SESSION_NAMES = ("session_hash", "upload_id", "event_id", "trigger_id")
 SILENCE_SECONDS = 30.0  # between two pieces of a body
 MAX_BODY_SECONDS = 600.0  # for a whole body; a hundred megabytes in it are slow
-UPLOAD = "/upload"
+UPLOADS = ("/upload", "/gradio_api/upload")
 
 
 class Refused(Exception):
@@ -38,6 +40,16 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+def path_below_root(scope: Scope) -> str:
+    """Return the path of a request as the page knows it, whether a proxy has kept or stripped the sub-path that the
+    page is served under (GRADIO_ROOT_PATH, a path or a whole address)."""
+    path = scope["path"]
+    for root in (urlsplit(os.environ.get("GRADIO_ROOT_PATH", "")).path.rstrip("/"), scope.get("root_path", "")):
+        if root and path.startswith(f"{root}/"):
+            return path.removeprefix(root)
+    return path
 
 
 class RequestLimits:
@@ -98,7 +110,7 @@ class _WatchedBody:
         self.replayed: Message | None = None
         self.parts: _UploadParts | None = None
         self.deadline = asyncio.get_running_loop().time() + MAX_BODY_SECONDS
-        is_upload = scope["path"].rstrip("/").endswith(UPLOAD)
+        is_upload = path_below_root(scope).rstrip("/") in UPLOADS
         self.most = MAX_UPLOAD_BYTES if is_upload else MAX_REQUEST_BYTES
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             raise Refused(414, "The address is too long.")

@@ -16,15 +16,17 @@ from library.service import Library, open_library
 from library.visits import Visits
 from media.metadata import read_metadata
 from model import Model
+from model_manager.hub import without_downloads
 from model_manager.options import read_extras
-from utils import reach_this_machine_directly
-from web import server
+from page_options import LOCAL_QUEUE, PUBLIC_QUEUE, read_options
+from utils import HUB_ACCESS, reach_this_machine_directly
+from web import protection, server
 from web.context import PageContext, PageTab
 from web.html import HEADER, status_html
 from web.job_panel import add_job_panel
 from web.opening import connect_drops, connect_opening
-from web.options import LOCAL_QUEUE, PUBLIC_QUEUE, read_options
 from web.tabs import EXAMPLES
+from web.temporary_files import own_folder
 from web.zero_gpu import ZeroGpuModel, has_spaces
 
 OWNERS_SHARE = 4  # one visitor of a shared page may fill this part of the list
@@ -86,24 +88,33 @@ def serve_page(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
     with server.exit_on_user_error():
         reach_this_machine_directly()
         server.check_temporary_folder()
-        address = server.Address(options.host, options.port, options.share, options.auth, options.mcp)
-        engines = pipelines_offered(options.engine, local=address.local)
-        default = (options.model or ["auto"])[0]
-        lent_cards = has_spaces()
-        kind = ZeroGpuModel if lent_cards else Model
-        model = kind(options.model, options.device, default, read_extras(options))
-        shared = not address.local or address.auth is not None
-        queue_size = options.queue_size or (PUBLIC_QUEUE if shared else LOCAL_QUEUE)
-        library = open_library(
-            model.generate,
-            data_dir=options.data_dir,
-            clips_dir=options.output_dir,
-            shared=shared,
-            visits=Visits() if lent_cards else None,
-            most_per_owner=max(1, queue_size // OWNERS_SHARE) if shared else queue_size,
-            most_in_all=queue_size,
-            limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
-        )
-        chat_model = language_model(options, from_environment=True)
-        page = create_app(model, tabs=tabs, library=library, chat_model=chat_model, engines=engines)
-        server.serve(page, address, [EXAMPLES], library)
+        with own_folder(), HUB_ACCESS.for_a_while():
+            _serve(tabs, options)
+
+
+def _serve(tabs: Sequence[PageTab], options: argparse.Namespace) -> None:
+    """Serve a page of these tabs until it is ended; raises UserError."""
+    address = server.Address(options.host, options.port, options.share, options.auth, options.proxy, options.mcp)
+    engines = pipelines_offered(options.engine, local=address.local)
+    default = (options.model or ["auto"])[0]
+    kind = ZeroGpuModel if has_spaces() else Model
+    model = kind(options.model, options.device, default, read_extras(options))
+    if not (address.local or options.downloads):
+        named = {"models": options.model, "engines": engines, "language_model": options.llm_model}
+        HUB_ACCESS.restrict(protection.named_sources(model.catalogue, **named))
+        model.offer(without_downloads(model.rows))
+    shared = not address.local or address.auth is not None
+    queue_size = options.queue_size or (PUBLIC_QUEUE if shared else LOCAL_QUEUE)
+    library = open_library(
+        model.generate,
+        data_dir=options.data_dir,
+        clips_dir=options.output_dir,
+        shared=shared,
+        visits=Visits() if has_spaces() else None,
+        most_per_owner=max(1, queue_size // OWNERS_SHARE) if shared else queue_size,
+        most_in_all=queue_size,
+        limits=Limits(options.keep_days, None if options.keep_gb is None else int(options.keep_gb * 1e9)),
+    )
+    chat_model = language_model(options, from_environment=True)
+    page = create_app(model, tabs=tabs, library=library, chat_model=chat_model, engines=engines)
+    server.serve(page, address, [EXAMPLES], library)

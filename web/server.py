@@ -22,8 +22,11 @@ from comparison.report.page import FRAGMENT_STYLE_SHEET
 from errors import UserError
 from library.visitors import COOKIE, Visitors
 from utils import make_writable, reach_this_machine_directly
+from web import protection
 from web.api_errors import ApiErrors
-from web.paths import path_below_root
+from web.connections import close_silent_connections
+from web.guards import Exposure
+from web.temporary_files import close_all
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,8 +38,6 @@ logger = logging.getLogger(__name__)
 CLEAN_EVERY_SECONDS, KEEP_SECONDS = 600, 6 * 3600  # Gradio's copies of videos and uploads
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "100mb"
-UPLOADS = ("/upload", "/gradio_api/upload")
-MAX_REQUEST_BYTES = 1_000_000  # of anything but an upload; Gradio keeps what each session last sent in memory
 REMEMBERED_SESSIONS = 200
 COOKIE_SECONDS = 365 * 86_400
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing is fetched
@@ -45,42 +46,26 @@ STYLE_SHEET = Path(__file__).with_name("style.css")
 
 @dataclass(frozen=True)
 class Address:
-    """Host and port of a page, and the visitors it is for; ``mcp`` offers its endpoints as tools to language models."""
+    """Host and port of a page, the visitors it is for, and a ``proxy`` of the operator's before it; ``mcp`` offers the
+    endpoints as tools to language models."""
 
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     auth: tuple[str, str] | None = None
+    proxy: bool = False
     mcp: bool = False
 
     @property
     def local(self) -> bool:
-        """Return whether only this machine reaches the page, as far as the program can know: it sees no proxy."""
-        return self.host in LOOPBACK and not self.share and get_space() is None
+        """Return whether only this machine reaches the page, as far as the program can know: it sees no proxy that it
+        is not told of."""
+        return self.host in LOOPBACK and not self.share and not self.proxy and get_space() is None
 
-
-class RequestLimit:
-    """ASGI middleware that refuses a body over MAX_REQUEST_BYTES before it is in memory; Gradio limits uploads."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 if the announced length is too large, and hang up if more comes than was announced."""
-        if scope["type"] != "http" or path_below_root(scope) in UPLOADS:
-            return await self.app(scope, receive, send)
-        if int(dict(scope["headers"]).get(b"content-length", 0)) > MAX_REQUEST_BYTES:
-            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
-            return await send({"type": "http.response.body", "body": b"The request is too large."})
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if received > MAX_REQUEST_BYTES else message
-
-        return await self.app(scope, limited, send)
+    @property
+    def exposure(self) -> Exposure:
+        """Return where the page can be reached from."""
+        return Exposure(self.host, self.local, proxy=self.proxy, space=get_space() is not None, shared=self.share)
 
 
 class VisitorCookie:
@@ -120,8 +105,9 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
     if address.mcp and importlib.util.find_spec("mcp") is None:
         raise UserError("--mcp needs a package that is not here: pip install -r requirements-mcp.txt")
     folders = [*readable, *([] if library is None else [library.folder.clips])]
-    middleware: list[tuple[type, tuple[object, ...], dict[str, object]]] = [(RequestLimit, (), {})]
-    middleware.append((ApiErrors, (page,), {}))
+    exposure = address.exposure
+    exposure.trust_proxies()
+    middleware = [*protection.middleware(exposure), (ApiErrors, (page,), {})]
     if library is not None and library.shared:
         middleware.append((VisitorCookie, (library.visitors,), {}))
     if address.share and address.auth is None:
@@ -154,6 +140,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
         raise UserError(
             f"cannot serve on {place}, which is taken or not ours: choose another --host or --port"
         ) from None
+    close_silent_connections(page.server)
     return public_url or url
 
 
@@ -186,6 +173,7 @@ def serve(page: gr.Blocks, address: Address, readable: Sequence[Path], library: 
     logger.info("open %s", start(page, address, readable, library))
     number = received.get()
     library.close()
+    close_all()
     logging.shutdown()
     os._exit(128 + number if number == signal.SIGINT else 0)
 

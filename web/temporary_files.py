@@ -6,7 +6,6 @@ killed leaves its folder behind, and the next one to start removes it.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import shutil
@@ -14,7 +13,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from filelock import FileLock, Timeout
 
@@ -32,6 +33,8 @@ DISK_SHARE = 0.5  # of what was free at the start, at most
 class TemporaryFiles:
     """The folder of one server, which holds a lock for as long as it lives."""
 
+    opened: ClassVar[list[TemporaryFiles]] = []  # of this process, for an end that no ``with`` sees
+
     def __init__(self, base: Path, quota_bytes: int = QUOTA_BYTES) -> None:
         """Make the folder in ``base``, and remove those of servers that are gone; raises OSError."""
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -40,17 +43,18 @@ class TemporaryFiles:
         self._lock = FileLock(_lock_of(self.folder))
         self._lock.acquire(timeout=0)
         self.quota_bytes = min(quota_bytes, int(DISK_SHARE * shutil.disk_usage(self.folder).free))
+        self._closed = threading.Event()
+        self.opened.append(self)
 
     def close(self) -> None:
-        """Remove the folder and all that is in it."""
+        """Remove the folder and all that is in it; once is enough."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self.opened.remove(self)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
         _lock_of(self.folder).unlink(missing_ok=True)
-
-    def room_bytes(self) -> int:
-        """Return the bytes that may still come, by the quota and by the disk."""
-        taken = sum(size for _, size, _ in _files(self.folder))
-        return min(self.quota_bytes - taken, shutil.disk_usage(self.folder).free)
 
     def sweep(self, now: float | None = None) -> None:
         """Remove parts of uploads that ended half-way, what is old, and beyond the quota the oldest files that are
@@ -70,11 +74,10 @@ class TemporaryFiles:
             logger.info("removed %d temporary files", removed)
 
     def keep_swept(self) -> None:
-        """Sweep from a thread of its own, for as long as the program runs."""
+        """Sweep from a thread of its own, until the folder is closed."""
 
         def sweep_again_and_again() -> None:
-            while True:
-                time.sleep(SWEEP_EVERY_SECONDS)
+            while not self._closed.wait(SWEEP_EVERY_SECONDS):
                 try:
                     self.sweep()
                 except OSError as error:
@@ -83,17 +86,37 @@ class TemporaryFiles:
         threading.Thread(target=sweep_again_and_again, name="sweeper", daemon=True).start()
 
 
-def use_own_folder() -> TemporaryFiles:
-    """Let all temporary files of this process lie in a folder of their own, from now until it ends; raises OSError.
+@contextmanager
+def own_folder() -> Iterator[TemporaryFiles]:
+    """Inside, all temporary files of this process lie in a folder of their own, which is swept and at last removed.
 
-    Call it before anything asks for Gradio's folder.
+    Enter it before anything asks for Gradio's folder; raises OSError.
     """
+    before = os.environ.get(FOLDER_VARIABLE), tempfile.tempdir
     usual = Path(tempfile.gettempdir()) / f"text2video-zero-studio-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    files = TemporaryFiles(Path(os.environ.get(FOLDER_VARIABLE) or usual).expanduser())
+    files = TemporaryFiles(Path(before[0] or usual).expanduser())
     os.environ[FOLDER_VARIABLE] = tempfile.tempdir = str(files.folder)
     files.keep_swept()
-    atexit.register(files.close)
-    return files
+    try:
+        yield files
+    finally:
+        tempfile.tempdir = before[1]
+        os.environ.pop(FOLDER_VARIABLE)
+        os.environ |= {} if before[0] is None else {FOLDER_VARIABLE: before[0]}
+        files.close()
+
+
+def close_all() -> None:
+    """Remove the folders of this process, for an end that leaves everything else where it is."""
+    for files in list(TemporaryFiles.opened):
+        files.close()
+
+
+def room_bytes(folder: Path, quota_bytes: int = QUOTA_BYTES) -> int:
+    """Return the bytes that may still come into a folder of temporary files, by the quota and by the disk."""
+    taken = sum(size for _, size, _ in _files(folder))
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return min(quota_bytes - taken, shutil.disk_usage(there).free)
 
 
 def remove_abandoned(base: Path) -> None:

@@ -41,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
     parser.add_argument("--host", default=host, help="address to listen on; 0.0.0.0 for every network of this machine")
     parser.add_argument("--port", type=_number(1, 65535), default=port, help="port to listen on")
+    parser.add_argument("--proxy", action="store_true", help="a proxy stands before the page: believe its headers")
+    parser.add_argument(
+        "--downloads",
+        action="store_true",
+        help="let jobs of visitors fetch what is offered from the Hub, as they may where only this machine reaches the "
+        "page; without it they fetch what is named here alone",
+    )
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as tools to language models (MCP)")
     parser.add_argument(

@@ -6,8 +6,7 @@ import json
 import gradio as gr
 import pytest
 
-from library.worker import BROKEN
-from web.api_errors import ApiErrors, as_error
+from web.api_errors import WITHOUT_WORDS, ApiErrors, as_error
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_a_call_in_form_is_passed_on_whole(page, path, body):
 
 
 def test_what_goes_wrong_later_has_the_same_form(page):
-    """A refusal by Gradio, a job that failed, and a bug, whose log stays with the operator; other events pass."""
+    """A refusal by Gradio, with words and without, and a job that failed; other events pass."""
     status, content, _ = ask(
         page, "POST", "/call/v2/draw", b'{"prompt": "a"}', (503, b'{"detail"', b': "Queue is full."}')
     )
@@ -96,7 +95,7 @@ def test_what_goes_wrong_later_has_the_same_form(page):
     told = json.loads(content.removeprefix(events[0]).removeprefix(b"event: error\ndata: "))
     assert told == {"error": "steps: must be at most 100", "field": "steps", "message": "must be at most 100"}
     _, content, _ = ask(page, "GET", "/call/draw/1", answer=(200, b'event: error\ndata: {"error": null}\n\n'))
-    assert json.loads(content.partition(b"data: ")[2])["message"] == BROKEN
+    assert json.loads(content.partition(b"data: ")[2])["message"] == WITHOUT_WORDS
 
 
 def test_only_a_field_is_taken_for_one():

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from library.worker import BROKEN
 from web.limits import path_below_root
 
 if TYPE_CHECKING:
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
 CALL = re.compile(r"(?:/gradio_api)?/call/(?P<by_name>v2/)?(?P<endpoint>[^/]+)(?:/[^/]*)?/?")
 FIELD = re.compile(r"(?P<field>[a-z][a-z0-9_]*): (?P<message>.+)", re.DOTALL)
 FAILED = b"event: error\ndata: "
+WITHOUT_WORDS = "the call was refused: a file must be uploaded first, and every value be of its parameter's type"
 MAX_NAME_CHARS = 60  # of an unknown name, as a message repeats it
 
 
 def as_error(line: object, fields: Collection[str]) -> dict[str, str | None]:
-    """Return a line in the form of this module; one that begins with the name of a field is about that field."""
-    text = line if isinstance(line, str) and line else BROKEN
+    """Return a line in the form of this module; one that begins with the name of a field is about that field, and
+    Gradio's own refusals of files and types have none."""
+    text = line if isinstance(line, str) and line else WITHOUT_WORDS
     match = FIELD.fullmatch(text)
     if match is None or match["field"] not in fields:
         return {"error": text, "field": None, "message": text}

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from library.job_list import Job, JobList, Result
 from library.presets import Presets
 from library.recorder import FinishedClip, Recorder
 from library.visitors import Visitors
+from library.visits import Visits
 from library.worker import Run, Worker
 from media.metadata import read_metadata
 
@@ -24,7 +26,7 @@ class Library:
     """Clips, jobs and presets in one data folder, and the worker; ``shared`` where each visitor has their own.
 
     ``runs`` are functions that do the jobs, by their kind. ``trouble`` is one line for the page where something was
-    lost or does not outlive this process, or empty.
+    lost or does not outlive this process, or empty. Jobs run in the requests of ``visits``, where there are any.
     """
 
     folder: DataFolder
@@ -38,6 +40,7 @@ class Library:
     visitors: Visitors
     shared: bool
     limits: Limits
+    visits: Visits | None = None
 
     @property
     def trouble(self) -> str:
@@ -74,6 +77,7 @@ def open_library(  # noqa: PLR0913 - an operator's choices
     most_per_owner: int | None = None,
     most_in_all: int | None = None,
     read: ReadMetadata = read_metadata,
+    visits: Visits | None = None,
 ) -> Library:
     """Open the data folder and begin with the jobs that wait in it.
 
@@ -86,6 +90,7 @@ def open_library(  # noqa: PLR0913 - an operator's choices
         most_per_owner: number of open jobs that one visitor may have in the list.
         most_in_all: number of open jobs that all together may have.
         read: gives the metadata inside a clip.
+        visits: jobs run in the newest request of their owner, where it is given.
 
     Raises:
         UserError: another server uses the folder.
@@ -100,8 +105,10 @@ def open_library(  # noqa: PLR0913 - an operator's choices
     def run(job: Job, tell: Callable[[Any], None], cancel: threading.Event) -> Result:
         if job.kind not in runs:
             raise UserError("this page has no tab for this job")
-        return runs[job.kind](job, tell, cancel)
+        work = partial(runs[job.kind], job, tell, cancel)
+        return work() if visits is None else visits.run(job.owner, work)
 
     worker = Worker(jobs, run)
-    presets, visitors = Presets(database), Visitors(read_key(folder))
-    return Library(folder, database, clips, jobs, Estimates(database), presets, runs, worker, visitors, shared, limits)
+    presets, visitors, estimates = Presets(database), Visitors(read_key(folder)), Estimates(database)
+    kept = folder, database, clips, jobs, estimates, presets
+    return Library(*kept, runs, worker, visitors, shared, limits, visits)

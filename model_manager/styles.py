@@ -12,7 +12,7 @@ from pathlib import Path
 from errors import InvalidSettings
 from settings import MAX_PROMPT_CHARS, check_printable
 from settings.parsing import read_mapping
-from settings.user_files import read_text
+from settings.user_files import read_text, user_path
 
 logger = logging.getLogger(__name__)
 BUILT_IN = Path(__file__).with_name("styles.yaml")
@@ -62,7 +62,7 @@ def read_styles(files: Iterable[str | Path] = ()) -> dict[str, Style]:
     """
     styles: dict[str, Style] = {}
     for file in (BUILT_IN, *files):
-        path = Path(file).expanduser()
+        path = user_path(file)
         try:
             styles |= {style.name: style for style in _read(path)}
         except (InvalidSettings, OSError, ValueError, csv.Error) as error:

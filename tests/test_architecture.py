@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Each package, or module at the root, and what else of the project it may import; its own modules it always may. The
-# first row that fits counts. A lower layer stands above a higher one, and imports nothing of it.
+# Each package, or module at the root, and what else of the project it may import; its own modules it always may.
+# Packages that may import the same can share a row, without importing each other. The first row that fits counts. A
+# lower layer stands above a higher one, and imports nothing of it.
 LAYERS = ["errors", "utils", "annotators", "settings", "media", "pipelines", "model_manager", "director", "toyworld"]
 LAYERS += ["storybook"]
 MAY_IMPORT = {
@@ -24,18 +25,18 @@ MAY_IMPORT = {
     "pipelines": ["errors", "utils"],
     "model_manager": ["errors", "utils", "annotators", "settings"],
     "director": ["errors", "utils", "settings", "model_manager"],
-    "toyworld": ["errors", "utils", "media", "annotators"],
-    "storybook": ["errors", "utils", "media", "annotators"],
+    "toyworld storybook": ["errors", "utils", "media", "annotators"],
     "generation": LAYERS,
     "model": ["errors", "utils", "annotators", "settings", "model_manager", "generation"],
     "library": ["errors", "utils", "settings", "media"],
     "evaluation": [*LAYERS, "generation", "model"],
     "comparison": [*LAYERS, "generation", "model", "evaluation"],
     "cli": [*LAYERS, "generation", "model", "evaluation", "comparison"],
-    "web": [*LAYERS, "library", "generation", "model", "evaluation", "comparison"],
+    "page_options": ["settings", "model_manager", "director", "comparison"],
+    "web": [*LAYERS, "library", "generation", "model", "evaluation", "comparison", "page_options"],
     "app_*": ["settings", "web"],
     "inference": ["cli", "errors"],
-    "app": ["app_*", "web"],
+    "app": ["app_*", "web", "page_options"],
 }
 BESIDE = ["training", "benchmarks", "tests"]  # may import everything; no row names them
 # They can be imported in a moment: a mistake in an option is told before PyTorch is read.
@@ -44,7 +45,7 @@ LIGHT = [
     f"comparison.{name}"
     for name in ("settings", "engine_specs", "options", "diffusers_call", "diffusers_loader", "diffusers_engine")
 ]
-LIGHT += ["storybook.vocabulary"]
+LIGHT += ["storybook.vocabulary", "page_options", "app"]
 HEAVY = ["torch", "diffusers", "transformers", "gradio", "cv2"]
 
 
@@ -95,7 +96,8 @@ def room(module: str) -> str:
 
 def allowed_imports(module: str) -> list[str] | None:
     """The row of a module's package, its own package first; None where no row fits."""
-    row = next((row for pattern, row in MAY_IMPORT.items() if fnmatchcase(room(module), pattern)), None)
+    rows = ((pattern, row) for patterns, row in MAY_IMPORT.items() for pattern in patterns.split())
+    row = next((row for pattern, row in rows if fnmatchcase(room(module), pattern)), None)
     if room(module) in BESIDE:
         return ["*"]
     return None if row is None else [room(module), *row]
@@ -196,3 +198,14 @@ def test_importing_does_nothing_heavy():
     code = f"import sys\nimport {', '.join(present)}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("program", ["app.py", "inference.py"])
+def test_help_is_said_before_anything_heavy_is_read(program):
+    """Parsing options needs neither PyTorch nor the page's libraries, which take seconds."""
+    code = "import contextlib, runpy, sys\nsys.argv = [sys.argv[1], '--help']\nsys.path.insert(0, '')\n"
+    code += "with contextlib.suppress(SystemExit):\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    code += f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("[]", "")
+    assert "--help" in done.stdout

@@ -44,7 +44,7 @@ class Page:
         self.kept = self.library.folder.clips
         context = PageContext(
             *(self.library, self.model.rows, self.model.default, read_fake_metadata),
-            *(("style", "<b>bold</b>", "2024"), ("soft",), ("<i>word</i>",)),
+            *(("style", "<b>bold</b>", "2024"), ("soft",), ("<i>word</i>",), ("anime",)),
         )
         self.blocks = create_demo(app_text_to_video.TAB, context)
         self.url = server.start(self.blocks, server.Address(port=free_port()), [self.kept])
@@ -361,6 +361,8 @@ def test_a_video_gives_its_settings_back_and_any_other_upload_is_deleted(page: P
     [
         ({"lora": "2024", "vae": "soft"}, "Settings restored; Generate", ["2024", "soft"]),
         ({"lora": "gone"}, "Settings restored, all but the LoRA, which is not offered here: gone", [None, ""]),
+        ({"style": "anime", "lora": "style"}, "Settings restored; Generate", ["style", ""]),
+        ({"style": "gone"}, "Settings restored, all but the style, which is not offered here: gone", ["", ""]),
         (
             {"lora": "style", "vae": "<b>", "model": "x/y"},
             "all but the model, which is not offered here: x/y; the VAE, which is not offered here: &lt;b&gt;",

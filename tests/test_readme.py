@@ -7,13 +7,14 @@ from unittest import mock
 
 import pytest
 
-from cli import compare, options
+import page_options
+from cli import compare
+from cli import options as command_line
 from comparison.runner import prepare
 from model import Model
 from model_manager import builtin_models
 from settings import TextToVideoSettings
 from training.video_diffusion.config import read_config
-from web import page
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,8 +38,8 @@ def test_comparisons_are_understood(line, monkeypatch):
 def test_command_lines_are_understood(line, monkeypatch):
     """Every option exists and every value is in bounds; videos that a line before has written count as read."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(options, "read_video_settings", lambda path: {"prompt": "a red circle"})
-    job = options.read_request(shlex.split(line)[2:])
+    monkeypatch.setattr(command_line, "read_video_settings", lambda path: {"prompt": "a red circle"})
+    job = command_line.read_request(shlex.split(line)[2:])
     assert job.settings.prompt
     assert job.output is None or job.output.suffix in (".mp4", ".gif")
 
@@ -46,7 +47,7 @@ def test_command_lines_are_understood(line, monkeypatch):
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python app.py ")])
 def test_the_page_is_started_with_options_it_has(line):
     """Parsed, not served."""
-    assert page.parser().parse_args(shlex.split(line)[2:]).port > 0
+    assert page_options.parser().parse_args(shlex.split(line)[2:]).port > 0
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("python -m training.video_diffusion")])

@@ -15,8 +15,8 @@ import app
 import utils
 from model import Model
 from model_manager import loader
+from page_options import OPTIONS_VARIABLE
 from web import server
-from web.page import OPTIONS_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -105,19 +105,21 @@ def test_only_an_upload_is_a_file(page, name, attack):
     assert page.model.given == {}
 
 
-@pytest.mark.parametrize("offered", [(), ("style",)], ids=["nothing offered", "a LoRA and a VAE offered"])
+@pytest.mark.parametrize("offered", [(), ("style",)], ids=["nothing offered", "LoRA, VAE and style offered"])
 @pytest.mark.parametrize("tab", TABS, ids=lambda tab: tab.label)
 def test_every_tab_asks_for_exactly_what_its_mode_has(tab, offered, tmp_path):
     """Each setting is a parameter, fixed by the tab, says nothing here, or has nothing to choose from; defaults are the
     class's."""
     model = FakeModel()
     library = started_library(model, tmp_path)
-    context = PageContext(library, model.rows, model.default, lambda path: {}, loras=offered, vaes=offered)
+    context = PageContext(
+        library, model.rows, model.default, lambda path: {}, **dict.fromkeys(("loras", "vaes", "styles"), offered)
+    )
     blocks = create_demo(tab, context)
     endpoint = blocks.get_api_info()["named_endpoints"][f"/{tab.endpoint}"]
     asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
     files = {"source": tab.source is not None, "first_frame": tab.first_frame}
-    absent = () if offered else ("lora", "lora_scale", "vae")
+    absent = () if offered else ("style", "lora", "lora_scale", "vae")
     expected = [name for name in tab.kind.model_fields if name not in (*tab.fixed, *tab.hidden, *absent)]
     assert asked == [*expected, "format", *(name for name, given in files.items() if given)]
     values = {parameter["parameter_name"]: parameter["parameter_default"] for parameter in endpoint["parameters"]}

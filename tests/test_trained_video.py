@@ -181,9 +181,11 @@ def test_a_folder_says_of_itself_that_it_was_trained_on_videos(parts, tmp_path):
     """So tabs in which it can do nothing do not offer it."""
     folder = saved(parts, tmp_path / "mine")
     row = builtin_models.models([str(folder)])["mine"]
-    offering = [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(row)]
+    offering = [tab.label for tab in app.all_tabs() if isinstance(tab, Tab) and tab.suits(row)]
     assert offering == ["Text to video"]
-    assert [tab.label for tab in app.TABS if isinstance(tab, Tab) and tab.suits(builtin_models.MODELSCOPE)] == offering
+    assert [
+        tab.label for tab in app.all_tabs() if isinstance(tab, Tab) and tab.suits(builtin_models.MODELSCOPE)
+    ] == offering
 
 
 def test_a_model_is_loaded_before_its_job_and_let_go_after_it(parts, tmp_path):

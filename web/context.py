@@ -42,9 +42,9 @@ class PageContext:
 
     ``library`` keeps clips and works the list of jobs off; ``rows`` are the models a client may choose,
     ``default(edits=...)`` is the model that "auto" takes with the reason for it; ``loras``, ``vaes`` and ``embeddings``
-    are names of further files the operator offers; ``chat_model`` is a language model, or None; ``compare`` prepares a
-    comparison, of the program's own engines and of ``engines``, diffusers pipelines as ``engine_spec`` takes them.
-    ``tabs`` holds the tabs, of which those that make clips are ``built``.
+    are names of further files the operator offers, ``styles`` those of prompt styles; ``chat_model`` is a language
+    model, or None; ``compare`` prepares a comparison, of the program's own engines and of ``engines``, diffusers
+    pipelines as ``engine_spec`` takes them. ``tabs`` holds the tabs, of which those that make clips are ``built``.
     """
 
     library: Library
@@ -54,6 +54,7 @@ class PageContext:
     loras: Collection[str] = ()
     vaes: Collection[str] = ()
     embeddings: Collection[str] = ()
+    styles: Collection[str] = ()
     chat_model: ChatModel | None = None
     compare: Callable[[ComparisonSettings], Comparison] | None = None
     engines: Collection[str] = ()
@@ -65,11 +66,13 @@ class PageContext:
         return {
             "lora": [("None", ""), *((name, name) for name in self.loras)],
             "vae": [("The checkpoint's own", ""), *((name, name) for name in self.vaes)],
+            "style": [("None", ""), *((name, name) for name in self.styles)],
         }
 
     def hidden(self) -> tuple[str, ...]:
         """Return the settings that are not asked for because nothing is offered."""
-        return (() if self.loras else ("lora", "lora_scale")) + (() if self.vaes else ("vae",))
+        loras = () if self.loras else ("lora", "lora_scale")
+        return (*loras, *(() if self.vaes else ("vae",)), *(() if self.styles else ("style",)))
 
 
 class PageTab(Protocol):

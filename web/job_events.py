@@ -224,6 +224,7 @@ class JobEvents:
             except Exception as error:
                 raise gr.Error(error_line(error), print_exception=False) from None
 
+        for_program.__name__ = self.kind.endpoint  # the name of the tool where language models are offered some
         return for_program
 
     def _program_update(self, update: Any) -> tuple[str | None, dict[str, Any]]:

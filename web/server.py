@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import queue
@@ -23,6 +24,7 @@ from errors import UserError
 from library.visitors import COOKIE, Visitors
 from utils import make_writable, reach_this_machine_directly
 from web import protection
+from web.api_errors import ApiErrors
 from web.connections import close_silent_connections
 from web.guards import Exposure
 from web.temporary_files import close_all
@@ -46,13 +48,15 @@ STYLE_SHEET = Path(__file__).with_name("style.css")
 
 @dataclass(frozen=True)
 class Address:
-    """Host and port of a page, the visitors it is for, and a ``proxy`` of the operator's before it."""
+    """Host and port of a page, the visitors it is for, and a ``proxy`` of the operator's before it; ``mcp`` offers the
+    endpoints as tools to language models."""
 
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     auth: tuple[str, str] | None = None
     proxy: bool = False
+    mcp: bool = False
 
     @property
     def local(self) -> bool:
@@ -100,10 +104,12 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
     ``readable`` are folders whose files anybody may see who knows their names; visitors of a shared ``library`` get a
     cookie.
     """
+    if address.mcp and importlib.util.find_spec("mcp") is None:
+        raise UserError("--mcp needs a package that is not here: pip install -r requirements-mcp.txt")
     folders = [*readable, *([] if library is None else [library.folder.clips])]
     exposure = address.exposure
     exposure.trust_proxies()
-    middleware = protection.middleware(exposure)
+    middleware = [*protection.middleware(exposure), (ApiErrors, (page,), {})]
     if library is not None and library.shared:
         middleware.append((VisitorCookie, (library.visitors,), {}))
     if address.share and address.auth is None:
@@ -127,6 +133,7 @@ def start(page: gr.Blocks, address: Address, readable: Sequence[Path] = (), libr
                 max_file_size=MAX_UPLOAD,
                 allowed_paths=[str(folder) for folder in folders],
                 app_kwargs={"middleware": middleware},
+                mcp_server=address.mcp,
                 state_session_capacity=REMEMBERED_SESSIONS,
                 theme=theme(),
                 css_paths=[STYLE_SHEET, FRAGMENT_STYLE_SHEET],

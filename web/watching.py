@@ -26,9 +26,12 @@ class Waiting:
 
 
 def owner_of(library: Library, request: gr.Request) -> str:
-    """Return whose jobs and clips a request of the page is about."""
+    """Return whose jobs and clips a request of the page is about; where jobs run in requests, it is the newest one."""
     cookie = request.cookies.get(COOKIE) if library.shared else None
-    return library.owner(cookie, request.session_hash)
+    owner = library.owner(cookie, request.session_hash)
+    if library.visits is not None:
+        library.visits.note(owner)
+    return owner
 
 
 async def watch_job(library: Library, owner: str, job: str) -> AsyncGenerator[Waiting | Progress | Job, None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import ModelUnavailable
-from model_manager.catalogue import Catalogue
+from model_manager.catalogue import SHOWN_NAMES, Catalogue
 from model_manager.discovery import current_id, public_name
 from settings import GenerationSettings
 from settings.user_files import user_path
@@ -35,10 +35,12 @@ def with_offered_names(settings: GenerationSettings, catalogue: Catalogue) -> Ge
         wanted = getattr(settings, setting)
         if wanted in (None, AUTO):
             continue
-        name = _offered_name(wanted, catalogue.offered(setting))
+        offered = catalogue.offered(setting)
+        name = _offered_name(wanted, offered)
         if name is None:
             none = "" if setting == "model" else ", which may be none"
-            refusal = f"the {noun} {public_name(wanted)!r} is not offered"
+            known = "" if setting in FILE_SETTINGS else f" (there are {', '.join(list(offered)[:SHOWN_NAMES])})"
+            refusal = f"the {noun} {public_name(wanted)!r} is not offered{known}"
             raise ModelUnavailable(f"{refusal}: allow it with --{setting}s, or choose with --{setting}{none}")
         chosen[setting] = name
     return settings.model_copy(update=chosen)

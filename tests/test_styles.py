@@ -112,7 +112,9 @@ def test_a_file_that_cannot_be_read_is_refused_in_a_line(tmp_path, text, said):
 def test_a_style_that_is_not_offered_is_named():
     """A video from elsewhere may ask for one; none is always possible."""
     settings = TextToVideoSettings(prompt="x", style="gone")
-    with pytest.raises(ModelUnavailable, match="the style 'gone' is not offered: allow it with --styles, or choose"):
+    with pytest.raises(
+        ModelUnavailable, match=r"'gone' is not offered \(there are text2video-zero, .*\): allow it with --st"
+    ):
         with_offered_names(settings, read_catalogue())
     with pytest.raises(ModelUnavailable, match="style: must be empty or one of text2video-zero, "):
         read_catalogue().with_adapters(read_catalogue().models["toyworld"], settings)

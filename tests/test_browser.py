@@ -54,8 +54,9 @@ def test_a_sentence_becomes_a_video_that_plays(browser: Browser, url: str):
 def test_everybody_can_read_and_reach_the_page(browser: Browser):
     """WCAG 2.1 AA by axe-core, light and dark; the Director's table is Gradio's, whose checkboxes have no labels."""
     browser.driver.execute_script(AXE.read_text(encoding="utf-8"))
-    for tab in ("Text to video", "Edges", "Compare", "History"):
-        browser.open_tab(tab)
+    for tab in ("", "Edges", "Compare", "History"):
+        if tab:
+            browser.open_tab(tab)
         for theme in ("Light", "Dark"):
             browser.driver.execute_script("t2vTheme(arguments[0])", theme)
             assert browser.run("document.body.classList.contains('dark')") == (theme == "Dark")

@@ -119,7 +119,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert server.video() == before
         assert server.memory_bytes() < 2 * 10**9
         log = server.log.read_text()
-        assert f'File "{ROOT}/' not in log, log[-3000:]  # but for Gradio's own tracebacks of files that are none
+        # But for Gradio's own tracebacks of files that are none, wherever it is installed.
+        ours = [line for line in log.splitlines() if f'File "{ROOT}/' in line and "site-packages" not in line]
+        assert ours == [], log[-3000:]
         server.process.terminate()
         assert server.process.wait(20) in (0, -15, 130)
         assert [path for path in (server.folder / "temporary").glob("server-*") if path.is_dir()] == []

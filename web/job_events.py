@@ -5,7 +5,7 @@ back; a program that goes away ends its job.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -107,7 +107,15 @@ class JobEvents:
         on_page: dict[str, Any] = {"inputs_kwargs": asked, "preprocess": False}
         changed = [panel.status, panel.cancel, *([] if editing is None else [editing])]
         watch, shown = self._watching(followers), [*panel.shown, *(one for each in followers for one in each.shown)]
-        added = gr.on(triggers, self._adding(editing), None, changed, **on_page, **PAGE_ONLY, trigger_mode="multiple")
+        added = gr.on(
+            triggers,
+            self._adding(editing, set(page_inputs or {})),
+            None,
+            changed,
+            **on_page,
+            **PAGE_ONLY,
+            trigger_mode="multiple",
+        )
         added.then(watch, None, shown, **endless)
         page = Context.root_block
         assert page is not None, "a tab is built inside a page"
@@ -136,12 +144,15 @@ class JobEvents:
             raise InvalidSettings("a job that is changed stays one job: ask for one seed and one prompt")
         self.library.jobs.edit(owner, job, found[0].settings)
 
-    def _adding(self, editing: gr.State | None) -> Callable[..., Updates]:
+    def _adding(self, editing: gr.State | None, several: Container[str]) -> Callable[..., Updates]:
+        """Return the handler that adds jobs or changes one, which stays one: what ``several`` names is not for it."""
+
         def add(request: gr.Request, **values: object) -> Updates:
             owner, job = owner_of(self.library, request), values.pop("editing", "")
             try:
                 if isinstance(job, str) and job:
-                    self.change(owner, job, values)
+                    one = {name: value for name, value in values.items() if name not in several}
+                    self.change(owner, job, one)
                     assert editing is not None
                     return {self.panel.status: status_html("The job is changed.", "running"), editing: ""}
                 jobs = self.add(owner, values)

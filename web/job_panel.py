@@ -150,7 +150,8 @@ class JobPanel:
             left = getattr(progress, "seconds_left", None)
             state = f"{progress.fraction:.0%}" + ("" if left is None else f", about {duration(left)} left")
         elif job.state is State.WAITING:
-            place, seconds = list(begins).index(job.id) + 1 if job.id in begins else 1, begins.get(job.id)
+            place = list(begins).index(job.id) + 1 if job.id in begins else 1
+            seconds = None if self.library.jobs.paused else begins.get(job.id)
             state = f"{place}. waiting" + ("" if seconds is None else f", begins in about {duration(seconds)}")
         elif job.state in RESUMABLE and job.message:
             state = f"{state} ({job.message[:PROMPT_CHARS]})"

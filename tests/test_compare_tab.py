@@ -107,7 +107,7 @@ def test_a_comparison_that_is_stopped_leaves_nothing_and_the_next_one_runs(clien
 def test_cancel_on_the_page_keeps_what_was_finished(library, client, model):
     """The clips that are there may have taken hours: they are shown with their numbers, and the report can be had. Of a
     job without any, nothing."""
-    panel = ComparisonPanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button())
+    panel = ComparisonPanel(*(gr.HTML() for _ in range(4)), gr.File(), gr.Button(), gr.HTML())
 
     def cancelled(prompts: str) -> Job:
         begun = len(model.log)

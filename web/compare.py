@@ -49,6 +49,7 @@ class ComparisonPanel:
     plots: gr.HTML
     files: gr.File
     cancel: gr.Button
+    refusal: gr.HTML
 
     @property
     def shown(self) -> list[Component]:

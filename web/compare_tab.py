@@ -80,12 +80,12 @@ def build_tab(tab: CompareTab, context: PageContext) -> None:
     default = context.default(edits=False)[0].name
     chosen_first = [key for key in (*(f"{name}: {default}" for name in WITH_ANY_IMAGE_MODEL), "toyworld-video")]
     controls = add_prompts_and_engines(offered, [key for key in chosen_first if key in offered])
-    run, cancel = run_buttons("Compare")
+    run, cancel, refusal = run_buttons("Compare")
     examples = clickable_texts(EXAMPLES, "Examples")
     controls |= add_settings()
     status, stage, table, plots = gr.HTML(), gr.HTML(PLACEHOLDER), gr.HTML(), gr.HTML()
     files = gr.File(visible=False, interactive=False, label="Report and clips")
-    panel = ComparisonPanel(status, stage, table, plots, files, cancel)
+    panel = ComparisonPanel(status, stage, table, plots, files, cancel, refusal)
     library, jobs = context.library, ComparisonJobs(offered, tab.endpoint)
     library.runs[KIND] = ComparisonRecorder(context.compare, library.clips, library.folder.path)
     JobEvents(library, jobs, panel).connect([run.click], controls)

@@ -20,7 +20,8 @@ from web.result_panel import ResultPanel
 
 @dataclass(frozen=True)
 class BuiltTab:
-    """A tab that makes clips: its components by the names of settings, and ``files``, those that take a file.
+    """A tab that makes clips: its components by the names of settings, ``files``, those that take a file, and
+    ``varying``, those that ask for several jobs.
 
     ``upload`` takes a clip whose settings are wanted; ``editing`` holds the id of the waiting job that Generate
     changes, or "".
@@ -32,6 +33,7 @@ class BuiltTab:
     files: Mapping[str, Component]
     panel: ResultPanel
     recent: RecentClips
+    varying: Mapping[str, Component]
     upload: gr.UploadButton
     editing: gr.State
 

@@ -16,12 +16,12 @@ Updates = dict[Block, Any]  # new values, or new properties, of components on th
 ProgramUpdates = AsyncGenerator[tuple[str | None, dict[str, Any]], None]  # a file at last, and facts or progress
 
 
-def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
-    """Build the button that starts a job and the one that cancels it."""
+def run_buttons(label: str) -> tuple[gr.Button, gr.Button, gr.HTML]:
+    """Build the button that starts a job, the one that cancels it, and under them the place for what is refused."""
     with gr.Row():
         run = gr.Button(label, variant="primary", scale=3, min_width=120, elem_classes="t2v-run")
         cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=80)
-    return run, cancel
+    return run, cancel, gr.HTML()
 
 
 def error_line(error: Exception) -> str:

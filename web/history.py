@@ -136,12 +136,13 @@ class ClipsPanel:
             mode = gr.Dropdown(modes, value=ANY, label="Mode", scale=1)
             model = gr.Dropdown([("Any", ANY)], value=ANY, label="Model", scale=1)
             number = gr.Number(1, label="Page", minimum=1, precision=0, scale=1)
+        nothing = gr.HTML(hint_html("Nothing here yet: what you generate is kept here."))
         gallery = gr.Gallery(
             show_label=False, label="Clips", columns=6, allow_preview=False, buttons=[], elem_classes="t2v-gallery"
         )
         found, uses = gr.State([]), ClipUses(self.context)
         chosen = chosen_clip(self.kept(), uses)
-        asked, answers = [words, mode, model, number], [gallery, found, model]
+        asked, answers = [words, mode, model, number], [gallery, found, model, nothing]
         look = {"fn": self.look, "inputs": asked, "outputs": answers, **PAGE_ONLY}
         gr.on([words.change, mode.change, model.input, number.change], **look)
         gr.on(None, **look)
@@ -169,7 +170,7 @@ class ClipsPanel:
 
     def look(
         self, words: object, mode: object, model: object, number: object, request: gr.Request
-    ) -> tuple[list[tuple[str, str]], list[str], gr.Dropdown]:
+    ) -> tuple[gr.Gallery, list[str], gr.Dropdown, gr.HTML]:
         """Return thumbnails with their prompts, and the ids, of one page of what a search finds, and the models."""
         skip = PAGE_SIZE * (number - 1) if isinstance(number, int) and number > 0 else 0
         owner, clips = owner_of(self.library, request), self.library.clips
@@ -177,7 +178,8 @@ class ClipsPanel:
         records = clips.find(owner, asked[0], mode=asked[1], model=asked[2], skip=skip, most=PAGE_SIZE)
         pictures = [(str(with_pictures(one).picture("thumbnail")), one.prompt[:CAPTION_CHARS]) for one in records]
         models = gr.Dropdown([("Any", ANY), *((name, name) for name in clips.models(owner))])
-        return pictures, [record.id for record in records], models
+        gallery = gr.Gallery(pictures, visible=bool(pictures))
+        return gallery, [record.id for record in records], models, gr.HTML(visible=not pictures)
 
     def _choosing(self, chosen: ChosenClip) -> Callable[..., Updates]:
         def choose(

@@ -62,6 +62,10 @@ class JobPanel(Protocol):
         """Button that ends the job."""
 
     @property
+    def refusal(self) -> gr.HTML:
+        """Place under the buttons that says why nothing was added."""
+
+    @property
     def shown(self) -> list[Component]:
         """All components that a job changes."""
 
@@ -105,7 +109,7 @@ class JobEvents:
         endless: dict[str, Any] = {**PAGE_ONLY, "queue": True, "concurrency_limit": None}
         asked = {**inputs, **(page_inputs or {}), **({} if editing is None else {"editing": editing})}
         on_page: dict[str, Any] = {"inputs_kwargs": asked, "preprocess": False}
-        changed = [panel.status, panel.cancel, *([] if editing is None else [editing])]
+        changed = [panel.status, panel.cancel, panel.refusal, *([] if editing is None else [editing])]
         watch, shown = self._watching(followers), [*panel.shown, *(one for each in followers for one in each.shown)]
         added = gr.on(
             triggers,
@@ -154,14 +158,18 @@ class JobEvents:
                     one = {name: value for name, value in values.items() if name not in several}
                     self.change(owner, job, one)
                     assert editing is not None
-                    return {self.panel.status: status_html("The job is changed.", "running"), editing: ""}
+                    said = status_html("The job is changed.", "running")
+                    return {self.panel.status: said, self.panel.refusal: "", editing: ""}
                 jobs = self.add(owner, values)
             except Exception as error:
-                failed: Updates = {self.panel.status: status_html(error_line(error), "error")}
-                return failed if editing is None else {**failed, editing: ""}
+                return {self.panel.refusal: status_html(error_line(error), "error")}
             ahead, paused = len(self.library.jobs.ahead_of(jobs[0])), self.library.jobs.paused
             status = waiting_html(ahead, paused=paused, added=len(jobs))
-            return {self.panel.status: status, self.panel.cancel: gr.Button(interactive=True)}
+            return {
+                self.panel.status: status,
+                self.panel.cancel: gr.Button(interactive=True),
+                self.panel.refusal: "",
+            }
 
         return add
 

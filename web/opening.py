@@ -14,6 +14,7 @@ from web.context import BuiltTab, PageContext
 from web.events import PAGE_ONLY, Updates, error_line
 from web.generate import read_settings, restored_values
 from web.html import status_html
+from web.variation_controls import NOT_VARIED
 from web.watching import owner_of
 
 DROP_ID = "t2v-drop"
@@ -32,7 +33,7 @@ class ClipOpener:
         tabs: list[Block] = [] if self.context.tabs is None else [self.context.tabs]
         for tab in self.context.built:
             shown = [one for one in tab.panel.shown if one is not tab.panel.status]
-            tabs += [tab.panel.status, *tab.controls.values(), *shown]
+            tabs += [tab.panel.status, *tab.controls.values(), *tab.varying.values(), *shown]
         return tabs
 
     def tab_of(self, plain: Mapping[str, Any]) -> BuiltTab:
@@ -53,7 +54,13 @@ class ClipOpener:
         shown: Updates = {} if file is None else tab.panel.show_file(file)
         if file is not None:
             shown[tab.panel.facts] = {"seed": settings.seed, "settings": settings.to_dict()}
-        return {**shown, **restored_values(settings, tab.controls, tab.panel.status, lost), **self.selected(tab)}
+        once: Updates = {component: NOT_VARIED[name] for name, component in tab.varying.items()}
+        return {
+            **shown,
+            **once,
+            **restored_values(settings, tab.controls, tab.panel.status, lost),
+            **self.selected(tab),
+        }
 
     def selected(self, tab: BuiltTab) -> Updates:
         """Return the update that brings a tab to the front."""

@@ -24,6 +24,7 @@ class ResultPanel:
     picture: gr.Image
     facts: gr.JSON
     cancel: gr.Button
+    refusal: gr.HTML
     reuse: gr.Button
     control: gr.Video | None = None
 
@@ -76,7 +77,7 @@ class ResultPanel:
         return {self.control: gr.Video(None if path is None else str(path), visible=path is not None)}
 
 
-def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPanel:
+def result_panel(cancel: gr.Button, refusal: gr.HTML, *, with_control: bool = False) -> ResultPanel:
     """Build the panel inside the current Gradio block; ``with_control`` adds the video that steered the result."""
     stage = gr.HTML(PLACEHOLDER)
     video = gr.Video(
@@ -94,7 +95,7 @@ def result_panel(cancel: gr.Button, *, with_control: bool = False) -> ResultPane
     with gr.Accordion("Settings of this video", open=False):
         facts = gr.JSON(show_label=False, elem_classes="t2v-facts")
         reuse = gr.Button("Use these settings", size="sm")
-    return ResultPanel(status, stage, video, picture, facts, cancel, reuse, control)
+    return ResultPanel(status, stage, video, picture, facts, cancel, refusal, reuse, control)
 
 
 def program_facts(result: Result) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def build_tab(tab: Tab, context: PageContext) -> None:
         with gr.Column(elem_classes="t2v-ask"):
             request = add_request(tab, with_language_model=context.chat_model is not None)
         with gr.Column(elem_classes="t2v-answer"):
-            panel = result_panel(request.cancel, with_control=tab.source is not None)
+            panel = result_panel(request.cancel, request.refusal, with_control=tab.source is not None)
             recent = recent_clips(context.library)
             upload = gr.UploadButton("Restore settings from a video", file_types=list(RESTORED), size="sm")
         with gr.Column(elem_classes="t2v-settings"):
@@ -125,7 +125,7 @@ def build_tab(tab: Tab, context: PageContext) -> None:
     )
     remembered = {**controls, "format": settings.output_format, **varying}
     remember(tab.endpoint, remembered, triggers)
-    built = BuiltTab(tab.label, jobs, controls, given, panel, recent, upload=upload, editing=editing)
+    built = BuiltTab(tab.label, jobs, controls, given, panel, recent, varying, upload=upload, editing=editing)
     context.built.append(built)
     example_chosen = models.connect(model, note, examples=examples, prompt=request.prompt)
     connect_request(tab, request, built=built, context=context, example_chosen=example_chosen)
@@ -172,6 +172,7 @@ class RequestControls:
     clips: gr.Dataset | None
     board: StoryboardPanel | None
     remark: gr.HTML
+    refusal: gr.HTML
 
     def controls(self) -> dict[str, Component]:
         """Return those that are settings, by name."""
@@ -186,11 +187,11 @@ def add_request(tab: Tab, *, with_language_model: bool) -> RequestControls:
         clips = clickable_texts([clip.label for clip in tab.clips], "Example clips")
     prompt = text_control(tab.kind, "prompt", lines=tab.prompt_lines, autofocus=tab.source is None)
     remark = gr.HTML()
-    run, cancel = run_buttons("Generate")
+    run, cancel, refusal = run_buttons("Generate")
     if tab.storyboard:
         default_frames = field_facts(tab.kind)["num_frames"]["default"]
         board = storyboard_panel(default_frames, with_language_model=with_language_model)
-    return RequestControls(prompt, run, cancel, source, clips, board, remark)
+    return RequestControls(prompt, run, cancel, source, clips, board, remark, refusal)
 
 
 @dataclass(frozen=True)

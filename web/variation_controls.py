@@ -12,7 +12,8 @@ from errors import InvalidSettings
 from library.variations import MOST_JOBS
 from settings import MAX_PROMPT_CHARS, Settings, field_facts
 
-VARYING = ("seeds", "prompts", "grid")
+NOT_VARIED = {"seeds": 1, "prompts": "", "grid": ""}
+VARYING = tuple(NOT_VARIED)
 MAX_GRID_CHARS = 2000
 MOST_GRID_SETTINGS = 2
 HINT = """Every combination becomes a job of its own. In a prompt, {red|blue} stands for one of its words, which the

@@ -134,7 +134,7 @@ class JobEvents:
         found = self.kind.read(values)
         if len(found) != 1:
             raise InvalidSettings("a job that is changed stays one job: ask for one seed and one prompt")
-        self.library.jobs.edit(owner, job, found[0].settings)
+        self.library.jobs.edit(owner, job, found[0])
 
     def _adding(self, editing: gr.State | None) -> Callable[..., Updates]:
         def add(request: gr.Request, **values: object) -> Updates:

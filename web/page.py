@@ -22,6 +22,7 @@ from page_options import LOCAL_QUEUE, PUBLIC_QUEUE, read_options
 from utils import HUB_ACCESS, reach_this_machine_directly
 from web import protection, server
 from web.context import PageContext, PageTab
+from web.events import PAGE_ONLY
 from web.html import HEADER, status_html
 from web.job_panel import add_job_panel
 from web.opening import connect_drops, connect_opening
@@ -49,7 +50,8 @@ def create_app(
     offered = model.catalogue
     library = open_library(model.generate) if library is None else library
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
-        gr.HTML(HEADER + status_html(library.trouble, "error") if library.trouble else HEADER)
+        header = gr.HTML(HEADER)
+        page.load(lambda: header_html(library), None, header, **PAGE_ONLY)
         dropped = gr.HTML()
         with gr.Tabs() as all_tabs:
             context = PageContext(
@@ -74,6 +76,11 @@ def create_app(
         connect_drops(context, page, dropped)
     library.worker.start()
     return page
+
+
+def header_html(library: Library) -> str:
+    """Return the title of the page, with the line about what is not kept or was lost."""
+    return HEADER + status_html(library.trouble, "error") if library.trouble else HEADER
 
 
 def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Options that a page is started with. Nothing of the page is imported, so that --help and a mistake take a moment."""
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -65,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cuda, mps or cpu; chosen by itself where left out")
     parser.add_argument("--data-dir", type=user_path, help="folder of clips and jobs; the platform's own if left out")
     parser.add_argument("--output-dir", type=user_path, help="another folder for finished clips than the data folder's")
-    parser.add_argument("--keep-days", type=float, help="delete clips that are older; all are kept where left out")
-    parser.add_argument("--keep-gb", type=float, help="delete the oldest clips beyond this size")
+    parser.add_argument("--keep-days", type=_positive, help="delete clips that are older; all are kept where left out")
+    parser.add_argument("--keep-gb", type=_positive, help="delete the oldest clips beyond this size")
     parser.add_argument(
         "--queue-size",
         type=_number(1, 1000),
@@ -83,6 +84,16 @@ def _number(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
 
 
 def _user_and_password(text: str) -> tuple[str, str]:

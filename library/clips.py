@@ -26,6 +26,7 @@ LOCAL = "local"  # the owner on a page that only this machine reaches
 PICTURES = ".pictures"
 VISITORS = "visitors"
 PAGE_SIZE = 20
+MAX_SEARCH_CHARS = 200
 ReadMetadata = Callable[[Path], Mapping[str, str]]
 _WILDCARDS = re.compile(r"[%_\\]")  # of SQL's LIKE
 _TOKEN = re.compile(r"-([0-9a-f]{16})$")
@@ -73,6 +74,8 @@ class ClipIndex:
         self.folder, self.database, self.read = folder, database, read
         if database.fresh:
             self.rebuild()
+        else:
+            self.catch_up()
 
     def place_for(self, owner: str, prompt: str, seed: int, suffix: str) -> Path:
         """Return the path at which a new clip is to be written, with a new token in its name; its folder exists."""
@@ -111,7 +114,7 @@ class ClipIndex:
     ) -> list[ClipRecord]:
         """Return clips, newest first, whose prompts have all of the ``words``, in any case and order."""
         where, values = ["owner = ?"], [owner]
-        for word in words.split():
+        for word in words[:MAX_SEARCH_CHARS].split():
             where.append("prompt LIKE ? ESCAPE '\\'")
             values.append("%" + _WILDCARDS.sub(r"\\\g<0>", word) + "%")
         for column, wanted in (("mode", mode), ("model", model)):
@@ -144,15 +147,22 @@ class ClipIndex:
             path.unlink(missing_ok=True)
         self.database.rows("DELETE FROM clips WHERE id = ?", (clip,))
 
-    def prune(self, limits: Limits) -> int:
-        """Delete what is beyond the limits, the oldest first, and return how many clips that were."""
+    def prune(self, limits: Limits, spared: str = "") -> int:
+        """Delete what is beyond the limits but for one ``spared`` clip, the oldest first, and return how many clips
+        that were."""
+        if limits == Limits():
+            return 0
         gone, kept_bytes = 0, 0
         oldest = None if limits.days is None else time.time() - limits.days * 86_400
         for row in self.database.rows("SELECT id, owner, created, bytes FROM clips ORDER BY created DESC"):
             kept_bytes += row["bytes"]
             too_large = limits.size_bytes is not None and kept_bytes > limits.size_bytes
-            if too_large or (oldest is not None and row["created"] < oldest):
-                self.delete(row["owner"], row["id"])
+            if row["id"] != spared and (too_large or (oldest is not None and row["created"] < oldest)):
+                try:
+                    self.delete(row["owner"], row["id"])
+                except OSError as error:
+                    logger.warning("an old clip cannot be deleted: %s", error)
+                    continue
                 gone += 1
         return gone
 
@@ -161,15 +171,30 @@ class ClipIndex:
         self.database.rows("DELETE FROM clips")
         count = 0
         for path in self._files():
-            try:
-                record = self.add(path)
-            except (UserError, OSError, ValueError, KeyError, TypeError) as error:
-                logger.info("%s is left out of the history: %s", path.name, error)
-                continue
-            count += 1
-            if on_clip is not None:
+            record = self._added(path)
+            count += record is not None
+            if record is not None and on_clip is not None:
                 on_clip(record)
         return count
+
+    def catch_up(self) -> None:
+        """Index the files that are not in the index, such as one that was finished when its server was killed, and
+        forget those that are gone."""
+        files = {str(path.relative_to(self.folder)): path for path in self._files()}
+        known = {row["file"]: row["id"] for row in self.database.rows("SELECT file, id FROM clips")}
+        with self.database.transaction() as connection:
+            gone = [(known[name],) for name in known if name not in files]
+            connection.executemany("DELETE FROM clips WHERE id = ?", gone)
+        for name in files.keys() - known.keys():
+            self._added(files[name])
+
+    def _added(self, path: Path) -> ClipRecord | None:
+        """Return the record of a file that is now in the index, or None where it is no clip of this program."""
+        try:
+            return self.add(path)
+        except (UserError, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            logger.info("%s is left out of the history: %s", path.name, error)
+            return None
 
     def _files(self) -> Iterator[Path]:
         for folder in (self.folder, *(self.folder / VISITORS).glob("*/")):

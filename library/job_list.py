@@ -126,7 +126,9 @@ class JobList:
         """
         ids = [secrets.token_hex(16) for _ in jobs]
         try:
-            copies = [self._copied(job_id, job.files) for job_id, job in zip(ids, jobs, strict=True)]
+            with self.database.transaction() as connection:
+                self._check_room(connection, owner, len(jobs))  # before anything is copied
+            copies = self._copies(ids, jobs)
             with self.database.transaction() as connection:
                 self._check_room(connection, owner, len(jobs))
                 last = connection.execute("SELECT coalesce(max(position), 0) FROM jobs").fetchone()[0]
@@ -152,11 +154,10 @@ class JobList:
             CASE WHEN state = 'waiting' THEN position ELSE -coalesce(finished, created) END LIMIT ?"""
         return [_from_row(row) for row in self.database.rows(query, (owner, MOST_LISTED))]
 
-    def ahead_of(self, job: str) -> list[Job]:
-        """Return the jobs of any owner that come before a waiting one, in the order in which they are taken."""
-        order = self.order()
-        names = [row.id for row in order]
-        return order[: names.index(job)] if job in names else []
+    def ahead_of(self, job: str) -> list[str]:
+        """Return the ids of jobs of any owner that come before a waiting one, in the order in which they are taken."""
+        names = self._ids_in_order()
+        return names[: names.index(job)] if job in names else []
 
     def count_waiting(self, owner: str) -> int:
         """Return how many jobs of an owner wait."""
@@ -168,11 +169,11 @@ class JobList:
         if self.paused:
             return None
         with self.database.transaction() as connection:
-            waiting = self.order()
+            waiting = self._ids_in_order()
             if not waiting:
                 return None
             change = "UPDATE jobs SET state = ?, started = ? WHERE id = ? RETURNING *"
-            return _from_row(connection.execute(change, (State.RUNNING, time.time(), waiting[0].id)).fetchone())
+            return _from_row(connection.execute(change, (State.RUNNING, time.time(), waiting[0])).fetchone())
 
     def finish(self, job: str, state: State, *, result: Result | None = None, message: str = "") -> None:
         """Say how a running job ended; its uploads are kept only where it may be resumed."""
@@ -181,10 +182,18 @@ class JobList:
         if state not in RESUMABLE:
             self._drop_files([job])
 
-    def edit(self, owner: str, job: str, settings: Mapping[str, Any]) -> None:
-        """Change the settings of a waiting job; raises UserError where it does not wait any more."""
-        change = "UPDATE jobs SET settings = ? WHERE id = ? AND owner = ? AND state = ? RETURNING id"
-        if not self.database.rows(change, (json.dumps(dict(settings)), job, owner, State.WAITING)):
+    def edit(self, owner: str, job: str, new: NewJob) -> None:
+        """Change a waiting job into a new one at its place, where uploads that the new one does not have stay; raises
+        UserError where it does not wait any more."""
+        files = {name: str(path) for name, path in self.get(owner, job).files.items()}
+        if new.files:
+            folder = self.folder / job / secrets.token_hex(4)  # the job may begin meanwhile, with the files before
+            folder.mkdir(parents=True)
+            files |= {name: str(shutil.copyfile(path, folder / path.name)) for name, path in new.files.items()}
+        change = """UPDATE jobs SET settings = ?, files = ?, suffix = ?, note = ?
+            WHERE id = ? AND owner = ? AND state = ? RETURNING id"""
+        values = (json.dumps(dict(new.settings)), json.dumps(files), new.suffix, new.note)
+        if not self.database.rows(change, (*values, job, owner, State.WAITING)):
             raise UserError("this job has begun or ended already; add a new one")
 
     def move(self, owner: str, job: str, places: int) -> None:
@@ -228,6 +237,8 @@ class JobList:
             f"DELETE FROM jobs WHERE coalesce(finished, created) < ? AND state NOT IN ({', '.join('?' * len(OPEN))})"
         )
         self.database.rows(query, (before, *OPEN))
+        if not self.database.durable:
+            return  # the uploads belong to the jobs of a file that is left alone
         known = {row["id"] for row in self.database.rows("SELECT id FROM jobs")}
         self._drop_files(path.name for path in self.folder.glob("*/") if path.name not in known)
 
@@ -242,11 +253,16 @@ class JobList:
 
     def order(self) -> list[Job]:
         """Return the waiting jobs as they are taken: owners in turn, whoever was served longest ago first."""
+        rows = {row["id"]: row for row in self.database.rows("SELECT * FROM jobs WHERE state = 'waiting'")}
+        return [_from_row(rows[job]) for job in self._ids_in_order() if job in rows]
+
+    def _ids_in_order(self) -> list[str]:
+        """Return the ids of what ``order`` returns; a page that watches a job asks for them many times."""
         query = """
-            SELECT jobs.*, row_number() OVER (PARTITION BY jobs.owner ORDER BY position) AS turn, served.last
+            SELECT jobs.id, row_number() OVER (PARTITION BY jobs.owner ORDER BY position) AS turn, served.last
             FROM jobs LEFT JOIN (SELECT owner, max(started) AS last FROM jobs GROUP BY owner) AS served USING (owner)
             WHERE state = 'waiting' ORDER BY turn, coalesce(served.last, 0), position"""
-        return [_from_row(row) for row in self.database.rows(query)]
+        return [row["id"] for row in self.database.rows(query)]
 
     def _check_room(self, connection: sqlite3.Connection, owner: str, more: int) -> None:
         query = "SELECT count(*), coalesce(sum(owner = ?), 0) FROM jobs WHERE state IN (?, ?)"
@@ -259,19 +275,34 @@ class JobList:
         if self.most_in_all is not None and in_all + more > self.most_in_all:
             raise TooManyJobs("too many jobs are waiting here: try again later")
 
-    def _copied(self, job: str, files: Mapping[str, Path]) -> dict[str, str]:
-        """Copies of uploads in a folder of the job's own, since the page deletes its own after some hours."""
-        copies = {}
-        for name, path in files.items():
-            target = self.folder / job / f"{name}{path.suffix}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            copies[name] = str(target)
+    def _copies(self, ids: Sequence[str], jobs: Sequence[NewJob]) -> list[dict[str, str]]:
+        """Copies of uploads in a folder of each job's own, since the page deletes its own after some hours; what
+        several jobs share takes its room once where the disk knows links."""
+        first: dict[Path, Path] = {}
+        copies: list[dict[str, str]] = []
+        for job_id, job in zip(ids, jobs, strict=True):
+            copies.append({})
+            for name, path in job.files.items():
+                target = self.folder / job_id / f"{name}{path.suffix}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(first.setdefault(path, path), target)
+                first[path] = target
+                copies[-1][name] = str(target)
         return copies
 
     def _drop_files(self, jobs: Iterable[str]) -> None:
         for job in jobs:
             shutil.rmtree(self.folder / job, ignore_errors=True)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    """Give a file of the same folder a second name, or copy it."""
+    try:
+        if path.parent.parent == target.parent.parent:
+            return target.hardlink_to(path)
+    except OSError:
+        pass
+    shutil.copyfile(path, target)
 
 
 def _from_row(row: sqlite3.Row) -> Job:

@@ -1,6 +1,7 @@
 """From a job of the list to a kept clip: generates, writes the file with its pictures, indexes it."""
 
 import logging
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
@@ -62,8 +63,8 @@ class Recorder:
         facts["shape"] = list(clip.frames.shape[:3])
         try:
             return self._kept(clip, job, facts)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             logger.error("a finished clip is not kept, since %s cannot be written: %s", self.clips.folder, reason)
             note = f"This clip is not kept: the folder of clips cannot be written ({reason}). Download it now."
             return self._unkept(clip, job, {**facts, "notes": [*clip.notes, note]})

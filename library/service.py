@@ -1,5 +1,7 @@
 """Everything that a page keeps, opened together and closed together."""
 
+import secrets
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,11 +54,11 @@ class Library:
 
         Args:
             cookie: the value of the visitor's cookie; where it is none of ours the ``session`` of the page counts,
-                whose clips nobody finds again after a reload.
+                whose clips nobody finds again after a reload; without one the owner is nobody else's.
         """
         if not self.shared:
             return LOCAL
-        return self.visitors.owner(cookie) or self.visitors.owner_of_session(session or "")
+        return self.visitors.owner(cookie) or self.visitors.owner_of_session(session or secrets.token_hex(16))
 
     def close(self) -> bool:
         """End the running job, which is offered again at the next start; returns whether it ended in time."""
@@ -100,13 +102,15 @@ def open_library(  # noqa: PLR0913 - an operator's choices
     clips = ClipIndex(folder.clips, database, read)
     clips.prune(limits)
     jobs = JobList(database, folder.job_files, most_per_owner=most_per_owner, most_in_all=most_in_all)
-    runs: dict[str, Run] = {"generate": Recorder(generate, clips, folder.path)}
+    runs: dict[str, Run] = {"generate": Recorder(generate, clips, Path(tempfile.gettempdir()))}
 
     def run(job: Job, tell: Callable[[Any], None], cancel: threading.Event) -> Result:
         if job.kind not in runs:
             raise UserError("this page has no tab for this job")
         work = partial(runs[job.kind], job, tell, cancel)
-        return work() if visits is None else visits.run(job.owner, work)
+        result = work() if visits is None else visits.run(job.owner, work)
+        clips.prune(limits, spared=result.clip)
+        return result
 
     worker = Worker(jobs, run)
     presets, visitors, estimates = Presets(database), Visitors(read_key(folder)), Estimates(database)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from errors import InvalidSettings
-from settings import MAX_SEED
+from settings import MAX_PROMPT_CHARS, MAX_SEED
 
 MOST_JOBS = 200
-_CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")  # innermost first, so that choices may stand inside choices
+_CHOICE = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")  # innermost first, so that choices may stand inside choices
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,14 @@ def variations(
     unknown = [name for name in grid if name not in values]
     if unknown:
         raise InvalidSettings(f"grid: {unknown[0]} is not a setting of this mode")
+    if taken := [name for name in ("prompt", "seed") if name in grid]:
+        raise InvalidSettings(f"grid: use Prompts and Seeds for several values of {taken[0]}")
     texts = list(prompts) or [str(values.get("prompt", ""))]
     count = len(texts) * seeds
     for choices in grid.values():
         count *= len(choices)
+    if any(len(text) > MAX_PROMPT_CHARS for text in texts):
+        raise InvalidSettings(f"prompts: each must have at most {MAX_PROMPT_CHARS} characters")
     if not 1 <= count <= MOST_JOBS:
         raise InvalidSettings(f"this makes {count} jobs: 1 to {MOST_JOBS} can be added at once")
     return list(_combined(values, texts, seeds, grid))

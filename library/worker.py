@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from library.job_list import Job, JobList, Result, State, StoppedWithResult
 
 logger = logging.getLogger(__name__)
 STOP_WITHIN_S = 3.0
+TRY_AGAIN_S = 1.0  # after the list itself could not be read or written
 BROKEN = "Something broke on the server and this job was stopped; the server's log says what. The next job can start."
 
 # A job, what is told of its progress, and what stops it.
@@ -47,18 +49,20 @@ class Worker:
 
     def cancel(self, owner: str, job: str) -> None:
         """Stop an owner's job within a step where it runs, and take it out of the order where it waits."""
-        running = self.running
-        if running is not None and (running.job.id, running.job.owner) == (job, owner):
-            running.cancel.set()
-        else:
-            self.jobs.cancel_waiting(owner, job)
+        with self._changed:  # a job is never between waiting and running here
+            running = self.running
+            if running is not None and (running.job.id, running.job.owner) == (job, owner):
+                running.cancel.set()
+            else:
+                self.jobs.cancel_waiting(owner, job)
 
     def cancel_all(self, owner: str) -> None:
         """Stop whatever of an owner's runs, and cancel all that waits."""
-        self.jobs.cancel_waiting(owner)
-        running = self.running
-        if running is not None and running.job.owner == owner:
-            running.cancel.set()
+        with self._changed:
+            self.jobs.cancel_waiting(owner)
+            running = self.running
+            if running is not None and running.job.owner == owner:
+                running.cancel.set()
 
     def stop(self, within_s: float = STOP_WITHIN_S) -> bool:
         """End the running job, which is offered again later, and the thread; returns whether it ended in time."""
@@ -73,20 +77,24 @@ class Worker:
 
     def _work(self) -> None:
         while not self._stopping:
-            job = self._next()
-            if job is not None:
-                self._do(job)
+            try:
+                running = self._next()
+                if running is not None:
+                    self._do(running.job, running.cancel)
+            except Exception:  # of the list itself; the thread is the only one there is
+                logger.exception("the list of jobs cannot be read or written")
+                self.running = None
+                time.sleep(TRY_AGAIN_S)
 
-    def _next(self) -> Job | None:
+    def _next(self) -> Running | None:
         with self._changed:
             job = None if self._stopping else self.jobs.take_next()
             if job is None and not self._stopping:
                 self._changed.wait(timeout=1.0)
-            return job
+            self.running = None if job is None else Running(job, threading.Event())
+            return self.running
 
-    def _do(self, job: Job) -> None:
-        cancel = threading.Event()
-        self.running = Running(job, cancel)
+    def _do(self, job: Job, cancel: threading.Event) -> None:
         if self._stopping:
             cancel.set()
 

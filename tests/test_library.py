@@ -17,14 +17,16 @@ from library.data_folder import open_data_folder, read_key
 from library.database import VERSION, Database
 from library.job_list import Job, JobList, NewJob, Result, State, TooManyJobs
 from library.recorder import Recorder, with_pictures
-from library.variations import variations
+from library.service import open_library
+from library.variations import fill_wildcards, variations
 from library.visitors import Visitors
 from library.worker import Worker
 from media.exports import EXPORTS, export, read_frames
 from media.metadata import read_metadata
 from media.video_io import write_video
 from model import Clip
-from settings import TextToVideoSettings
+from settings import MAX_PROMPT_CHARS, TextToVideoSettings
+from web.variation_controls import read_variations
 
 SETTINGS = TextToVideoSettings(prompt="A lion walking in the jungle!", seed=7, model="toyworld", num_frames=3)
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
@@ -102,7 +104,7 @@ def test_one_owner_sees_nothing_of_another(clips, jobs):
     for question in (
         jobs.get,
         jobs.resume,
-        lambda owner, job: jobs.edit(owner, job, {}),
+        lambda owner, job: jobs.edit(owner, job, NewJob({})),
         lambda o, j: jobs.move(o, j, 1),
     ):
         with pytest.raises(UserError):
@@ -219,14 +221,14 @@ def test_jobs_are_taken_in_order_moved_edited_and_cancelled(jobs):
     a, b, c, d = jobs.add(LOCAL, [NewJob({"prompt": name}) for name in "abcd"])
     jobs.move(LOCAL, d, -3)
     jobs.move(LOCAL, a, 50)
-    jobs.edit(LOCAL, c, {"prompt": "new"})
+    jobs.edit(LOCAL, c, NewJob({"prompt": "new"}))
     assert jobs.cancel_waiting(LOCAL, b) == [b]
-    assert [job.id for job in jobs.ahead_of(a)] == [d, c]
+    assert jobs.ahead_of(a) == [d, c]
     assert [(job.id, job.state) for job in jobs.listed(LOCAL)][:3] == [(d, "waiting"), (c, "waiting"), (a, "waiting")]
     assert jobs.take_next().id == d
     assert jobs.take_next().settings == {"prompt": "new"}
     with pytest.raises(UserError, match="has begun"):
-        jobs.edit(LOCAL, c, {})
+        jobs.edit(LOCAL, c, NewJob({}))
     jobs.resume(LOCAL, b)
     assert [jobs.take_next().id, jobs.take_next().id, jobs.take_next()] == [a, b, None]
 
@@ -367,3 +369,172 @@ def test_a_clip_is_given_out_in_other_formats(tmp_path, clips, kind):
     assert (frames.shape, fps) == ((3, 32, 48, 3), 4)
     if kind in ("mp4", "gif"):
         assert json.loads(read_metadata(path)["settings"]) == record.settings
+
+
+def test_a_clip_that_was_finished_when_its_server_was_killed_is_found_at_the_next_start(tmp_path, clips, database):
+    """Its file was there and its row was not; one that is gone from the disk is gone from the index."""
+    found, gone = kept(clips), kept(clips, seed=8)
+    database.rows("DELETE FROM clips WHERE id = ?", (found.id,))
+    gone.file.unlink()
+    assert [record.id for record in ClipIndex(tmp_path / "clips", database).find(LOCAL)] == [found.id]
+
+
+def test_an_empty_file_in_place_of_the_index_hides_no_clip(tmp_path, clips, database):
+    """It looks like one that was just begun."""
+    kept(clips)
+    (tmp_path / "empty.sqlite3").touch()
+    assert len(ClipIndex(tmp_path / "clips", Database(tmp_path / "empty.sqlite3")).find(LOCAL)) == 1
+
+
+def test_an_index_that_another_program_holds_is_not_called_damaged(tmp_path, clips, database, monkeypatch):
+    """It was moved aside, with the jobs that waited in it; now it is left alone, and the uploads of its jobs too."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "upload.mp4").touch()
+    (job,) = JobList(database, tmp_path / "jobs").add(LOCAL, [NewJob({}, files={"source": tmp_path / "upload.mp4"})])
+    monkeypatch.setattr("library.database.BUSY_S", 0.01)
+    database.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    database.connection.execute("BEGIN EXCLUSIVE")
+    database.connection.execute("UPDATE jobs SET note = 'held'")
+    other = Database(tmp_path / "library.sqlite3")
+    JobList(other, tmp_path / "jobs")
+    assert "kept only until this server stops" in other.trouble
+    assert [path.name for path in tmp_path.glob("*damaged*")] == []
+    assert (tmp_path / "jobs" / job).is_dir()
+
+
+def test_a_disk_that_fills_up_leaves_the_list_working(tmp_path, database, jobs):
+    """What is known goes on in memory; the add that met the full disk says so and can be tried again."""
+    (first,) = jobs.add(LOCAL, [NewJob({})])
+    database.connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(UserError, match=r"kept only until this server stops.*Try again"):
+        jobs.add(LOCAL, [NewJob({"prompt": "x" * 5000})] * 20)
+    (second,) = jobs.add(LOCAL, [NewJob({})])
+    assert [job.id for job in jobs.listed(LOCAL)] == [first, second]
+
+
+def test_the_thread_outlives_a_list_that_cannot_be_written(jobs, monkeypatch):
+    """The one thread that works the list off died of it, and every later job waited for ever."""
+    monkeypatch.setattr("library.worker.TRY_AGAIN_S", 0.01)
+    finish = jobs.finish
+    monkeypatch.setattr(jobs, "finish", lambda *args, **more: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
+    worker = Worker(jobs, lambda job, tell, cancel: Result(Path("clip.mp4")))
+    worker.start()
+    jobs.add(LOCAL, [NewJob({})])
+    worker.wake()
+    while jobs.count_waiting(LOCAL):
+        time.sleep(0.01)
+    monkeypatch.setattr(jobs, "finish", finish)
+    (second,) = jobs.add(LOCAL, [NewJob({})])
+    worker.wake()
+    assert ended(jobs, LOCAL, second).state == State.DONE
+    assert worker.stop()
+
+
+def test_a_job_is_cancelled_in_the_moment_in_which_it_begins(jobs, monkeypatch):
+    """Between waiting and running it was neither, and went on."""
+    take_next, taken = jobs.take_next, threading.Event()
+
+    def take_slowly():
+        job = take_next()
+        if job is not None:
+            taken.set()
+            time.sleep(0.1)
+        return job
+
+    def run(job, tell, cancel):
+        assert cancel.wait(5)
+        raise Cancelled
+
+    monkeypatch.setattr(jobs, "take_next", take_slowly)
+    worker = Worker(jobs, run)
+    (job,) = jobs.add(LOCAL, [NewJob({})])
+    worker.start()
+    assert taken.wait(5)
+    worker.cancel(LOCAL, job)
+    assert ended(jobs, LOCAL, job).state == State.CANCELLED
+    assert worker.stop()
+
+
+def test_a_clip_that_cannot_be_indexed_is_delivered(tmp_path, clips, jobs, monkeypatch):
+    """A finished clip was thrown away as a bug."""
+    recorder = Recorder(generating, clips, tmp_path)
+    (job,) = jobs.add(LOCAL, [NewJob(SETTINGS.to_dict())])
+    monkeypatch.setattr(clips, "add", lambda path: (_ for _ in ()).throw(sqlite3.OperationalError("locked")))
+    result = recorder(jobs.get(LOCAL, job), lambda progress: None, threading.Event())
+    assert result.file.stat().st_size
+    assert "(locked)" in result.facts["notes"][-1]
+
+
+def test_limits_hold_while_the_server_runs(tmp_path):
+    """They were looked at when it started, and never again; the clip of the moment is spared."""
+    library = open_library(generating, data_dir=tmp_path / "data", limits=Limits(size_bytes=1))
+    library.worker.start()
+    for _ in range(2):
+        (job,) = library.jobs.add(LOCAL, [NewJob(SETTINGS.to_dict())])
+        library.worker.wake()
+        result = ended(library.jobs, LOCAL, job).result
+    assert [record.id for record in library.clips.find(LOCAL)] == [result.clip]
+    assert library.close()
+
+
+def test_uploads_are_copied_when_there_is_room_for_the_jobs_and_once(tmp_path, database):
+    """A refused list of 200 jobs copied a large upload 200 times first."""
+    folder, upload = tmp_path / "jobs", tmp_path / "upload.mp4"
+    folder.mkdir()
+    upload.touch()
+    jobs = JobList(database, folder, most_per_owner=3)
+    jobs.add(LOCAL, [NewJob({}, files={"source": upload})] * 3)
+    assert {path.stat().st_nlink for path in folder.rglob("*.mp4")} == {3}
+    upload.unlink()
+    with pytest.raises(TooManyJobs):  # and not FileNotFoundError
+        jobs.add(LOCAL, [NewJob({}, files={"source": upload})])
+
+
+def test_a_changed_job_has_the_format_and_the_files_that_were_asked_for(tmp_path, jobs):
+    """They were left as they had been; an upload that is not sent again stays."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.mp4").write_text(name)
+    (job,) = jobs.add(LOCAL, [NewJob({}, files={"source": tmp_path / "one.mp4"})])
+    jobs.edit(LOCAL, job, NewJob({}, suffix="gif"))
+    changed = jobs.get(LOCAL, job)
+    assert (changed.suffix, changed.files["source"].read_text()) == ("gif", "one")
+    jobs.edit(LOCAL, job, NewJob({}, files={"source": tmp_path / "two.mp4"}))
+    assert jobs.get(LOCAL, job).files["source"].read_text() == "two"
+
+
+def test_long_prompts_with_many_bars_take_no_time():
+    """Twenty thousand bars without an end held the whole server for half a minute; none of the prompts but the first
+    was measured before."""
+    began = time.monotonic()
+    fill_wildcards("{" + "|" * 20_000, 1)
+    assert time.monotonic() - began < 2
+    with pytest.raises(InvalidSettings, match="characters"):
+        variations({"prompt": "a", "seed": 1}, prompts=["a", "{" + "|" * MAX_PROMPT_CHARS])
+
+
+@pytest.mark.parametrize("name", ["prompt", "seed"])
+def test_a_grid_over_what_has_a_field_of_its_own_is_refused(name):
+    """Its values were noted and not used."""
+    with pytest.raises(InvalidSettings, match=f"several values of {name}"):
+        variations({"prompt": "a", "seed": 1}, grid={name: ["1", "2"]})
+
+
+@pytest.mark.parametrize("seeds", [float("nan"), float("inf"), True, 1.5, "2"])
+def test_odd_numbers_of_seeds_are_the_users_mistake(seeds):
+    """JSON as Python reads it knows NaN and Infinity."""
+    with pytest.raises(InvalidSettings, match="seeds"):
+        read_variations(TextToVideoSettings, {"seeds": seeds})
+
+
+def test_programs_without_a_session_are_not_one_visitor(tmp_path):
+    """They saw each other's jobs."""
+    library = open_library(generating, data_dir=tmp_path / "data", shared=True)
+    assert library.owner(None, None) != library.owner(None, None)
+    assert library.owner(None, "a") == library.owner("forged", "a")
+    library.close()
+
+
+def test_a_search_of_thousands_of_words_is_answered(clips):
+    """SQLite has a limit on them."""
+    kept(clips, prompt="a fox")
+    assert len(clips.find(LOCAL, "fox " * 3000)) == 1

@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 import sys
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,8 +15,10 @@ from gradio import networking
 import app
 import app_text_to_video
 from errors import UserError
+from library.visitors import COOKIE, Visitors
 from web import server
 from web.context import PageContext
+from web.history import ClipsPanel
 from web.html import learned_words_html, status_html
 from web.limits import RequestLimits
 from web.tabs import create_demo
@@ -76,6 +79,33 @@ def test_a_busy_machine_may_answer_late(monkeypatch):
         networking.url_ok("http://127.0.0.1:7860/")
 
 
+@pytest.mark.parametrize("others", ["a/b=1; ", 'state={"of": "another"}; ', "a b=c;;;=; "])
+def test_odd_cookies_of_other_programs_do_not_make_a_visitor_a_new_one(others):
+    """All programs on a host share its cookies; one that Python's own reader refuses was an error 500, or hid ours."""
+    visitors, told = Visitors(b"key"), []
+
+    async def send(message):
+        told.append(message)
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "headers": [(b"content-type", b"text/html")]})
+
+    cookie = f"{others}{COOKIE}={visitors.new_cookie()}".encode()
+    scope = {"type": "http", "method": "GET", "scheme": "http", "headers": [(b"cookie", cookie)]}
+    asyncio.run(server.VisitorCookie(application, visitors)(scope, None, send))
+    assert told[0]["headers"] == [(b"content-type", b"text/html")]
+
+
+@pytest.mark.parametrize("words", ["\ud800", "a\0b", None, {"a": 1}])
+@pytest.mark.parametrize("number", [10**30, float("nan"), -1, None, True])
+def test_a_search_for_anything_is_answered(tmp_path, words, number):
+    """A number too large for SQLite, or half an emoji, was a traceback."""
+    library = started_library(FakeModel(), tmp_path)
+    panel = ClipsPanel(PageContext(library, {}, lambda: None, lambda path: {}))
+    assert panel.look(words, words, words, number, SimpleNamespace(session_hash=None))[1] == []
+    library.close()
+
+
 def test_messages_are_text_and_not_markup():
     """35: whatever a message, a model's name or a note holds, the page shows it and does not run it."""
     assert "<script>" not in status_html("<script>alert(1)</script>", notes=["<script>alert(2)</script>"])
@@ -90,7 +120,9 @@ def test_messages_are_text_and_not_markup():
         (["--auth", "nobody"], "user:password"),
         (["--queue-size", "0"], "whole number from 1"),
         (["--engine", "wan3"], "error: --engine wan3: must be one of"),
-        (["--keep-days", "old"], "invalid float"),
+        (["--keep-days", "old"], "above 0"),
+        (["--keep-days", "-1"], "above 0"),  # which deleted every clip
+        (["--keep-gb", "nan"], "above 0"),
     ],
 )
 def test_a_mistake_in_the_options_is_one_line_and_exit_code_2(options, words, capsys):

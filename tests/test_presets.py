@@ -2,14 +2,20 @@
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
+from fakes import FakeModel, started_library
 
+import app_text_to_video
 from errors import InvalidSettings
 from library.clips import LOCAL
 from library.database import SCHEMA, Database
 from library.presets import Presets
 from settings import TextToVideoSettings
+from web.context import PageContext
+from web.presets import _loading
+from web.tabs import create_demo
 
 SETTINGS = TextToVideoSettings(prompt="A lion walking in the jungle!", seed=7, model="toyworld", num_frames=3)
 
@@ -62,3 +68,20 @@ def test_an_index_of_the_version_before_keeps_its_presets(tmp_path):
     opened = Database(tmp_path / "old.sqlite3")
     assert (opened.trouble, Presets(opened).names("anybody", "text_to_video")) == ("", ["calm"])
     opened.close()
+
+
+def test_a_preset_without_a_prompt_and_one_of_another_version_are_loaded(tmp_path):
+    """They could be saved and never loaded: the prompt on the page stays, what is unknown here is named."""
+    model = FakeModel()
+    library = started_library(model, tmp_path)
+    context = PageContext(library, model.rows, model.default, lambda path: {})
+    create_demo(app_text_to_video.TAB, context)
+    tab = context.built[0]
+    library.presets.keep(LOCAL, "calm", {**SETTINGS.to_dict(), "prompt": "", "mood": 5})
+    loaded = _loading(SimpleNamespace(library=library), tab.controls, tab.panel.status)(
+        "calm", SimpleNamespace(session_hash=None)
+    )
+    library.close()
+    assert loaded[tab.controls["seed"]] == 7
+    assert tab.controls["prompt"] not in loaded
+    assert "mood: not in this version" in loaded[tab.panel.status]

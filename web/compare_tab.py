@@ -1,7 +1,9 @@
 """The tab of comparisons: the engines on offer, and the components that ask for a comparison."""
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
@@ -87,7 +89,7 @@ def build_tab(tab: CompareTab, context: PageContext) -> None:
     files = gr.File(visible=False, interactive=False, label="Report and clips")
     panel = ComparisonPanel(status, stage, table, plots, files, cancel, refusal)
     library, jobs = context.library, ComparisonJobs(offered, tab.endpoint)
-    library.runs[KIND] = ComparisonRecorder(context.compare, library.clips, library.folder.path)
+    library.runs[KIND] = ComparisonRecorder(context.compare, library.clips, Path(tempfile.gettempdir()))
     JobEvents(library, jobs, panel).connect([run.click], controls)
 
     def example(index: object) -> object:

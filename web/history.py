@@ -20,6 +20,7 @@ from settings import SETTINGS_BY_MODE, SourceSettings
 from settings.parsing import parse
 from web.clip_uses import ClipUses
 from web.context import PageContext
+from web.controls import item_at
 from web.events import PAGE_ONLY, Updates, error_line
 from web.html import hint_html, record_html, status_html
 from web.opening import ClipOpener
@@ -27,6 +28,7 @@ from web.recent import CAPTION_CHARS
 from web.watching import owner_of
 
 PAGE_SIZE = 24
+MOST_PAGES = 10**9
 ANY = ""
 SOURCE_MODES = tuple(mode for mode, kind in SETTINGS_BY_MODE.items() if issubclass(kind, SourceSettings))
 DOWNLOAD_JS = """(file) => {
@@ -172,9 +174,9 @@ class ClipsPanel:
         self, words: object, mode: object, model: object, number: object, request: gr.Request
     ) -> tuple[gr.Gallery, list[str], gr.Dropdown, gr.HTML]:
         """Return thumbnails with their prompts, and the ids, of one page of what a search finds, and the models."""
-        skip = PAGE_SIZE * (number - 1) if isinstance(number, int) and number > 0 else 0
+        skip = PAGE_SIZE * (number - 1) if isinstance(number, int) and 0 < number <= MOST_PAGES else 0
         owner, clips = owner_of(self.library, request), self.library.clips
-        asked = [text if isinstance(text, str) else "" for text in (words, mode, model)]
+        asked = [as_text(text) for text in (words, mode, model)]
         records = clips.find(owner, asked[0], mode=asked[1], model=asked[2], skip=skip, most=PAGE_SIZE)
         pictures = [(str(with_pictures(one).picture("thumbnail")), one.prompt[:CAPTION_CHARS]) for one in records]
         models = gr.Dropdown([("Any", ANY), *((name, name) for name in clips.models(owner))])
@@ -187,7 +189,7 @@ class ClipsPanel:
         ) -> Updates:
             owner, clips = owner_of(self.library, request), self.library.clips
             try:
-                record = clips.get(owner, ids[event.index])
+                record = clips.get(owner, item_at(event.index, ids) or "")
                 pair = pair_html(clips.get(owner, str(before)), record) if beside is True and before else ""
                 return chosen.show(record, pair)
             except Exception as error:
@@ -262,6 +264,11 @@ class ClipsPanel:
         if limits.size_bytes is not None:
             parts.append(f"Beyond {limits.size_bytes / 1e9:g} GB the oldest are deleted.")
         return " ".join(parts)
+
+
+def as_text(sent: object) -> str:
+    """Return what a client sent, if it is text that can be searched for, or an empty text."""
+    return sent.encode(errors="ignore").decode() if isinstance(sent, str) else ""
 
 
 def pair_html(first: ClipRecord, second: ClipRecord) -> str:

@@ -146,7 +146,7 @@ class JobEvents:
         found = self.kind.read(values)
         if len(found) != 1:
             raise InvalidSettings("a job that is changed stays one job: ask for one seed and one prompt")
-        self.library.jobs.edit(owner, job, found[0].settings)
+        self.library.jobs.edit(owner, job, found[0])
 
     def _adding(self, editing: gr.State | None, several: Container[str]) -> Callable[..., Updates]:
         """Return the handler that adds jobs or changes one, which stays one: what ``several`` names is not for it."""

@@ -11,6 +11,7 @@ from gradio.blocks import Block
 from errors import InvalidSettings
 from settings.parsing import parse, restorable
 from web.context import BuiltTab, PageContext
+from web.controls import item_at
 from web.events import PAGE_ONLY, Updates, error_line
 from web.generate import read_settings, restored_values
 from web.html import status_html
@@ -111,7 +112,7 @@ def _settings_in(facts: object) -> Mapping[str, Any]:
     """Return the settings of facts that a page sent, as JSON or as its text; raises InvalidSettings."""
     try:
         plain = json.loads(facts) if isinstance(facts, str) else facts
-    except ValueError:
+    except (ValueError, RecursionError):
         plain = None
     found = plain.get("settings") if isinstance(plain, dict) else None
     if not isinstance(found, dict):
@@ -122,7 +123,7 @@ def _settings_in(facts: object) -> Mapping[str, Any]:
 def _showing(context: PageContext, tab: BuiltTab) -> Callable[..., Updates]:
     def show(ids: Sequence[str], event: gr.SelectData, request: gr.Request) -> Updates:
         try:
-            record = context.library.clips.get(owner_of(context.library, request), ids[event.index])
+            record = context.library.clips.get(owner_of(context.library, request), item_at(event.index, ids) or "")
             return tab.panel.show_record(record)
         except Exception as error:
             return {tab.panel.status: status_html(error_line(error), "error")}

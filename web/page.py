@@ -52,7 +52,8 @@ def create_app(
     offered = model.catalogue
     library = open_library(model.generate) if library is None else library
     with gr.Blocks(title="Text2Video-Zero Studio", analytics_enabled=False) as page:
-        gr.HTML(HEADER + status_html(library.trouble, "error") if library.trouble else HEADER)
+        header = gr.HTML(HEADER)
+        page.load(lambda: header_html(library), None, header, **PAGE_ONLY)
         dropped = gr.HTML()
         with gr.Tabs() as all_tabs:
             context = PageContext(
@@ -78,6 +79,11 @@ def create_app(
         page.load(None, None, None, js=SCRIPT.read_text(encoding="utf-8"), **PAGE_ONLY)
     library.worker.start()
     return page
+
+
+def header_html(library: Library) -> str:
+    """Return the title of the page, with the line about what is not kept or was lost."""
+    return HEADER + status_html(library.trouble, "error") if library.trouble else HEADER
 
 
 def main(tabs: Sequence[PageTab], arguments: Sequence[str] | None = None) -> None:

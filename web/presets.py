@@ -9,7 +9,7 @@ from gradio.components import Component
 from errors import InvalidSettings
 from library.presets import MAX_NAME_CHARS
 from library.service import Library
-from settings.parsing import parse
+from settings.parsing import parse, restorable
 from web.controls import read_values
 from web.events import PAGE_ONLY, Updates, error_line
 from web.generate import GenerationJobs, restored_values
@@ -17,6 +17,8 @@ from web.html import status_html
 from web.recent import EarlierPrompts
 from web.storyboard import text_of_table
 from web.watching import owner_of
+
+NO_PROMPT = "a prompt"  # stands where a preset is of settings alone
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,12 @@ def add_presets(
 def _loading(panel: PresetPanel, controls: Mapping[str, Component], status: gr.HTML) -> Callable[..., Updates]:
     def load(name: object, request: gr.Request) -> Updates:
         try:
-            settings = parse(panel.library.presets.get(owner_of(panel.library, request), _chosen(name)))
-            return {**restored_values(settings, controls, status), status: status_html(f"Preset {name} is filled in.")}
+            plain = panel.library.presets.get(owner_of(panel.library, request), _chosen(name))
+            values, lost = restorable({**plain, "prompt": plain.get("prompt") or NO_PROMPT})
+            shown = restored_values(parse(values), controls, status, lost)
+            if not plain.get("prompt"):
+                del shown[controls["prompt"]]
+            return shown if lost else {**shown, status: status_html(f"Preset {name} is filled in.")}
         except Exception as error:
             return {status: status_html(error_line(error), "error")}
 
@@ -89,7 +95,7 @@ def _keeping(panel: PresetPanel, status: gr.HTML) -> Callable[..., Updates]:
                 raise InvalidSettings("preset: give it a name")
             if "storyboard" in values:
                 values["storyboard"] = text_of_table(values["storyboard"])
-            prompt = values.get("prompt") or "a prompt"  # a preset may be of settings alone
+            prompt = values.get("prompt") or NO_PROMPT
             settings = read_values(panel.jobs.settings, {**values, **panel.jobs.fixed, "prompt": prompt}).to_dict()
             name = panel.library.presets.keep(owner, preset, {**settings, "prompt": values.get("prompt") or ""})
         except Exception as error:

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
 from gradio import networking
 from gradio.utils import get_space, get_upload_folder
+from starlette.requests import Request
 
 from comparison.report.page import FRAGMENT_STYLE_SHEET
 from errors import UserError
@@ -80,8 +80,7 @@ class VisitorCookie:
         """Add the cookie to the answer for a page; scripts cannot read it, and other sites cannot send it."""
         if scope["type"] != "http" or scope["method"] != "GET":
             return await self.app(scope, receive, send)
-        sent = SimpleCookie(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
-        if COOKIE in sent and self.visitors.owner(sent[COOKIE].value) is not None:
+        if self.visitors.owner(Request(scope).cookies.get(COOKIE)) is not None:
             return await self.app(scope, receive, send)
         kind = "SameSite=None; Secure" if scope["scheme"] == "https" else "SameSite=Lax"
         cookie = f"{COOKIE}={self.visitors.new_cookie()}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; {kind}"

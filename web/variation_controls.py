@@ -60,9 +60,10 @@ def _lines_of_file(content: bytes | None) -> str:
 def read_variations(kind: type[Settings], sent: Mapping[str, object]) -> Asked:
     """Return what the components, or a client in their place, sent; raises InvalidSettings."""
     seeds, prompts, grid = (sent.get(name) for name in VARYING)
-    if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, (int, float)) or seeds != int(seeds)):
+    whole = seeds.is_integer() if isinstance(seeds, float) else isinstance(seeds, int) and not isinstance(seeds, bool)
+    if seeds is not None and not whole:
         raise InvalidSettings("seeds: must be a whole number")
-    count = 1 if seeds is None else int(seeds)
+    count = int(seeds) if isinstance(seeds, (int, float)) else 1
     if not 1 <= count <= MOST_JOBS:
         raise InvalidSettings(f"seeds: must be 1 to {MOST_JOBS}")
     for name, text in (("prompts", prompts), ("grid", grid)):

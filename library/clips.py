@@ -103,7 +103,13 @@ class ClipIndex:
         return record
 
     def get(self, owner: str, clip: str) -> ClipRecord:
-        """Return one clip; raises UserError where the owner has none of this id."""
+        """Return one clip; raises UserError where the owner has none of this id, or its file is gone."""
+        record = self._indexed(owner, clip)
+        if not record.file.is_file():
+            raise UserError("the file of this clip is gone from the folder of clips")
+        return record
+
+    def _indexed(self, owner: str, clip: str) -> ClipRecord:
         rows = self.database.rows("SELECT * FROM clips WHERE owner = ? AND id = ?", (owner, clip))
         if not rows:
             raise UserError("this clip is not there any more")
@@ -142,7 +148,7 @@ class ClipIndex:
 
     def delete(self, owner: str, clip: str) -> None:
         """Delete a clip, its pictures and its row; raises UserError where the owner has none of this id."""
-        record = self.get(owner, clip)
+        record = self._indexed(owner, clip)
         for path in (record.file, *map(record.picture, ("thumbnail", "strip", "control"))):
             path.unlink(missing_ok=True)
         self.database.rows("DELETE FROM clips WHERE id = ?", (clip,))

@@ -538,3 +538,13 @@ def test_a_search_of_thousands_of_words_is_answered(clips):
     """SQLite has a limit on them."""
     kept(clips, prompt="a fox")
     assert len(clips.find(LOCAL, "fox " * 3000)) == 1
+
+
+def test_a_clip_whose_file_somebody_deleted_is_the_users_mistake(clips):
+    """It was a traceback, and a player of nothing; it can still be taken out of the history."""
+    record = kept(clips)
+    record.file.unlink()
+    with pytest.raises(UserError, match="is gone"):
+        clips.get(LOCAL, record.id)
+    clips.delete(LOCAL, record.id)
+    assert clips.find(LOCAL) == []

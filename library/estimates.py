@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from library.database import Database
-from library.job_list import Job
+from library.job import Job
 
 LOOKED_AT = 5  # newest jobs of the same kind
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from errors import UserError
 from library.clips import ClipIndex, ClipRecord
-from library.job_list import Job, Result
+from library.job import Job, Result
 from media.exports import read_frames
 from settings import Settings
 from settings.parsing import parse

@@ -14,7 +14,8 @@ from library.clips import LOCAL, ClipIndex, Limits, ReadMetadata
 from library.data_folder import DataFolder, open_data_folder, read_key
 from library.database import Database
 from library.estimates import Estimates
-from library.job_list import Job, JobList, Result
+from library.job import Job, Result
+from library.job_list import JobList
 from library.presets import Presets
 from library.recorder import FinishedClip, Recorder
 from library.visitors import Visitors

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from errors import Cancelled, UserError
-from library.job_list import Job, JobList, Result, State, StoppedWithResult
+from library.job import Job, Result, State, StoppedWithResult
+from library.job_list import JobList
 
 logger = logging.getLogger(__name__)
 STOP_WITHIN_S = 3.0

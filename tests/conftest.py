@@ -239,3 +239,31 @@ def rows(tmp_path_factory, components):
     from tests.foreign import write_rows
 
     return write_rows(tmp_path_factory.mktemp("pipelines"), components)
+
+
+@pytest.fixture
+def database(tmp_path):
+    """An index in a folder of its own."""
+    from library.database import Database
+
+    opened = Database(tmp_path / "library.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clips(tmp_path, database):
+    """No clips yet."""
+    from library.clips import ClipIndex
+
+    (tmp_path / "clips").mkdir()
+    return ClipIndex(tmp_path / "clips", database)
+
+
+@pytest.fixture
+def jobs(tmp_path, database):
+    """No jobs yet."""
+    from library.job_list import JobList
+
+    (tmp_path / "jobs").mkdir()
+    return JobList(database, tmp_path / "jobs")

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from errors import Cancelled, InvalidVideo, ModelUnavailable
+from library.job import Job, State
+from library.job_list import JobList
 from library.service import Library, open_library
 from model import Clip, Progress
 from model_manager.builtin_models import models
@@ -162,3 +164,13 @@ def drifting(frames, colour=(200, 30, 30), side=48):
     for frame in range(frames):
         clip[frame, 12:28, 2 * frame : 2 * frame + 16] = colour
     return clip
+
+
+def ended(jobs: JobList, owner: str, job: str) -> Job:
+    """The job when it is neither waiting nor running any more."""
+    for _ in range(200):
+        found = jobs.get(owner, job)
+        if found.state not in (State.WAITING, State.RUNNING):
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{found.state} after 4 s")

@@ -21,7 +21,7 @@ from comparison.settings import ComparisonSettings
 from errors import InvalidSettings
 from evaluation.clip_scores import VIT_B_32
 from library.clips import LOCAL
-from library.job_list import Job, State
+from library.job import Job, State
 from library.service import Library
 from model_manager.builtin_models import ModelRow, models
 from settings.parsing import validate

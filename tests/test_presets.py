@@ -20,13 +20,6 @@ from web.tabs import create_demo
 SETTINGS = TextToVideoSettings(prompt="A lion walking in the jungle!", seed=7, model="toyworld", num_frames=3)
 
 
-@pytest.fixture
-def database(tmp_path):
-    opened = Database(tmp_path / "library.sqlite3")
-    yield opened
-    opened.close()
-
-
 def test_presets_are_kept_by_name_and_mode(database):
     """A name taken again holds the newer settings."""
     presets = Presets(database)

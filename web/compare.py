@@ -25,7 +25,7 @@ from comparison.runner import Comparison, Stage
 from comparison.settings import ComparisonSettings
 from errors import Cancelled, GenerationFailed, InvalidSettings
 from library.clips import ClipIndex, copy_into
-from library.job_list import Job, NewJob, Result, StoppedWithResult
+from library.job import Job, NewJob, Result, StoppedWithResult
 from settings import MAX_PROMPT_CHARS, MAX_SEED, TextToVideoSettings
 from settings.parsing import validate
 from web.controls import read_values

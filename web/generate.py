@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from errors import InvalidSettings
-from library.job_list import Job, NewJob, Result
+from library.job import Job, NewJob, Result
 from library.variations import Variation, variations
 from media.video_io import SUFFIXES
 from model import Progress

@@ -12,7 +12,7 @@ from gradio.context import Context
 from comparison.report.clips import side_by_side_html
 from errors import InvalidSettings
 from library.clips import ClipRecord
-from library.job_list import NewJob
+from library.job import NewJob
 from library.recorder import with_pictures
 from library.service import Library
 from media.exports import EXPORTS, export, read_frames

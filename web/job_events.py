@@ -15,7 +15,7 @@ from gradio.components import Component
 from gradio.context import Context
 
 from errors import GenerationFailed, InvalidSettings
-from library.job_list import Job, NewJob, Result, State
+from library.job import Job, NewJob, Result, State
 from library.service import Library
 from web.events import PAGE_ONLY, ProgramUpdates, Updates, error_line
 from web.html import NOTHING_KEPT, status_html, waiting_html

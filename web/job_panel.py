@@ -8,7 +8,7 @@ import gradio as gr
 
 from comparison.report.formatting import duration
 from errors import InvalidSettings, UserError
-from library.job_list import RESUMABLE, Job, State
+from library.job import RESUMABLE, Job, State
 from library.service import Library
 from web.context import PageContext
 from web.events import PAGE_ONLY, Updates, error_line

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from library.clips import ClipRecord
-from library.job_list import Result
+from library.job import Result
 from model import Progress
 from web.events import Updates
 from web.html import PLACEHOLDER, finished_html, preview_html, progress_html, record_html

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from library.job_list import OPEN, Job, State
+from library.job import OPEN, Job, State
 from library.service import Library
 from library.visitors import COOKIE
 from model import Progress

@@ -93,6 +93,7 @@ class Reporter:
     pace: Pace = field(default_factory=Pace)
     chunk: int = 0  # frames of the largest call so far
     fraction: float = 0.0
+    preview: np.ndarray | None = None  # the newest, which every report has, since not every one is looked at
     before: tuple[int, int] = (0, 0)  # step and frames done within it, at ``looked``
     looked: float = field(default_factory=time.monotonic)
 
@@ -102,17 +103,16 @@ class Reporter:
         self._learn(step, frames_done)
         if self.on_step is None or frames_done < 0:
             return
-        preview = None
         if step < self.steps and frames_done == len(latents):
             step, frames_done = step + 1, 0
-            preview = None if self.matrix is None else to_preview(latents, self.matrix)
-        self._report(self.on_step, step, frames_done, preview=preview)
+            self.preview = None if self.matrix is None else to_preview(latents, self.matrix)
+        self._report(self.on_step, step, frames_done)
 
     def end(self) -> None:
         """Report that all is done."""
         if self.on_step is not None:
             now = time.monotonic() - self.started
-            self.on_step(Progress(self.steps, self.steps, self.frames, self.frames, 1.0, now, 0.0, None))
+            self.on_step(Progress(self.steps, self.steps, self.frames, self.frames, 1.0, now, 0.0, self.preview))
 
     def _learn(self, step: int, frames_done: int) -> None:
         """Take the time since the last look for the pace, if a call or a decoded frame lies between."""
@@ -127,7 +127,7 @@ class Reporter:
         # A step that is not the one before begins with what is told first: nothing done, or the anchor ahead.
         self.before, self.looked = (step, max(0, frames_done)), now
 
-    def _report(self, on_step: OnStep, step: int, frames_done: int, *, preview: np.ndarray | None) -> None:
+    def _report(self, on_step: OnStep, step: int, frames_done: int) -> None:
         now = time.monotonic()
         left = self._seconds_left(step, frames_done) if self.pace.calls else None
         seconds = now - self.started
@@ -142,7 +142,7 @@ class Reporter:
                 fraction=self.fraction,
                 seconds=seconds,
                 seconds_left=left,
-                preview=preview,
+                preview=self.preview,
             )
         )
 

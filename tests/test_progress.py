@@ -55,6 +55,15 @@ def test_colours_of_a_preview_are_those_of_the_pictures():
     assert np.abs(shown.astype(int) - (200, 40, 10)).max() <= 1
 
 
+def test_whoever_looks_now_and_then_sees_the_newest_preview():
+    """The page looks ten times a second, and seldom at the moment at which a step ends."""
+    seen: list = []
+    watch = Reporter(seen.append, None, 0.0, 2, 1, matrix=np.zeros((5, 3), np.float32))
+    for step, done in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)):
+        watch(step, done, torch.zeros(1, 4, 2, 2))
+    assert [one.preview is None for one in seen] == [True, False, False, False, False]
+
+
 class Clock:
     """Time that passes when it is told to."""
 

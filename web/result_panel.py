@@ -37,7 +37,7 @@ class ResultPanel:
     def show_progress(self, progress: Progress, *, before: object = None, waiting: int = 0) -> Updates:
         """Show the progress of a job, with its preview in the place of the last clip if there is one."""
         shown: Updates = {self.status: progress_html(progress, waiting)}
-        if progress.preview is None:
+        if progress.preview is None or (isinstance(before, Progress) and before.preview is progress.preview):
             return shown
         hidden: Updates = {self.video: gr.Video(visible=False), self.picture: gr.Image(visible=False)}
         return {**shown, **hidden, self.stage: gr.HTML(preview_html(progress.preview), visible=True)}

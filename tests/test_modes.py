@@ -113,9 +113,11 @@ def test_a_controlnet_that_does_not_fit_is_one_line(model, control, message):
 
 def test_an_editor_does_not_draw_and_a_painter_does_not_edit(model):
     """Each mode offers its own checkpoints."""
-    with pytest.raises(ModelUnavailable, match=r"must be auto or one of tiny$"):
+    with pytest.raises(ModelUnavailable, match="tiny-edit is an editing checkpoint: use it with --mode pix2pix"):
         model.generate(settings("text_to_video", model="tiny-edit"))
-    with pytest.raises(ModelUnavailable, match=r"must be auto or one of tiny-edit$"):
+    with pytest.raises(
+        ModelUnavailable, match="tiny is a checkpoint that draws and does not edit: choose one that edits"
+    ):
         model.generate(settings("pix2pix", model="tiny"), source=video())
 
 

@@ -102,7 +102,9 @@ def test_any_metadata_comes_back(metadata, frames, tmp_path):
     comment = as_comment(metadata)
     gif = b"GIF89a" + bytes(7) + b"!\xfe"
     pieces = [comment[at : at + 255] for at in range(0, len(comment), 255)]
-    (tmp_path / "x.gif").write_bytes(gif + b"".join(bytes([len(each)]) + each for each in pieces) + b"\0;")
+    text = b"".join(bytes([len(each)]) + each for each in pieces) + b"\0"
+    picture = b"," + bytes(9) + b"\x02\x02\x4c\x01\0"
+    (tmp_path / "x.gif").write_bytes(gif + text + picture + b";")
     assert read_metadata(tmp_path / "x.gif") == metadata
 
 

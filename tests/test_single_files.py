@@ -58,6 +58,10 @@ def test_a_vae_that_does_not_fit_is_one_line(components, folder, tmp_path, chang
             pytest.skip("a file does not say")
         weights.write(tmp_path / "it.safetensors", weights.ldm_vae(vae))
         message = "it.safetensors is not built like what it would stand for"
+        if "latent_channels" in change:  # told by its header when the folder is read
+            with pytest.raises(ModelUnavailable, match="there is no VAE"):
+                Model([str(folder / "tiny")], device="cpu", extras=Extras(vaes=[str(tmp_path)]))
+            return
     else:
         vae.save_pretrained(tmp_path / "it")
     model = Model([str(folder / "tiny")], device="cpu", extras=Extras(vaes=[str(tmp_path)]))

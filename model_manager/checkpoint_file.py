@@ -105,7 +105,7 @@ def _missing(shapes: Shapes, family: str) -> tuple[str, ...]:
 
 
 def _prediction(shapes: Shapes, metadata: Mapping[str, str]) -> tuple[str | None, bool]:
-    """What the UNet predicts, None where the file does not say, and whether its noise reaches zero signal."""
+    """The UNet's prediction type, None where the file does not say, and True if its noise reaches zero signal."""
     said = next((metadata[name].strip().lower() for name in PREDICTION_FACTS if name in metadata), "")
     velocity = "v_pred" in shapes or said in VELOCITY or metadata.get("ss_v_parameterization", "").lower() == "true"
     facts = {name.rpartition(".")[2].removeprefix("ss_"): text.strip().lower() for name, text in metadata.items()}

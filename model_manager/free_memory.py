@@ -24,14 +24,14 @@ def available_bytes() -> int | None:
 
 
 def _machine() -> Iterator[int]:
-    """What the machine has to give."""
+    """Bytes that the machine has to give."""
     facts = _kilobytes(MEMORY_FACTS)
     if "MemAvailable" in facts:
         yield facts["MemAvailable"]
 
 
 def _container() -> Iterator[int]:
-    """What the limit of a container leaves."""
+    """Bytes that the limit of a container leaves."""
     for limit, taken, files in CONTAINERS:
         try:
             most, now = (int((CGROUP / name).read_text()) for name in (limit, taken))
@@ -42,7 +42,7 @@ def _container() -> Iterator[int]:
 
 
 def _own_limits() -> Iterator[int]:
-    """What the limits of this process leave (ulimit)."""
+    """Bytes that the limits of this process leave (ulimit)."""
     facts = _kilobytes(OWN_FACTS)
     try:
         import resource

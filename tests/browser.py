@@ -99,14 +99,14 @@ class Browser:
         self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "textarea"))
 
     def wait(self, condition):
-        """What the condition gives, once it is true."""
+        """The value of the condition, once it is true."""
         return WebDriverWait(self.driver, PATIENCE_SECONDS).until(lambda _: condition())
 
     def run(self, script: str, *arguments):
         return self.driver.execute_script(f"return {script}", *arguments)
 
     def fits(self) -> bool:
-        """Whether the page is as wide as the screen; a phone shows a wider one by making all of it smaller."""
+        """True if the page is as wide as the screen; a phone shows a wider one by making all of it smaller."""
         return self.run("[innerWidth, document.documentElement.scrollWidth <= innerWidth]") == [self.size[0], True]
 
     def shown(self, by: str, what: str):

@@ -1,6 +1,5 @@
 """The list of jobs: its order, changes and variations, and the thread that works it off."""
 
-import json
 import sqlite3
 import threading
 import time
@@ -11,26 +10,17 @@ import pytest
 from fakes import ended
 
 from errors import Cancelled, InvalidSettings, UserError
-from library.clips import LOCAL, ClipIndex
+from library.clips import LOCAL
 from library.database import Database
 from library.job import NewJob, Result, State
 from library.job_list import JobList, TooManyJobs
 from library.variations import fill_wildcards, variations
 from library.worker import Worker
-from media.video_io import write_video
 from settings import MAX_PROMPT_CHARS, TextToVideoSettings
 from web.variation_controls import read_variations
 
 SETTINGS = TextToVideoSettings(prompt="A lion walking in the jungle!", seed=7, model="toyworld", num_frames=3)
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
-
-
-def kept(clips: ClipIndex, owner: str = LOCAL, **changes):
-    """A clip in the index."""
-    settings = SETTINGS.model_copy(update=changes)
-    path = clips.place_for(owner, settings.prompt, settings.seed, "gif")
-    write_video(path, FRAMES, 4, {"settings": json.dumps(settings.to_dict())})
-    return clips.add(path)
 
 
 def test_jobs_are_taken_in_order_moved_edited_and_cancelled(jobs):

@@ -96,8 +96,8 @@ def clips(tmp_path_factory) -> list[Path]:
 
 
 @few(40)
-@given(metadata=some.dictionaries(some.text(max_size=20), some.text(max_size=200), max_size=3), frames=some.just(1))
-def test_any_metadata_comes_back(metadata, frames, tmp_path):
+@given(metadata=some.dictionaries(some.text(max_size=20), some.text(max_size=200), max_size=3))
+def test_any_metadata_comes_back(metadata, tmp_path):
     """Through the comment alone; that files keep it is tested where videos are written."""
     comment = as_comment(metadata)
     gif = b"GIF89a" + bytes(7) + b"!\xfe"

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.context import Context
 
-from errors import GenerationFailed, InvalidSettings
+from errors import GenerationFailed
 from library.job import Job, NewJob, Result, State
 from library.service import Library
 from web.events import PAGE_ONLY, ProgramUpdates, Updates, error_line
@@ -143,10 +143,8 @@ class JobEvents:
 
     def change(self, owner: str, job: str, values: Mapping[str, object]) -> None:
         """Check everything and change a waiting job; raises UserError, and changes nothing."""
-        found = self.kind.read(values)
-        if len(found) != 1:
-            raise InvalidSettings("a job that is changed stays one job: ask for one seed and one prompt")
-        self.library.jobs.edit(owner, job, found[0])
+        (changed,) = self.kind.read(values)
+        self.library.jobs.edit(owner, job, changed)
 
     def _adding(self, editing: gr.State | None, several: Container[str]) -> Callable[..., Updates]:
         """Return the handler that adds jobs or changes one, which stays one: what ``several`` names is not for it."""

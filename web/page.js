@@ -53,11 +53,13 @@
   if (chosen) window.t2vTheme(chosen);
   dark.addEventListener("change", () => window.t2vTheme(localStorage.getItem("t2v-theme") ?? "System"));
   const field = document.querySelector("#t2v-theme select");
-  if (field) {
-    field.value = chosen ?? "System";
-    field.addEventListener("change", () => window.t2vTheme(field.value));
-  }
-  document.getElementById("t2v-notify")?.addEventListener("click", async (event) => {
+  if (field) field.value = chosen ?? "System";
+  // Heard here and not at the elements, which are made anew when the header has something else to say.
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.("#t2v-theme select")) window.t2vTheme(event.target.value);
+  });
+  document.addEventListener("click", async (event) => {
+    if (event.target.id !== "t2v-notify") return;
     const answer = (await window.Notification?.requestPermission?.()) ?? "denied";
     event.target.textContent = answer === "granted" ? "You will be notified" : "Notifications are blocked";
   });

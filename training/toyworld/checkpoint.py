@@ -43,6 +43,8 @@ def export(
     pipeline: StableDiffusionPipeline, clip: CLIPModel, folder: Path, *, max_shard_size: int | str | None = None
 ) -> None:
     """Write the pipeline, and the CLIP of its text encoder into ``clip`` beside it, in fp16 safetensors."""
+    for part in (pipeline.unet, pipeline.vae):  # diffusers writes down where a network was read from
+        part.register_to_config(_name_or_path="")
     save_in_half_precision(pipeline, folder, max_shard_size=max_shard_size)
     clip.half().save_pretrained(folder / "clip")
     declare_float32(folder / "clip")
